@@ -1,0 +1,33 @@
+# Every target makes and uses its own virtual environment (VENV); nothing else on the machine is touched.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_DATA ?= demo_data
+OUT ?= output
+
+.PHONY: help install demo test check bench clean
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+install: $(VENV)/.installed ## virtual environment with the tested versions
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: install ## demo cohort, short CPU training of the small preset, evaluation, figures
+	$(BIN)/python scripts/demo.py --data $(DEMO_DATA) --output $(OUT)/demo
+
+test: install ## all tests
+	$(BIN)/python -m pytest -n 2 tests
+
+check: install ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) $(DEMO_DATA) $(OUT)/demo

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From tissue fractions to T1- and T2-weighted images on the 2 mm output grid.
+
+Brightness is relative to white matter = 1. Tissues are mixed at 1 mm, blurred by the scanner's point spread, averaged
+to 2 mm cells, then multiplied by texture and a smooth coil field and given Rician noise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from .anatomy import Anatomy
+from .fields import Array, Mask, cell_mean, noise_field
+
+# (mean, sd over subjects): grey matter, fluid, strength of the template's residual, darkening by iron
+TISSUES = {
+    "t1": {"grey": (0.75, 0.03), "csf": (0.24, 0.06), "residual": (1.2, 0.1), "iron": (-0.02, 0.01)},
+    "t2": {"grey": (1.38, 0.07), "csf": (3.4, 0.3), "residual": (-1.8, 0.2), "iron": (0.25, 0.06)},
+}
+SULCAL_DIMMING = 0.15  # vessels and membranes among the fluid of the sulci
+TEXTURE = ((1.25, 0.025), (3.0, 0.025), (10.0, 0.03))  # (spacing in 2 mm cells, sd)
+DURA = {"t1": (0.2, 0.6), "t2": (0.05, 0.4)}  # range of the median darkening of the outermost 2 mm, in patches
+THROUGH_PLANE_MM = {"t1": (0.3, 0.7), "t2": (0.5, 1.3)}  # range of the point spread's sigma
+BIAS_SPACING_CELLS, BIAS_SD = 27.5, 0.05
+CONTRASTS = tuple(TISSUES)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Brightness of the tissues in one scan, white matter = 1."""
+
+    grey: float
+    csf: float
+    residual: float
+    iron: float
+
+
+def draw_levels(rng: np.random.Generator, contrast: str) -> Levels:
+    """The scan's tissue brightness."""
+    return Levels(**{name: float(rng.normal(*spread)) for name, spread in TISSUES[contrast].items()})
+
+
+def mix_tissues(anatomy: Anatomy, levels: Levels) -> Array:
+    """Noise-free image on the fine grid, 0 outside the brain."""
+    fluid = anatomy.csf * (1 - np.float32(SULCAL_DIMMING) * anatomy.cortical) * np.float32(levels.csf)
+    image = anatomy.white + np.float32(levels.grey) * anatomy.grey + fluid
+    solid = anatomy.white + anatomy.grey
+    image += np.float32(levels.residual) * np.clip(anatomy.residual, -0.2, 0.2) * solid
+    image *= 1 - np.float32(levels.iron * (0.6 + 0.6 * anatomy.atrophy)) * anatomy.iron
+    return np.asarray(np.maximum(image, 0))
+
+
+def acquire(rng: np.random.Generator, fine: Array, edge_distance: Array, mask: Mask, contrast: str) -> Array:
+    """Scan a fine image: float32 on the 2 mm cells, 0 outside ``mask``, white matter near 1."""
+    thickness = np.clip(np.float32(1.6) - edge_distance / np.float32(1.5), 0, 1)
+    dura = np.clip(rng.uniform(*DURA[contrast]) + 0.6 * noise_field(rng, fine.shape, 6.0), 0, 0.95)
+    fine = fine * (1 - dura * thickness)
+    in_plane, through_plane = rng.uniform(0.3, 0.7), rng.uniform(*THROUGH_PLANE_MM[contrast])
+    image = cell_mean(ndimage.gaussian_filter(fine, (in_plane, in_plane, through_plane), truncate=3.0))
+    share = cell_mean(ndimage.gaussian_filter((edge_distance > 0).astype(np.float32), 0.5, truncate=3.0))
+    image /= np.maximum(share, np.float32(0.5))
+    for spacing, sd in TEXTURE:
+        image *= 1 + np.float32(sd) * noise_field(rng, image.shape, spacing)
+    image *= np.exp(np.float32(BIAS_SD) * noise_field(rng, image.shape, BIAS_SPACING_CELLS))
+    level = np.float32(rng.uniform(0.012, 0.03))
+    noise = rng.standard_normal((2, *image.shape), dtype=np.float32)
+    noise = ndimage.gaussian_filter(noise, (0, 0.4, 0.4, 0.4), truncate=3.0) * level
+    return np.asarray(np.where(mask, np.hypot(image + noise[0], noise[1]), 0), dtype=np.float32)

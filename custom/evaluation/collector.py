@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""First pass of an evaluation: anomaly maps of every score and post-processing, histograms, and maps kept for later.
+
+A *variant* is one score with one post-processing: ``ssim_ens`` under the protocol's (first) post-processing,
+``ssim_ens@none`` under another. Histograms are kept per variant and group, once over the whole grid (the papers'
+region: threshold search, average precision) and once inside the brain mask (healthy quantiles).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..metrics import ScoreHistogram
+from .spool import CaseInfo, MapSpool
+
+Score = Callable[[Tensor, Tensor], Tensor | Mapping[str, Tensor]]
+_VOLUMES = ("image", "reconstruction", "mask", "seg")
+
+
+class MapCollector:
+    """Make, count and keep the maps of an evaluation; the memory used does not grow with the number of cases.
+
+    Args:
+        scores: ``{name: score(image, reconstruction) -> map or {name: map}}``.
+        postprocessings: ``{name: PostProcessing}``; the first is the protocol's, the others are ablations.
+        folder: where the maps wait.
+        spacing_mm: voxel size of the working grid.
+    """
+
+    def __init__(
+        self,
+        scores: Mapping[str, Score],
+        postprocessings: Mapping[str, Any],
+        folder: str | Path,
+        spacing_mm: Sequence[float] = (2.0, 2.0, 2.0),
+    ) -> None:
+        self.scores = dict(scores)
+        self.postprocessings = dict(postprocessings)
+        self.spacing_mm = tuple(spacing_mm)
+        self.spool = MapSpool(folder)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything collected."""
+        self.cases: list[CaseInfo] = []
+        self.variants: list[str] = []
+        self.whole: dict[tuple[str, str], ScoreHistogram] = defaultdict(ScoreHistogram)
+        self.brain: dict[tuple[str, str], ScoreHistogram] = defaultdict(ScoreHistogram)
+        self.spool.remove()
+
+    def add(self, case: CaseInfo, image: Tensor, reconstruction: Tensor, mask: Tensor, seg: Tensor) -> None:
+        """Score one case; all volumes are ``[X, Y, Z]`` on the same grid, image and reconstruction in [0, 1]."""
+        mask, seg = mask.to(image.device) > 0, seg.to(image.device) > 0
+        for name, raw in self._maps(image, reconstruction):
+            for number, (chain, postprocessing) in enumerate(self.postprocessings.items()):
+                variant = name if number == 0 else f"{name}@{chain}"
+                if variant not in self.variants:
+                    self.variants.append(variant)
+                prepared = postprocessing.prepare(raw, mask, self.spacing_mm)
+                self.whole[variant, case.group].update(prepared, seg)
+                self.brain[variant, case.group].update(prepared, seg, mask)
+                self.spool.put(case, variant, prepared.cpu().numpy())
+        for name, volume in zip(_VOLUMES, (image, reconstruction, mask, seg), strict=True):
+            self.spool.put(case, name, volume.cpu().numpy())
+        self.cases.append(case)
+
+    def _maps(self, image: Tensor, reconstruction: Tensor) -> Iterator[tuple[str, Tensor]]:
+        for name, score in self.scores.items():
+            result = score(image, reconstruction)
+            yield from result.items() if isinstance(result, Mapping) else [(name, result)]
+
+    def postprocessing_of(self, variant: str) -> Any:
+        """Return the post-processing that belongs to a variant."""
+        chain = variant.partition("@")[2]
+        return self.postprocessings[chain] if chain else next(iter(self.postprocessings.values()))
+
+    def of_group(self, group: str) -> list[CaseInfo]:
+        """Return the cases of a group in the order of their ids."""
+        return sorted((case for case in self.cases if case.group == group), key=lambda case: case.case_id)
+
+    def volume(self, case: CaseInfo, name: str) -> NDArray[Any]:
+        """Return ``image``, ``reconstruction``, ``mask``, ``seg`` or the map of a variant, ``[X, Y, Z]``."""
+        return np.asarray(self.spool.get(case, name))

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a trained network is applied: one training prediction, and the reconstruction of a whole volume."""
+
+from .cached import CachedReconstruction
+from .partial_diffusion import PartialDiffusionInferer
+from .precision import Precision
+from .slicewise import SlicewiseReconstruction
+from .training import DiffusionTrainingInferer, PlainTrainingInferer
+
+__all__ = [
+    "CachedReconstruction",
+    "DiffusionTrainingInferer",
+    "PartialDiffusionInferer",
+    "PlainTrainingInferer",
+    "Precision",
+    "SlicewiseReconstruction",
+]

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The forward pass of one training or validation step."""
+
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from .precision import Precision
+
+
+class PlainTrainingInferer(Inferer):  # type: ignore[misc]
+    """``network(inputs)`` in the chosen precision; autoencoders.
+
+    Args:
+        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"`` (the latter together with the trainer's ``amp``).
+        channels_last: hand the slices over in NHWC order (5 % faster on CPUs, more on GPUs).
+    """
+
+    def __init__(self, precision: str = "fp32", channels_last: bool = False) -> None:
+        self.precision = Precision.of(precision)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with self.precision.autocast(inputs.device):
+            output = network(inputs.to(memory_format=self.memory_format), *args, **kwargs)
+        return output.float() if isinstance(output, Tensor) else output
+
+
+class DiffusionTrainingInferer(PlainTrainingInferer):
+    """Noise ``x0`` to ``timesteps`` with the given field and let the network predict (Ho et al. 2020, eq. 4).
+
+    Args:
+        scheduler: MONAI scheduler with ``add_noise``; must be on the CPU or the device of the inputs.
+        **kwargs: see :class:`PlainTrainingInferer`.
+
+    With ``region`` (pDDPM) only the inside of the region is noised, and the prediction outside is replaced by ``x0``:
+    the loss sees the region alone, still averaged over the whole slice as in the released code.
+    """
+
+    def __init__(self, scheduler: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scheduler = scheduler
+
+    def __call__(  # type: ignore[override]
+        self, inputs: Tensor, network: nn.Module, noise: Tensor, timesteps: Tensor, region: Tensor | None = None
+    ) -> Tensor:
+        noisy = self.scheduler.add_noise(original_samples=inputs, noise=noise, timesteps=timesteps)
+        if region is None:
+            return super().__call__(noisy, network, timesteps=timesteps)  # type: ignore[no-any-return]
+        prediction = super().__call__(torch.where(region, noisy, inputs), network, timesteps=timesteps)
+        return torch.where(region, prediction, inputs)

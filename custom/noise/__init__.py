@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Noise for diffusion models and denoising autoencoders, each a callable ``noise(like, generator) -> Tensor``.
+
+``like`` is ``[B, 1, H, W]``; the result has its shape and device and is float32. All randomness comes from
+``generator``; without one torch's global generator of that device is used.
+"""
+
+from .coarse import CoarseNoise
+from .gaussian import GaussianNoise
+from .simplex import SimplexNoise, isbi2024
+
+__all__ = ["CoarseNoise", "GaussianNoise", "SimplexNoise", "isbi2024"]

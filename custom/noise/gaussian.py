@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""White Gaussian noise, the standard choice of DDPM (Ho et al., NeurIPS 2020). Any shape, mean 0, variance 1."""
+
+import torch
+from torch import Tensor
+
+
+class GaussianNoise:
+    """Callable ``noise(like, generator)``: N(0, 1), float32, shape and device of ``like``.
+
+    Drawn on the generator's device and moved once, so a CPU generator gives the same noise for every device.
+    """
+
+    def __call__(self, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return independent standard normal numbers of the shape of ``like``."""
+        source = like.device if generator is None else generator.device
+        return torch.randn(like.shape, generator=generator, device=source).to(like.device, non_blocking=True)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fractal simplex noise for diffusion models (Wyatt et al., AnoDDPM, CVPRW 2022; Behrendt et al., ISBI 2024).
+
+Two settings of one class:
+
+* :func:`isbi2024`, the released generator of Behrendt et al.: OpenSimplex with the lattice origin at pixel (0, 0) in
+  all octaves, one 256-permutation for all octaves, one field for the whole batch, not normalised. Its noise is 0 at
+  pixel (0, 0), its standard deviation differs from pixel to pixel, and its overall one is about 0.59.
+* ``normalize, per_sample, random_origin = True``: a field of its own for every sample, independent gradients for all
+  vertices and octaves, and lattice origins from a bank of 13 that makes every pixel's variance the same. The fields
+  are divided by the closed-form standard deviation over the *ensemble* (gradients and origins), so that every pixel
+  has mean 0 and variance 1, which the forward process x_t = √ᾱ x_0 + √(1-ᾱ) n assumes. A single field keeps its own
+  mean and spread: standardising each field would take its mean away, and slice-wide shifts would never be noised.
+
+Deviations from AnoDDPM: 2-D noise, not a slice of 3-D noise. Shapes ``[B, 1, H, W]``, any H and W.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import ConfigError
+from ._opensimplex import BANK_SIZE, Operator, ensemble_std, hashed_gradients, operator, permutations
+
+
+class SimplexNoise:
+    """Callable ``noise(like, generator) -> Tensor`` of the shape of ``like``, float32, on its device.
+
+    Randomness is drawn on the generator's device and moved once. With a CPU generator sample i's field depends on the
+    generator's state and i only (with ``per_sample``), neither on the batch size nor on the device of ``like``; a CPU
+    and a CUDA generator with the same seed give different fields.
+
+    Args:
+        octaves: number of octaves.
+        persistence: amplitude ratio of successive octaves.
+        wavelength_px: wavelength of the first octave in pixels; every further octave has half of it.
+        normalize: divide by the ensemble's standard deviation.
+        per_sample: an own field per sample; False: one field repeated over the batch.
+        random_origin: random lattice origins and independent gradients; False: the published lattice, whose origin is
+            pixel (0, 0) and whose gradients follow from a seed by a 256-permutation.
+        samples_per_origin: neighbouring samples that share the lattice origins (never the gradients) and one sparse
+            product. Smaller is slower: the product costs about the same for 1 and for 32 fields.
+    """
+
+    def __init__(
+        self,
+        octaves: int,
+        persistence: float,
+        wavelength_px: float,
+        normalize: bool,
+        per_sample: bool,
+        random_origin: bool,
+        samples_per_origin: int = 32,
+    ) -> None:
+        if octaves < 1 or persistence <= 0 or wavelength_px <= 0 or samples_per_origin < 1:
+            raise ConfigError(
+                f"Simplex noise needs positive numbers, got octaves={octaves}, persistence={persistence}, "
+                f"wavelength_px={wavelength_px}, samples_per_origin={samples_per_origin}."
+            )
+        self.octaves = octaves
+        self.persistence = persistence
+        self.wavelength_px = wavelength_px
+        self.normalize = normalize
+        self.per_sample = per_sample
+        self.random_origin = random_origin
+        self.samples_per_origin = samples_per_origin
+
+    @torch.no_grad()
+    def __call__(self, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return noise of the shape of ``like`` ``[B, 1, H, W]``."""
+        if like.ndim != 4 or like.shape[1] != 1:
+            raise ConfigError(f"Simplex noise is made for [B, 1, H, W], got {tuple(like.shape)}; pass 2-D slices.")
+        source = like.device if generator is None else generator.device
+        count = len(like) if self.per_sample else 1
+        if self.random_origin:
+            fields = self._random(count, like, source, generator)
+        else:
+            seeds = torch.randint(-(10**10), 10**10, (count,), generator=generator, device=source)
+            fields = self.from_seeds(seeds.tolist(), like)
+        return fields if self.per_sample else fields.repeat(len(like), 1, 1, 1)
+
+    def from_seeds(self, seeds: Sequence[int], like: Tensor) -> Tensor:
+        """Return the published lattice's fields ``[len(seeds), 1, H, W]`` for 64-bit OpenSimplex ``seeds``."""
+        matrix = self._operator(like, bank=False)
+        gradients = hashed_gradients(permutations(seeds).to(like.device), matrix.vertices)
+        groups = torch.split(gradients, self.samples_per_origin)
+        return _images(
+            [_product(matrix.index[0], matrix.weight[0], F.embedding(part, matrix.gradients)) for part in groups], like
+        )
+
+    def _random(self, count: int, like: Tensor, source: torch.device, generator: torch.Generator | None) -> Tensor:
+        matrices = self._operator(like, bank=True)
+        words = 1 + -(-matrices.num_vertices // 8)  # the first chooses the origins, the others hold a gradient per byte
+        draws = torch.randint(-(2**63), 2**63 - 1, (count, words), generator=generator, device=source)
+        entries = draws[:: self.samples_per_origin, 0] % BANK_SIZE
+        chosen: list[int] | Tensor = entries.tolist() if source.type == "cpu" else entries
+        draws = draws.to(like.device, non_blocking=True)
+        gradients = draws[:, 1:].contiguous().view(torch.uint8)[:, : matrices.num_vertices] & 7
+        fields = []
+        for group, part in enumerate(torch.split(gradients, self.samples_per_origin)):
+            if isinstance(chosen, list):
+                index, weight = matrices.index[chosen[group]], matrices.weight[chosen[group]]
+            else:  # the choice stays on the device: no wait for the host
+                entry = chosen[group : group + 1].to(like.device)
+                index, weight = matrices.index.index_select(0, entry)[0], matrices.weight.index_select(0, entry)[0]
+            fields.append(_product(index, weight, F.embedding(part.int(), matrices.gradients)))
+        return _images(fields, like)
+
+    def _operator(self, like: Tensor, bank: bool) -> Operator:
+        height, width = like.shape[-2:]
+        gain = 1 / ensemble_std(self.octaves, self.persistence) if self.normalize else 1.0
+        return operator(self.octaves, self.persistence, self.wavelength_px, gain, height, width, bank, like.device)
+
+
+def isbi2024() -> SimplexNoise:
+    """Return the generator of Behrendt et al., ISBI 2024 (released code): std 0.59, one field a batch, n(0, 0) = 0."""
+    return SimplexNoise(6, 0.8, 64, normalize=False, per_sample=False, random_origin=False)
+
+
+def _product(index: Tensor, weight: Tensor, gradients: Tensor) -> Tensor:
+    """Return the fields ``[H * W, n]`` of ``gradients`` ``[n, V, 2]``."""
+    # A fresh copy has stride 1 along the fields also for a single one; embedding_bag's fast path asks for it.
+    table = gradients.permute(1, 2, 0).flatten(0, 1).clone(memory_format=torch.contiguous_format)
+    return F.embedding_bag(index, table, mode="sum", per_sample_weights=weight)
+
+
+def _images(fields: list[Tensor], like: Tensor) -> Tensor:
+    return torch.cat([part.t() for part in fields]).reshape(-1, 1, *like.shape[-2:])

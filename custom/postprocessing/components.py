@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Removal of small connected components from a binary map.
+
+Behrendt et al. (ISBI 2024, released code): 26-connected components whose *filled* size (enclosed background counted) is
+at most 7 voxels of 2 mm (56 mm³) are dropped; the cDDPM paper says "less than 7". A hole is background that is not
+26-connected to the outside, so a component needs 26 voxels to have one: below that, plain sizes suffice and one
+``bincount`` decides. Checked against a loop over ``skimage.measure.regionprops``, voxel for voxel.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from ..errors import DataError
+
+_NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
+_SMALLEST_SHELL = 26  # voxels around a single one
+
+
+def _filled_size(component: NDArray[np.bool_]) -> int:
+    """Voxels of a component (within its bounding box) and of the holes in it."""
+    return int(ndimage.binary_fill_holes(component, structure=_NEIGHBOURS_26).sum())
+
+
+def remove_small_components(binary: Tensor, max_size_voxels: int, fill_holes: bool = True) -> Tensor:
+    """Keep the 26-connected components of more than ``max_size_voxels``; bool ``[X, Y, Z]`` on the input's device.
+
+    Args:
+        binary: ``[X, Y, Z]``; whatever is not 0 is foreground.
+        max_size_voxels: largest size that is removed; 0 keeps everything.
+        fill_holes: measure size with holes filled (the voxels of holes are not added to the result).
+    """
+    if binary.ndim != 3:
+        raise DataError(f"Components are found in one volume [X, Y, Z], got {list(binary.shape)}. Go case by case.")
+    foreground = binary.as_subclass(Tensor) != 0
+    if max_size_voxels <= 0 or not foreground.any():
+        return foreground.clone()
+    volume = foreground.cpu().numpy()
+    extents = [np.flatnonzero(volume.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    box = tuple(slice(int(extent[0]), int(extent[-1]) + 1) for extent in extents)
+    labels, _ = ndimage.label(volume[box], structure=_NEIGHBOURS_26)
+    sizes = np.bincount(labels.ravel())
+    keep = sizes > max_size_voxels
+    keep[0] = False
+    if fill_holes and max_size_voxels >= _SMALLEST_SHELL:
+        regions = ndimage.find_objects(labels)
+        for label in np.flatnonzero((sizes >= _SMALLEST_SHELL) & (sizes <= max_size_voxels)):
+            if label > 0:
+                region = regions[label - 1]
+                keep[label] = _filled_size(labels[region] == label) > max_size_voxels
+    result = np.zeros_like(volume)
+    result[box] = keep[labels]
+    return torch.from_numpy(result).to(binary.device)

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chain from an anomaly map to a segmentation, and its presets.
+
+``prepare``: brain mask, erosion and median in a stated order; thresholds are searched on its result. ``binarise``: the
+voxels strictly above the threshold, without small components. Sizes are given in mm (converted at the case's spacing)
+or in voxels, one or the other. Sources: Behrendt et al., ISBI 2024; the *text* filters before it erodes, the *released
+code* (default here) erodes before it filters and does not mask again, so the filtered map may spill over the rim.
+Deviation: a fractional mask counts as inside wherever it is > 0, the code multiplies by its value. Checked against a
+chain of scipy and scikit-image calls.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, DataError
+from .components import remove_small_components
+from .erosion import erode_mask_axial, radius_to_iterations
+from .median import median_filter, width_to_voxels
+
+Step = Literal["mask", "erosion", "median"]
+RELEASED_CODE_ORDER: tuple[Step, ...] = ("mask", "erosion", "median")
+PAPER_TEXT_ORDER: tuple[Step, ...] = ("mask", "median", "erosion")
+
+
+class PostProcessing:
+    """Post-processing of one case at a time; a step happens if it is in ``order`` (components: if a size is given).
+
+    Args:
+        order: steps of ``prepare``, each at most once.
+        erosion_mm: rim taken off the mask in-plane; or
+        erosion_iterations: steps of the cross; or
+        erosion_width_divisor: iterations = image width (X, voxels) // divisor, the released code's rule.
+        median_mm: window width; or
+        median_voxels: odd window width in voxels.
+        component_mm3: largest volume that is removed; or
+        component_voxels: largest number of voxels that is removed.
+        name: how reports call the chain.
+    """
+
+    def __init__(
+        self,
+        order: Sequence[Step] = RELEASED_CODE_ORDER,
+        erosion_mm: float | None = None,
+        erosion_iterations: int | None = None,
+        erosion_width_divisor: int | None = None,
+        median_mm: float | None = None,
+        median_voxels: int | None = None,
+        component_mm3: float | None = None,
+        component_voxels: int | None = None,
+        name: str = "custom",
+    ) -> None:
+        self.order, self.name = tuple(order), name
+        unknown = sorted(set(self.order) - {"mask", "erosion", "median"})
+        if unknown or len(set(self.order)) < len(self.order):
+            raise ConfigError(
+                f"Post-processing steps are mask, erosion and median, each at most once, got order {list(self.order)}."
+            )
+        sizes = {
+            "erosion": {
+                "erosion_mm": erosion_mm,
+                "erosion_iterations": erosion_iterations,
+                "erosion_width_divisor": erosion_width_divisor,
+            },
+            "median": {"median_mm": median_mm, "median_voxels": median_voxels},
+            "components": {"component_mm3": component_mm3, "component_voxels": component_voxels},
+        }
+        self._sizes: dict[str, tuple[str, float]] = {}
+        for step, options in sizes.items():
+            given = {option: value for option, value in options.items() if value is not None}
+            needed = step in self.order or (step == "components" and len(given) > 0)
+            if len(given) != needed or any(value <= 0 for value in given.values()):
+                raise ConfigError(
+                    f"Post-processing step {step!r} is {'on' if needed else 'not in the order'} and got {given}: give "
+                    f"exactly one of {', '.join(options)} with a value > 0 if it is on, none if it is off."
+                )
+            for option, value in given.items():
+                if not option.endswith(("_mm", "_mm3")) and value != int(value):
+                    raise ConfigError(f"{option} counts voxels or steps and must be a whole number, got {value}.")
+                self._sizes[step] = (option, value)
+        if median_voxels is not None and median_voxels % 2 == 0:
+            raise ConfigError(f"A median window has a middle voxel: median_voxels must be odd, got {median_voxels}.")
+
+    def _iterations(self, shape: torch.Size, spacing_mm: Sequence[float]) -> int:
+        option, value = self._sizes["erosion"]
+        if option == "erosion_mm":
+            return radius_to_iterations(value, spacing_mm)
+        return int(shape[0] // value) if option == "erosion_width_divisor" else int(value)
+
+    def prepare(self, anomaly_map: Tensor, mask: Tensor, spacing_mm: Sequence[float]) -> Tensor:
+        """Masked, eroded and filtered map ``[X, Y, Z]``, in the chain's order.
+
+        Args:
+            anomaly_map: floating ``[X, Y, Z]``.
+            mask: brain mask of the same shape, inside where > 0.
+            spacing_mm: voxel size along X, Y, Z.
+
+        Raises:
+            DataError: shapes differ, the brain mask is empty, or a median meets NaN.
+        """
+        if anomaly_map.shape != mask.shape or anomaly_map.ndim != 3:
+            raise DataError(
+                f"Post-processing takes one map [X, Y, Z] and its brain mask on the same grid, got "
+                f"{list(anomaly_map.shape)} and {list(mask.shape)}. Resample the mask with the image."
+            )
+        spacing = _checked_spacing(spacing_mm)
+        prepared, brain = anomaly_map.as_subclass(Tensor), mask.as_subclass(Tensor).to(anomaly_map.device) > 0
+        if self.order and not brain.any():
+            raise DataError("The brain mask is empty: there is nothing to score. Check the mask file.")
+        for step in self.order:
+            if step == "median":
+                option, value = self._sizes["median"]
+                prepared = median_filter(
+                    prepared, width_to_voxels(value, spacing) if option == "median_mm" else int(value)
+                )
+            else:
+                inside = brain if step == "mask" else erode_mask_axial(brain, self._iterations(brain.shape, spacing))
+                prepared = torch.where(inside, prepared, 0)
+        return prepared
+
+    def binarise(self, anomaly_map: Tensor, threshold: float, spacing_mm: Sequence[float]) -> Tensor:
+        """Segmentation, bool ``[X, Y, Z]``: ``anomaly_map > threshold`` without its small components."""
+        spacing = _checked_spacing(spacing_mm)
+        if math.isnan(threshold):
+            raise ConfigError("The threshold is NaN: every segmentation would be empty. Search or set it again.")
+        binary = anomaly_map.as_subclass(Tensor) > threshold
+        if "components" not in self._sizes:
+            return binary
+        option, value = self._sizes["components"]
+        voxel_mm3 = spacing[0] * spacing[1] * spacing[2]
+        return remove_small_components(
+            binary, int(value / voxel_mm3 + 1e-6) if option == "component_mm3" else int(value)
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that decides a result, ready for JSON."""
+        return {
+            "name": self.name,
+            "order": [*self.order, "threshold (>)", *(["components"] if "components" in self._sizes else [])],
+            **dict(self._sizes.values()),
+            "erosion_element": "4-neighbour cross per axial slice, outside = background",
+            "median_border": "reflect (edge repeated), not masked again",
+            "component_connectivity": 26,
+        }
+
+
+def _checked_spacing(spacing_mm: Sequence[float]) -> tuple[float, ...]:
+    spacing = tuple(float(value) for value in spacing_mm)
+    if len(spacing) != 3 or not all(0 < value < math.inf for value in spacing):
+        raise DataError(f"The voxel size must be three numbers > 0 in mm, got {list(spacing)}. Check the image header.")
+    return spacing
+
+
+def isbi2024(order: Sequence[Step] = RELEASED_CODE_ORDER) -> PostProcessing:
+    """Behrendt et al., ISBI 2024, in voxels of its 96 x 96 x 50 grid: erosion W // 25 = 3, median 5³, components <= 7.
+
+    ``order``: the released code's (default) or ``PAPER_TEXT_ORDER``, which filters first.
+    """
+    return PostProcessing(order, erosion_width_divisor=25, median_voxels=5, component_voxels=7, name="isbi2024")
+
+
+def in_mm(order: Sequence[Step] = RELEASED_CODE_ORDER) -> PostProcessing:
+    """The default: 6 mm erosion, 10 mm median, components <= 56 mm³; equal to ``isbi2024`` on its 2 mm grid."""
+    return PostProcessing(order, erosion_mm=6.0, median_mm=10.0, component_mm3=56.0, name="in_mm")
+
+
+def none(mask: bool = True) -> PostProcessing:
+    """No erosion, no median, no removal of components: the brain mask only, or (``mask=False``) the raw map."""
+    return PostProcessing(("mask",) if mask else (), name="none")

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Anomaly scores: ``score(image, reconstruction) -> anomaly_map``, all >= 0, larger = more anomalous.
+
+Image and reconstruction are volumes ``[X, Y, Z]`` (axial = last axis) or batches ``[B, 1, X, Y, Z]`` with intensities
+in [0, 1]; the map has the shape of the image. Every batch item is scored by itself (its own data range), so its map
+does not depend, to the last bit, on what else is in the batch. Scores know no brain mask; post-processing applies it.
+"""
+
+from .product import Product
+from .residual import l1, l2
+from .ssim import SSIM, kernel_size, ssim_map
+from .ssim_ensemble import SSIMEnsemble
+
+__all__ = ["SSIM", "Product", "SSIMEnsemble", "kernel_size", "l1", "l2", "ssim_map"]

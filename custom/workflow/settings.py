@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model describes itself: the settings it was trained with lie beside its checkpoints.
+
+Evaluation and inference read them, so ``--output_dir`` alone is enough to use a model and a network of another shape
+or contrast cannot be built by accident.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..atomic import atomic_write_json
+from ..errors import ConfigError
+
+FILE_NAME = "settings.json"
+
+
+def save_settings(output_dir: str | Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Write ``settings`` (JSON values) to ``output_dir/settings.json`` and return them.
+
+    Raises:
+        ConfigError: the folder already holds a model that was trained with other settings.
+    """
+    path = Path(output_dir) / FILE_NAME
+    settings = json.loads(json.dumps(settings))
+    if path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(key for key in settings if known.get(key, settings[key]) != settings[key])
+        if changed:
+            was = ", ".join(f"{key} was {known[key]!r} and is {settings[key]!r}" for key in changed)
+            raise ConfigError(
+                f"{path.parent} holds a model trained with other settings ({was}); choose another --output_dir or "
+                "remove the folder."
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(path, settings)
+    return settings
+
+
+def trained_settings(output_dir: str | Path) -> dict[str, Any]:
+    """Return the settings of the model in ``output_dir``.
+
+    Raises:
+        ConfigError: there is no trained model.
+    """
+    path = Path(output_dir) / FILE_NAME
+    if not path.is_file():
+        raise ConfigError(
+            f"no trained model in {path.parent} ({FILE_NAME} is missing); run the training workflow with the same "
+            "--output_dir first, or point --output_dir at a finished run."
+        )
+    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return settings
