@@ -1,22 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of anomaly maps, segmentations and reconstructions, thresholds, and their uncertainty over subjects."""
+"""Metrics of anomaly maps and of what is made of them: histograms, thresholds, ratios, lesions, uncertainty.
 
+Arrays are numpy or torch, of one shape per call; scores are >= 0, a voxel is flagged if its score is ``>`` the threshold.
+An undefined metric (0/0, no lesion, one class missing) is ``None``, never NaN, 0 or 1, and is counted where means are taken.
+"""
+
+from .aggregate import mean_std, summarise_cases, summarise_folds
+from .bootstrap import Interval, PermutationResult, bootstrap_ci, paired_permutation_test, pooled_dice_ci
+from .healthy import false_positive_ml, healthy_summary, scan_auroc, scan_score
 from .histogram import ScoreHistogram
-from .lesions import LesionCounts, LesionMatcher
-from .reconstruction import reconstruction_metrics
-from .resampling import bootstrap_mean, bootstrap_pooled_dice, paired_permutation_test
-from .segmentation import ConfusionCounts
+from .lesions import SIZE_EDGES_MM3, LesionCounts, lesion_counts
+from .ranking import case_ranking, ranking_metrics
+from .reconstruction import l1_ratio, reconstruction_metrics
+from .segmentation import ConfusionCounts, confusion_counts, segmentation_metrics
 from .threshold import best_dice_threshold, interval_search
 
 __all__ = [
+    "SIZE_EDGES_MM3",
     "ConfusionCounts",
+    "Interval",
     "LesionCounts",
-    "LesionMatcher",
+    "PermutationResult",
     "ScoreHistogram",
     "best_dice_threshold",
-    "bootstrap_mean",
-    "bootstrap_pooled_dice",
+    "bootstrap_ci",
+    "case_ranking",
+    "confusion_counts",
+    "false_positive_ml",
+    "healthy_summary",
     "interval_search",
+    "l1_ratio",
+    "lesion_counts",
+    "mean_std",
     "paired_permutation_test",
+    "pooled_dice_ci",
+    "ranking_metrics",
     "reconstruction_metrics",
+    "scan_auroc",
+    "scan_score",
+    "segmentation_metrics",
+    "summarise_cases",
+    "summarise_folds",
 ]

@@ -25,6 +25,13 @@ def to_numpy(array: Array) -> NDArray[Any]:
     return np.asarray(array)
 
 
+def to_tensor(array: Array) -> torch.Tensor:
+    """Return the values as a plain tensor where they are; a read-only array (a memory map) is copied."""
+    if isinstance(array, torch.Tensor):
+        return array.detach().as_subclass(torch.Tensor)
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
+
+
 def to_scores(array: Array, name: str = "anomaly map") -> NDArray[Any]:
     """Return real numbers, all finite."""
     values = to_numpy(array)

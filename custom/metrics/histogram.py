@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
-from .arrays import Array
+from .arrays import Array, to_tensor
 from .segmentation import ConfusionCounts
 
 _FLOAT32_MANTISSA = 23
@@ -81,10 +81,9 @@ class ScoreHistogram:
             truth: same shape, > 0 = anomalous; None = a healthy scan.
             region: same shape, > 0 = counted; None = every voxel.
         """
-        scores = torch.as_tensor(anomaly_map)
+        scores = to_tensor(anomaly_map)
         labels, chosen = (
-            None if part is None else torch.as_tensor(part, device=scores.device).as_subclass(Tensor) > 0
-            for part in (truth, region)
+            None if part is None else to_tensor(part).to(scores.device) > 0 for part in (truth, region)
         )
         for name, part in (("truth", labels), ("region", chosen)):
             if part is not None and part.shape != scores.shape:
@@ -185,11 +184,10 @@ class ScoreHistogram:
         """
         self._positives("A precision-recall curve")
         found = np.concatenate([self.zeros[:, None], self.counts], axis=1)[:, ::-1].cumsum(axis=1)
-        lower = np.concatenate([[-np.inf, *self.edges(np.array([self.first_bin - 1]))], self.thresholds()[1:-1]])[::-1]
-        fp, tp = found
-        occupied = np.diff(fp + tp, prepend=0) > 0
-        tp, fp = tp[occupied], fp[occupied]
-        return tp / (tp + fp), tp / self.total_anomalous, lower[-len(occupied) :][occupied]
+        lower = np.concatenate([[-np.inf], self.thresholds()[:-1]])[::-1]
+        occupied = np.diff(found.sum(axis=0), prepend=0) > 0
+        fp, tp = found[:, occupied]
+        return tp / (tp + fp), tp / self.total_anomalous, lower[occupied]
 
     def average_precision(self) -> float:
         """Area under the precision-recall curve as a step function (scikit-learn's definition), pooled."""

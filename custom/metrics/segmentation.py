@@ -65,3 +65,13 @@ class ConfusionCounts:
     def rates(self) -> dict[str, float | None]:
         """Return all rates by name."""
         return {name: getattr(self, name) for name in ("dice", "precision", "recall", "fpr", "fdr")}
+
+
+def confusion_counts(prediction: Array, truth: Array, region: Array | None = None) -> ConfusionCounts:
+    """Count two masks of one shape, inside ``region`` if given."""
+    return ConfusionCounts.of(prediction, truth, region)
+
+
+def segmentation_metrics(counts: ConfusionCounts) -> dict[str, float | None]:
+    """Return all rates of the counts by name."""
+    return counts.rates()

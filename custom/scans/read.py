@@ -94,7 +94,4 @@ def _file_affine(path: Path, volume: Volume) -> NDArray[np.float64]:
 
 def _as_stored(ras: NDArray[np.generic], affine: NDArray[np.float64]) -> NDArray[np.float32]:
     back = ornt_transform(np.array([[0, 1], [1, 1], [2, 1]]), io_orientation(affine))
-    inverse = np.empty_like(back)
-    for axis, (to, flip) in enumerate(io_orientation(affine)):
-        inverse[int(to)] = (axis, flip)
-    return np.ascontiguousarray(apply_orientation(ras, inverse))  # type: ignore[no-any-return]
+    return np.ascontiguousarray(apply_orientation(ras, back))  # type: ignore[no-any-return]

@@ -6,9 +6,10 @@ in [0, 1]; the map has the shape of the image. Every batch item is scored by its
 does not depend, to the last bit, on what else is in the batch. Scores know no brain mask; post-processing applies it.
 """
 
+from .intensity import darkness, intensity
 from .product import Product
 from .residual import l1, l2
 from .ssim import SSIM, kernel_size, ssim_map
 from .ssim_ensemble import SSIMEnsemble
 
-__all__ = ["SSIM", "Product", "SSIMEnsemble", "kernel_size", "l1", "l2", "ssim_map"]
+__all__ = ["SSIM", "Product", "SSIMEnsemble", "darkness", "intensity", "kernel_size", "l1", "l2", "ssim_map"]

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hand whole prepared cases to an inferer together with their names, which seed whatever it draws."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class CasePrepareBatch:
+    """Prepare-batch of evaluators: ``image`` is input and target, ``case_ids`` go to the inferer."""
+
+    def __call__(
+        self,
+        batchdata: Mapping[str, Any],
+        device: torch.device | str | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor, tuple[()], dict[str, Any]]:
+        images: Tensor = batchdata["image"]
+        plain = images.as_tensor() if hasattr(images, "as_tensor") else images
+        plain = plain.to(device, torch.float32, non_blocking=non_blocking)
+        return plain, plain, (), {"case_ids": list(batchdata["case_id"])}

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scans of an evaluation plan, each prepared once."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data.cases import Case, datalist
+from ..data.datasets import get_dataset
+from ..errors import ConfigError
+from .plan import EvaluationPlan
+
+
+def standard_plan(
+    dataset_name: str,
+    test_sets: Sequence[str],
+    test_split: str = "test",
+    tuning_sets: Mapping[str, str] | None = None,
+    tuning_split: str = "val",
+    healthy_test: bool = True,
+    healthy_fprs: Sequence[float] = (0.01, 0.05),
+) -> EvaluationPlan:
+    """Return the papers' plan: every test set is tuned on its own labelled validation scans.
+
+    Args:
+        dataset_name: healthy data set that the model was trained on; its val split calibrates the healthy thresholds.
+        test_sets: names of patient data sets.
+        test_split: split that is tested.
+        tuning_sets: ``{test set: data set its threshold is tuned on}``; a name mapped to "" is not tuned. Others
+            use themselves.
+        tuning_split: split that is tuned on.
+        healthy_test: count false positives on the healthy test split too.
+        healthy_fprs: voxel-wise false-positive rates of the label-free thresholds.
+
+    Raises:
+        ConfigError: unknown data set, a healthy one among the test sets, or a patient one as ``dataset_name``.
+    """
+    if not get_dataset(dataset_name).healthy:
+        raise ConfigError(f"dataset_name {dataset_name} has patients; the healthy thresholds need healthy scans.")
+    wrong = [name for name in test_sets if get_dataset(name).healthy]
+    if wrong or not test_sets:
+        raise ConfigError(f"test_sets must name patient data sets, got {list(test_sets)}.")
+    tuning = {name: (tuning_sets or {}).get(name, name) for name in test_sets}
+    return EvaluationPlan(
+        tests={f"{name}/{test_split}": f"{tuned}/{tuning_split}" if tuned else None for name, tuned in tuning.items()},
+        healthy_calibration=f"{dataset_name}/val",
+        healthy_test=f"{dataset_name}/test" if healthy_test else None,
+        healthy_fprs=tuple(healthy_fprs),
+    )
+
+
+def evaluation_cases(
+    plan: EvaluationPlan,
+    data_root: str | Path,
+    contrast: str,
+    fold: int,
+    how: Any,
+    cache_dir: str | Path | None,
+    limit: int | None = None,
+) -> list[Case]:
+    """Return the datalist of all groups of the plan.
+
+    Args:
+        plan: the groups.
+        data_root: folder with ``splits``, ``Train`` and ``Test``.
+        contrast: "t1" or "t2".
+        fold: fold of the healthy lists.
+        how: preparation.
+        cache_dir: folder of the prepared volumes.
+        limit: at most this many scans of a group (a quick look; it changes the data digest of the protocol).
+    """
+    cases: list[Case] = []
+    for group in plan.groups:
+        name, split = group.split("/")
+        found = datalist(data_root, name, split, contrast, fold if get_dataset(name).healthy else None, how, cache_dir)
+        cases += [case | {"role": group} for case in found[:limit]]
+    return cases

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the metrics of single cases to a table: mean, standard deviation, interval, and how many cases count.
+
+A metric that is undefined for a case is None there: it is left out of that metric and counted under ``excluded``.
+Standard deviations have ddof = 1 (sample estimate); the released code of Behrendt et al. (ISBI 2024) uses 0 over cases, and
+how its table's deviation over folds was taken is not stated.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from .bootstrap import bootstrap_ci
+
+Summary = dict[str, float | int | None]
+
+
+def mean_std(values: Sequence[float], ddof: int = 1) -> tuple[float, float | None]:
+    """Return mean and standard deviation, e.g. over folds; None for the latter if there are not more than ``ddof``."""
+    column = np.asarray(values, dtype=np.float64)
+    if not column.size:
+        raise DataError("A mean over folds or cases needs at least one value.")
+    return float(column.mean()), float(column.std(ddof=ddof)) if column.size > ddof else None
+
+
+def summarise_cases(
+    cases: Sequence[Mapping[str, Any]], n_resamples: int = 2000, level: float = 0.95, seed: int = 0, ddof: int = 1
+) -> dict[str, Summary]:
+    """Summarise every numeric metric over cases (one subject each).
+
+    Args:
+        cases: ``{metric: value}`` of each case; None or a missing key = undefined, texts are passed over.
+        n_resamples: bootstrap samples of the interval, see :func:`~custom.metrics.bootstrap.bootstrap_ci`.
+        level: its coverage.
+        seed: of the bootstrap.
+        ddof: of the standard deviation.
+
+    Returns:
+        ``{metric: {mean, std, n, excluded, ci_low, ci_high}}``; what too few cases leave undefined is None.
+
+    >>> summary = summarise_cases([{"dice": 0.5}, {"dice": 0.7}, {"dice": None}])["dice"]
+    >>> round(summary["mean"], 6), summary["n"], summary["excluded"]
+    (0.6, 2, 1)
+    """
+    names = dict.fromkeys(name for case in cases for name, value in case.items() if not isinstance(value, str))
+    return {name: _summarise(name, cases, n_resamples, level, seed, ddof) for name in names}
+
+
+def _summarise(
+    name: str, cases: Sequence[Mapping[str, Any]], n_resamples: int, level: float, seed: int, ddof: int
+) -> Summary:
+    values = [float(case[name]) for case in cases if case.get(name) is not None]
+    if not np.isfinite(values).all():
+        raise DataError(
+            f"Metric {name!r} is NaN or infinite for {int((~np.isfinite(values)).sum())} of {len(cases)} cases. An "
+            "undefined metric is None; anything else would hide a fault in the mean."
+        )
+    summary: Summary = dict.fromkeys(("mean", "std", "n", "excluded", "ci_low", "ci_high"))
+    summary.update(n=len(values), excluded=len(cases) - len(values))
+    if values:
+        summary["mean"], summary["std"] = mean_std(values, ddof)
+    if len(values) > 1:
+        interval = bootstrap_ci(values, n_resamples=n_resamples, level=level, seed=seed)
+        summary.update(ci_low=interval.low, ci_high=interval.high)
+    return summary
+
+
+def summarise_folds(folds: Sequence[Mapping[str, Summary]], ddof: int = 1) -> dict[str, Summary]:
+    """Return mean ± std over folds of the per-fold means, as the papers' tables do: ``{metric: {mean, std, n}}``.
+
+    The deviation over folds shows the spread of trainings, not the uncertainty over subjects.
+    """
+    names = dict.fromkeys(name for fold in folds for name in fold)
+    result: dict[str, Summary] = {}
+    for name in names:
+        means = [mean for fold in folds if name in fold and (mean := fold[name]["mean"]) is not None]
+        mean, std = mean_std(means, ddof) if means else (None, None)
+        result[name] = {"mean": mean, "std": std, "n": len(means)}
+    return result

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Uncertainty over subjects: bootstrap confidence intervals and the paired permutation test.
+
+Subjects are resampled, never voxels or slices (those of one brain are not independent). The standard deviation over
+folds is no confidence interval: the folds share most training and all test scans. Intervals are BCa by default
+(Efron 1987: bias-corrected and accelerated, Dice over subjects is skewed) or percentile; scipy draws them. The
+permutation test follows conditioned-DDPM (arXiv 2312.04215), which uses 10 000 permutations. Checked against analytic
+cases, an independent percentile bootstrap and scipy.stats.permutation_test.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from ..errors import ConfigError, DataError
+from .segmentation import ConfusionCounts
+
+Statistic = Callable[..., Any]
+_SIGNS_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A statistic and its confidence interval; ``n`` subjects."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def _interval(
+    columns: Sequence[NDArray[Any]], statistic: Statistic, n_resamples: int, level: float, seed: int, method: str
+) -> Interval:
+    n = len(columns[0])
+    if not 0 < level < 1 or method not in ("bca", "percentile"):
+        raise ConfigError(f'level lies in (0, 1) and method is "bca" or "percentile", got {level} and {method!r}.')
+    if n < 2:
+        raise DataError(f"A confidence interval over subjects needs at least 2 of them, got {n}.")
+    value = float(statistic(*columns, axis=-1))
+    if all((column == column[0]).all() for column in columns):  # nothing to resample; BCa is undefined
+        return Interval(value, value, value, n)
+    settings: dict[str, Any] = {"n_resamples": n_resamples, "confidence_level": level, "vectorized": True, "axis": -1}
+    settings |= {"paired": True, "batch": max(1, _SIGNS_AT_ONCE // n), "random_state": np.random.default_rng(seed)}
+    result = stats.bootstrap(tuple(columns), statistic, method=method, **settings)
+    low, high = map(float, result.confidence_interval)
+    if not np.isfinite([low, high]).all():  # BCa of a statistic that hardly moves
+        quantiles = np.nanquantile(result.bootstrap_distribution, [(1 - level) / 2, (1 + level) / 2])
+        low, high = map(float, quantiles)
+    return Interval(value, low, high, n)
+
+
+def bootstrap_ci(
+    values: Sequence[float],
+    statistic: Statistic = np.mean,
+    n_resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    method: Literal["bca", "percentile"] = "bca",
+) -> Interval:
+    """Return ``statistic(values, axis=-1)`` and its confidence interval over subjects (one value each).
+
+    Args:
+        values: defined ones only; leave out the subjects whose metric is None.
+        statistic: takes an array and ``axis``, as ``np.mean`` and ``np.median`` do.
+        n_resamples: bootstrap samples.
+        level: coverage aimed at.
+        seed: the same seed gives the same interval.
+        method: "bca" or "percentile".
+    """
+    column = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(column).all():
+        raise DataError("A bootstrap over subjects met NaN or infinite values; leave undefined cases out and count them.")
+    return _interval([column], statistic, n_resamples, level, seed, method)
+
+
+def _pooled_dice(tp: NDArray[Any], fp: NDArray[Any], fn: NDArray[Any], axis: int = -1) -> NDArray[Any]:
+    hits, errors = 2 * tp.sum(axis=axis), fp.sum(axis=axis) + fn.sum(axis=axis)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(hits / (hits + errors))
+
+
+def pooled_dice_ci(
+    counts: Sequence[ConfusionCounts],
+    n_resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    method: Literal["bca", "percentile"] = "bca",
+) -> Interval:
+    """Return the pooled Dice (a ratio of sums over subjects) and its interval: whole subjects are resampled."""
+    if not any(count.tp + count.fn for count in counts):
+        raise DataError("The pooled Dice needs anomalous voxels, and no subject has any.")
+    columns = [np.array([getattr(count, name) for count in counts], dtype=np.float64) for name in ("tp", "fp", "fn")]
+    return _interval(columns, _pooled_dice, n_resamples, level, seed, method)
+
+
+@dataclass(frozen=True)
+class PermutationResult:
+    """Mean paired difference a - b, its two-sided p-value, pairs used and pairs left out, and whether p is exact."""
+
+    difference: float
+    p_value: float
+    n: int
+    excluded: int
+    exact: bool
+
+
+def paired_permutation_test(
+    a: Sequence[float | None], b: Sequence[float | None], n_permutations: int = 10_000, seed: int = 0
+) -> PermutationResult:
+    """Test whether two methods differ in the mean over the same subjects, by flipping signs of their differences.
+
+    Every sign pattern is tried if there are at most ``n_permutations`` of them (2^n; 13 subjects for 10 000), else that
+    many are drawn and p = (1 + as extreme) / (1 + drawn), which is never 0.
+
+    Args:
+        a: one value a subject, None where undefined.
+        b: same subjects in the same order; a pair with a None is left out.
+        n_permutations: sign patterns at most.
+        seed: of the drawn patterns.
+    """
+    pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+    n = len(pairs)
+    if not n:
+        raise DataError("A paired test needs subjects for which both methods have a value; there is none.")
+    differences = np.array([x - y for x, y in pairs], dtype=np.float64)
+    if not np.isfinite(differences).all():
+        raise DataError("A paired test met NaN or infinite values; undefined metrics are None.")
+    observed = abs(differences.sum()) * (1 - 1e-12) - 1e-300  # equal sums may differ in their last digits
+    exact = n < 63 and 2**n <= n_permutations
+    rng = np.random.default_rng(seed)
+    total, extreme = (2**n if exact else n_permutations), 0
+    chunk = max(1, _SIGNS_AT_ONCE // n)
+    for start in range(0, total, chunk):
+        rows = min(chunk, total - start)
+        if exact:
+            flips = (np.arange(start, start + rows)[:, None] >> np.arange(n)) & 1
+        else:
+            flips = rng.integers(0, 2, size=(rows, n), dtype=np.int8)
+        extreme += int((np.abs((1.0 - 2.0 * flips) @ differences) >= observed).sum())
+    p_value = extreme / total if exact else (1 + extreme) / (1 + total)
+    return PermutationResult(float(differences.mean()), p_value, n, len(a) - n, exact)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of a result as PNG bytes: slices of the model's grid (RAS, 2 mm), enlarged, with the map laid over them.
+
+Colours mean the same in every report: the percentile that a score has inside healthy brains, on a scale of the tail
+``-log10(1 - p)``, from the 90th (transparent) to the 99.99th percentile. Slices are shown as seen from above, from the
+front and from the left; the patient's left is on the left (the page writes the letters beside the pictures).
+"""
+
+from io import BytesIO
+
+import matplotlib
+import numpy as np
+from matplotlib.image import imsave
+from numpy.typing import NDArray
+from scipy import ndimage
+
+TAIL_RANGE = (1.0, 4.0)  # 90 % and 99.99 %
+TICKS = (90.0, 99.0, 99.9, 99.99)
+COLOUR_MAP = "inferno"
+OUTLINE = (0.20, 0.95, 0.95)
+CROSS = (1.0, 1.0, 1.0)
+Picture = NDArray[np.float32]
+
+
+def tail_position(percentile: NDArray[np.float32] | float) -> NDArray[np.float64]:
+    """Return the place of percentiles (0 to 100) on the colour scale, 0 to 1.
+
+    >>> [round(float(tail_position(p)), 3) for p in (50, 90, 99, 99.99, 100)]
+    [0.0, 0.0, 0.333, 1.0, 1.0]
+    """
+    rest = np.maximum(1 - np.asarray(percentile, dtype=np.float64) / 100, 1e-9)
+    low, high = TAIL_RANGE
+    return np.clip((-np.log10(rest) - low) / (high - low), 0, 1)
+
+
+def plane(volume: NDArray[np.generic], axis: int, index: int) -> NDArray[np.generic]:
+    """Return a slice as picture rows: axial (axis 2) front up, coronal (1) and sagittal (0) top up."""
+    return np.take(volume, index, axis=axis).T[::-1]
+
+
+def grey(image: NDArray[np.generic], enlarge: int) -> Picture:
+    """Return a slice in [0, 1] as grey RGB picture, enlarged linearly."""
+    large = np.clip(ndimage.zoom(image.astype(np.float32), enlarge, order=1, grid_mode=True, mode="nearest"), 0, 1)
+    return np.repeat(large[..., None], 3, axis=2)
+
+
+def heat(picture: Picture, position: NDArray[np.generic], enlarge: int, opacity: float = 0.9) -> Picture:
+    """Lay places on the colour scale (0 to 1) over a picture; low ones are transparent."""
+    large = np.clip(ndimage.zoom(position.astype(np.float32), enlarge, order=1, grid_mode=True, mode="nearest"), 0, 1)
+    colours = matplotlib.colormaps[COLOUR_MAP](0.25 + 0.75 * large)[..., :3]
+    weight = opacity * np.clip(large / 0.25, 0, 1)[..., None]
+    return np.asarray(picture * (1 - weight) + colours * weight, dtype=np.float32)
+
+
+def outline(picture: Picture, mask: NDArray[np.generic], enlarge: int) -> Picture:
+    """Draw the edge of a mask."""
+    large = np.kron(mask > 0, np.ones((enlarge, enlarge), dtype=bool))
+    edge = large & ~ndimage.binary_erosion(large)
+    return np.where(edge[..., None], np.array(OUTLINE, dtype=np.float32), picture)
+
+
+def crosshair(picture: Picture, row: int, column: int, gap: int = 14) -> Picture:
+    """Draw thin lines through a point and leave the point itself free."""
+    result = picture.copy()
+    rows, columns = np.arange(picture.shape[0]), np.arange(picture.shape[1])
+    result[np.abs(rows - row) > gap, column] = 0.45 * result[np.abs(rows - row) > gap, column] + 0.55 * np.array(CROSS)
+    result[row, np.abs(columns - column) > gap] = 0.45 * result[row, np.abs(columns - column) > gap] + 0.55 * np.array(CROSS)
+    return result
+
+
+def flat(mask: NDArray[np.generic], brain: NDArray[np.generic], enlarge: int) -> Picture:
+    """Return a mask as a picture: white on the dark shape of the brain."""
+    values = np.where(mask > 0, 1.0, np.where(brain > 0, 0.16, 0.0))
+    return np.repeat(np.kron(values, np.ones((enlarge, enlarge)))[..., None], 3, axis=2).astype(np.float32)
+
+
+def mosaic(pictures: list[Picture], columns: int) -> Picture:
+    """Put pictures of one size side by side, row by row; missing ones are black."""
+    rows = -(-len(pictures) // columns)
+    blank = np.zeros_like(pictures[0])
+    cells = pictures + [blank] * (rows * columns - len(pictures))
+    return np.concatenate([np.concatenate(cells[r * columns : (r + 1) * columns], axis=1) for r in range(rows)])
+
+
+def png(picture: Picture) -> bytes:
+    """Return the picture as PNG file."""
+    stream = BytesIO()
+    imsave(stream, np.clip(picture, 0, 1), format="png")
+    return stream.getvalue()
+
+
+def colour_bar(width: int = 512, height: int = 12) -> bytes:
+    """Return the colour scale as PNG, from the 90th to the 99.99th percentile."""
+    row = heat(np.full((1, width, 3), 0.25, dtype=np.float32), np.linspace(0, 1, width)[None], 1)
+    return png(np.repeat(row, height, axis=0))
