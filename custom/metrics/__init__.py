@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of anomaly maps and of what is made of them: histograms, thresholds, ratios, lesions, uncertainty.
 
-Arrays are numpy or torch, of one shape per call; scores are >= 0, a voxel is flagged if its score is ``>`` the threshold.
-An undefined metric (0/0, no lesion, one class missing) is ``None``, never NaN, 0 or 1, and is counted where means are taken.
+Arrays are numpy or torch, of one shape per call; scores are >= 0; a voxel is flagged if its score is ``>`` the
+threshold. An undefined metric of a case (0/0, no lesion, one class missing) is ``None``, never NaN, 0 or 1, and is
+counted where means are taken; an undefined *pooled* one (:class:`ScoreHistogram`) raises ``DataError``.
 """
 
 from .aggregate import mean_std, summarise_cases, summarise_folds
@@ -13,7 +14,14 @@ from .lesions import SIZE_EDGES_MM3, LesionCounts, lesion_counts
 from .ranking import case_ranking, ranking_metrics
 from .reconstruction import l1_ratio, reconstruction_metrics
 from .segmentation import ConfusionCounts, confusion_counts, segmentation_metrics
-from .threshold import best_dice_threshold, interval_search
+from .threshold import (
+    ThresholdSource,
+    best_dice_threshold,
+    best_mean_dice_threshold,
+    conformal_case_threshold,
+    healthy_quantile_threshold,
+    interval_search,
+)
 
 __all__ = [
     "SIZE_EDGES_MM3",
@@ -22,11 +30,15 @@ __all__ = [
     "LesionCounts",
     "PermutationResult",
     "ScoreHistogram",
+    "ThresholdSource",
     "best_dice_threshold",
+    "best_mean_dice_threshold",
     "bootstrap_ci",
     "case_ranking",
+    "conformal_case_threshold",
     "confusion_counts",
     "false_positive_ml",
+    "healthy_quantile_threshold",
     "healthy_summary",
     "interval_search",
     "l1_ratio",

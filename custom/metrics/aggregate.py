@@ -2,8 +2,8 @@
 """From the metrics of single cases to a table: mean, standard deviation, interval, and how many cases count.
 
 A metric that is undefined for a case is None there: it is left out of that metric and counted under ``excluded``.
-Standard deviations have ddof = 1 (sample estimate); the released code of Behrendt et al. (ISBI 2024) uses 0 over cases, and
-how its table's deviation over folds was taken is not stated.
+Standard deviations have ddof = 1 (sample estimate); the released code of Behrendt et al. (ISBI 2024) uses 0 over cases,
+and how its table's deviation over folds was taken is not stated.
 """
 
 from collections.abc import Mapping, Sequence

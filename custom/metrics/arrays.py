@@ -57,8 +57,8 @@ def to_mask(array: Array, shape: tuple[int, ...] | None = None, name: str = "tru
         return values
     if np.issubdtype(values.dtype, np.floating) and not np.array_equal(values, np.rint(values)):
         raise DataError(
-            f"The {name} has values that are no whole numbers: it was interpolated, and taking all above 0 would dilate "
-            "it. Resample labels with nearest neighbours, or binarise it explicitly."
+            f"The {name} has values that are no whole numbers: it was interpolated, and taking all above 0 would "
+            "dilate it. Resample labels with nearest neighbours, or binarise it explicitly."
         )
     return np.asarray(values > 0)
 

@@ -74,7 +74,7 @@ def bootstrap_ci(
     """
     column = np.asarray(values, dtype=np.float64)
     if not np.isfinite(column).all():
-        raise DataError("A bootstrap over subjects met NaN or infinite values; leave undefined cases out and count them.")
+        raise DataError("A bootstrap over subjects met NaN or infinite values; leave undefined cases out, count them.")
     return _interval([column], statistic, n_resamples, level, seed, method)
 
 

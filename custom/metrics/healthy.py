@@ -64,7 +64,7 @@ def scan_auroc(
 ) -> dict[str, float | None]:
     """Return the scan-level AUROC under ``"all"`` and for each site (None where one class is missing).
 
-    Read the warning at the top: ``"all"`` can be a scanner detector. Sites that hold only patients or only healthy scans
+    Read the warning at the top: ``"all"`` can be a scanner detector. Sites with only patients or only healthy scans
     give None; if all do, the number under ``"all"`` cannot be told from a difference between scanners.
 
     Args:

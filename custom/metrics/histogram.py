@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two-class histogram of anomaly scores that needs no range, streams over volumes and merges exactly.
 
-The bit pattern of a non-negative float32, read as an integer, grows with its value. Bin c is the integer rounded *up* to
-``mantissa_bits`` bits of mantissa: it holds the scores in (edge(c - 1), edge(c)], its relative width is at most
-2^-mantissa_bits (4.9e-4 for 11), and exact zeros (everything outside the brain mask) have a bin of their own. No score
-range has to be known before; residuals in [0, 1.3], SSIM scores in [0, 2] and products share one code. Every edge is a
-float32, so ``score > edge(c)`` (strict) selects exactly the bins above c: counts, Dice, precision and recall at an edge
-are exact; only what happens between the edges of one bin is lost. Average precision and AUROC treat scores of one bin as
-tied. Memory is that of the occupied range of bins, two int64 each: about 0.5 MB. Checked against scikit-learn.
+The bit pattern of a non-negative float32, read as an integer, grows with its value. Bin c is that integer rounded *up*
+to ``mantissa_bits`` bits of mantissa: it holds the scores in (edge(c - 1), edge(c)], is at most 2^-mantissa_bits of its
+edge wide (4.9e-4 for 11 bits), and exact zeros (all outside the brain mask) have a bin of their own. No range has to be
+known before: residuals in [0, 1.3], SSIM scores in [0, 2] and products share one code. Every edge is a float32, so
+``score > edge(c)`` (strict) selects exactly the bins above c: counts, Dice, precision and recall at an edge are exact.
+Average precision and AUROC take scores of one bin as tied. Memory is that of the range of occupied bins, two int64
+each: 32 KiB for every factor of 2 in score. Checked against scikit-learn.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class ScoreHistogram:
     def edges(self, bins: NDArray[Any]) -> NDArray[np.float64]:
         """Upper edge of each bin: the float32 threshold that selects all bins above it."""
         bits = bins.astype(np.int64) << (_FLOAT32_MANTISSA - self.mantissa_bits)
-        return np.minimum(bits, _INFINITY).astype(np.int32).view(np.float32).astype(np.float64)
+        values: NDArray[np.float32] = np.minimum(bits, _INFINITY).astype(np.int32).view(np.float32)
+        return values.astype(np.float64)
 
     def update(self, anomaly_map: Array, truth: Array | None = None, region: Array | None = None) -> None:
         """Count the voxels of one map (any shape; counted on the map's device).
@@ -82,9 +83,7 @@ class ScoreHistogram:
             region: same shape, > 0 = counted; None = every voxel.
         """
         scores = to_tensor(anomaly_map)
-        labels, chosen = (
-            None if part is None else to_tensor(part).to(scores.device) > 0 for part in (truth, region)
-        )
+        labels, chosen = (None if part is None else to_tensor(part).to(scores.device) > 0 for part in (truth, region))
         for name, part in (("truth", labels), ("region", chosen)):
             if part is not None and part.shape != scores.shape:
                 raise DataError(f"The {name} is {list(part.shape)} but the anomaly map {list(scores.shape)}.")
@@ -157,7 +156,7 @@ class ScoreHistogram:
     def dice_curve(self) -> NDArray[np.float64]:
         """Pooled Dice at each of :meth:`thresholds`, ``[K]``; raises DataError without anomalous voxels."""
         fp, tp = self.above()
-        return 2 * tp / (tp + fp + self._positives("Dice"))
+        return np.asarray(2 * tp / (tp + fp + self._positives("Dice")))
 
     def best_dice(self) -> tuple[float, float]:
         """Return the threshold with the largest pooled Dice over all bin edges (the highest such one) and that Dice."""

@@ -4,9 +4,9 @@
 Lesions and predictions are split into 26-connected components. When does a lesion count as found?
 
 ``any``       one shared voxel is enough; a predicted component that touches a lesion is true, the others are false
-``fraction``  at least ``min_overlap`` of the lesion is covered; a component is true if at least that share of it is lesion
-``iou``       lesion and component have intersection over union >= ``min_overlap`` (0.1 is usual for small lesions) and are
-              matched one to one, as many pairs as possible
+``fraction``  at least ``min_overlap`` of the lesion is covered; a component is true if that share of it is lesion
+``iou``       lesion and component have intersection over union >= ``min_overlap`` (0.1 is usual for small lesions) and
+              are matched one to one, as many pairs as possible
 
 Under ``any`` and ``fraction`` one component may find several lesions and several components may be true for one
 lesion, so found lesions and true components differ in number; F1 is the harmonic mean of recall and precision

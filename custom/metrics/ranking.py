@@ -22,10 +22,9 @@ def ranking_metrics(anomaly_map: Array, truth: Array, region: Array | None = Non
     if not n_positive:
         return {"average_precision": None, "auroc": None}
     levels, copies = np.unique(positives, return_counts=True)
-    lowest, lowest_copies = 0.0, n_positive - positives.size  # anomalous voxels with a score of 0
-    if lowest_copies:
-        place = int(np.searchsorted(levels, lowest))
-        levels, copies = np.insert(levels, place, lowest), np.insert(copies, place, lowest_copies)
+    if n_positive > positives.size:  # anomalous voxels with a score of 0
+        place = int(np.searchsorted(levels, 0))
+        levels, copies = np.insert(levels, place, 0), np.insert(copies, place, n_positive - positives.size)
     zero_negatives = n_negative - negatives.size
     below = np.searchsorted(negatives, levels, side="left") + zero_negatives * (levels > 0)
     up_to = np.searchsorted(negatives, levels, side="right") + zero_negatives * (levels >= 0)

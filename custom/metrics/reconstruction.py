@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well a network reconstructs a scan: l1, SSIM and PSNR on healthy scans, and l1 in lesions over l1 elsewhere.
 
-Conditioned-DDPM (Behrendt et al., arXiv 2312.04215) reports them in its Table 2; no code of theirs for SSIM and PSNR is
-public. Here SSIM is scikit-image's mean structural similarity with the settings of Wang et al. (IEEE TIP 2004): Gaussian
-window of sigma 1.5 voxels, biased covariance, 3-D, data range 1 (intensities are in [0, 1]). "Whole" includes the
-background, as the released code does, which flatters every method alike; "_brain" is the mean over the brain mask.
+Conditioned-DDPM (Behrendt et al., arXiv 2312.04215) reports them in its Table 2; no code of theirs for SSIM and PSNR
+is public. Here SSIM is scikit-image's mean structural similarity with the settings of Wang et al. (IEEE TIP 2004):
+Gaussian window of sigma 1.5 voxels, biased covariance, 3-D, data range 1 (intensities are in [0, 1]). "Whole" includes
+the background, as the released code does, which flatters every method alike; "_brain" is the mean over the brain mask.
 A good reconstruction is no good detection: in that table the DAE has the best SSIM, and not the best Dice.
 """
 

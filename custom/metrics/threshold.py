@@ -1,67 +1,176 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact and published searches for the threshold with the best pooled Dice; "anomalous" means score > threshold.
+"""Where the binarisation threshold comes from; "anomalous" means score > threshold, everywhere.
 
-:func:`best_dice_threshold` sorts all voxels and is exact; :meth:`ScoreHistogram.best_dice` is the streaming version.
-:func:`interval_search` is what the papers' released code does (Behrendt et al., ISBI 2024, after Zimmerer et al.):
-it assumes a curve with one hump and can miss the optimum; it stands here to reproduce their protocol.
+``tuned``            largest pooled Dice on *labelled* validation scans, exact (:func:`best_dice_threshold`)
+``interval_search``  same aim by the greedy search of the papers' released code (:func:`interval_search`)
+``healthy_fpr_*``    quantile of the scores of healthy brains, no labels (:func:`healthy_quantile_threshold`)
+``oracle``           best on the test scans themselves: an upper bound called ⌈Dice⌉, never a result
+
+Thresholds are >= 0, so a score of exactly 0 is never flagged. "Pooled" Dice takes the voxels of all scans as one
+volume, so large lesions decide; :func:`best_mean_dice_threshold` weighs scans alike. Checked by trying every value.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
+from .arrays import Array, Mask, inside, to_numpy, to_scores, to_tensor
+from .histogram import ScoreHistogram
 
-Array = NDArray[Any]
+
+class ThresholdSource(str, Enum):
+    """Names under which thresholds stand in results and protocols."""
+
+    TUNED = "tuned"
+    INTERVAL_SEARCH = "interval_search"
+    HEALTHY_FPR_1 = "healthy_fpr_0.01"
+    HEALTHY_FPR_5 = "healthy_fpr_0.05"
+    ORACLE = "oracle"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def healthy_fpr(self) -> float | None:
+        """The false-positive rate of a label-free threshold, None for the others."""
+        name, _, rate = self.value.rpartition("_")
+        return float(rate) if name == "healthy_fpr" else None
 
 
-def best_dice_threshold(scores: Array, truth: Array) -> tuple[float, float]:
-    """Return the threshold with the largest Dice over all voxels, and this Dice.
+Volumes = Array | Iterable[Array]
+_Case = tuple[Array, Array, Array | None]
+
+
+def _cases(maps: Volumes, truths: Volumes, regions: Volumes | None) -> Iterator[_Case]:
+    """Go through the cases; a bare array is one case."""
+    parts = [[part] if isinstance(part, (np.ndarray, torch.Tensor)) else part for part in (maps, truths, regions or ())]
+    if regions is None:
+        yield from ((scores, truth, None) for scores, truth in zip(*parts[:2], strict=True))
+    else:
+        yield from zip(*parts, strict=True)
+
+
+def best_dice_threshold(
+    maps: Volumes, truths: Volumes, regions: Volumes | None = None, histogram: ScoreHistogram | None = None
+) -> tuple[float, float]:
+    """Return ``(threshold, dice)`` with the largest pooled Dice over all thresholds >= 0: exact, not on a grid.
+
+    A histogram gives the exact Dice at its bin edges. Inside a bin the Dice cannot exceed that of taking all of its
+    anomalous and none of its normal voxels; only the voxels of bins whose bound beats the best edge are sorted. The
+    maps are gone through twice (once if their ``histogram`` is given): pass arrays or sequences (which may load each
+    map when asked), no generators.
 
     Args:
-        scores: anomaly scores, any shape.
-        truth: anomalous where > 0, same shape.
+        maps: one array, or one a case; scores >= 0, compared in float32.
+        truths: alike, anomalous where > 0.
+        regions: alike, counted where > 0; None = every voxel.
+        histogram: filled before with exactly these voxels.
 
     Raises:
         DataError: no anomalous voxel.
     """
-    values, labels = np.asarray(scores).ravel(), np.asarray(truth).ravel() > 0
-    positives = int(labels.sum())
-    if not positives:
-        raise DataError("no anomalous voxel: a threshold cannot be tuned on scans without any; use a healthy quantile.")
-    order = np.argsort(values, kind="stable")[::-1]
-    values, labels = values[order], labels[order]
-    last_of_run = np.append(values[1:] != values[:-1], True)
-    true = np.cumsum(labels)[last_of_run]
-    predicted = np.flatnonzero(last_of_run) + 1
-    dice = 2 * true / (predicted + positives)
-    best = int(np.argmax(dice))
-    return float(np.nextafter(values[last_of_run][best], -np.inf)), float(dice[best])
+    if histogram is None:
+        histogram = ScoreHistogram()
+        for case in _cases(maps, truths, regions):
+            histogram.update(*case)
+    best = histogram.best_dice()
+    total, counts = histogram.total_anomalous, histogram.counts
+    fp, tp = histogram.above()[:, 1:]
+    bound = 2 * (tp + counts[1]) / (tp + counts[1] + fp + total)
+    candidate = (bound > best[1]) & (counts.sum(axis=0) > 1)
+    if not candidate.any():
+        return best
+    values, labels, slots = _voxels_of(candidate, histogram, _cases(maps, truths, regions))
+    if len(values) != counts[:, candidate].sum():
+        raise DataError(
+            f"The histogram knows {counts[:, candidate].sum()} voxels where the maps have {len(values)}: it was filled "
+            "with other voxels, or the maps could be gone through only once. Pass sequences and their own histogram."
+        )
+    order = np.argsort(values)[::-1]
+    values, labels, slots = values[order], labels[order], slots[order]
+    unsorted = np.where(candidate, 0, counts)[:, ::-1].cumsum(axis=1)[:, ::-1]  # voxels above that were not sorted
+    last = np.append(values[1:] != values[:-1], True)  # of equal scores all are flagged or none
+    hits = (labels.cumsum() + unsorted[1, slots])[last]
+    flagged = (np.arange(1, len(values) + 1) + unsorted[:, slots].sum(axis=0))[last]
+    dice = 2 * hits / (flagged + total)
+    index = int(dice.argmax())
+    if dice[index] <= best[1]:
+        return best
+    lowest_flagged = int(np.flatnonzero(last)[index])  # never the lowest of its bin: that would be an edge
+    return float(values[lowest_flagged + 1]), float(dice[index])
 
 
-def interval_search(maps: Sequence[Array], truths: Sequence[Array], steps: int = 10) -> tuple[float, float]:
-    """Return threshold and pooled Dice of the papers' interval halving.
+def _voxels_of(
+    candidate: Mask, histogram: ScoreHistogram, cases: Iterable[_Case]
+) -> tuple[NDArray[np.float32], Mask, NDArray[np.int64]]:
+    """Scores, labels and indices of the bin (in the window) of all voxels that lie in candidate bins."""
+    wanted = np.concatenate([[False], candidate, [False]])
+    parts = []
+    for scores, truth, region in cases:
+        values, labels = inside(to_numpy(scores).astype(np.float32, copy=False), truth, region)
+        slots = (histogram.bins_of(to_tensor(values)).numpy() - (histogram.first_bin - 1)).clip(0, len(candidate) + 1)
+        chosen = np.flatnonzero(wanted[slots])
+        parts.append((values[chosen], labels[chosen], slots[chosen].astype(np.int64) - 1))
+    if not parts:
+        return np.zeros(0, np.float32), np.zeros(0, bool), np.zeros(0, np.int64)
+    all_values, all_labels, all_slots = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return all_values, all_labels, all_slots
 
-    Starting from [0, largest score], the Dice at 25 % and 75 % of the interval decides which half is kept; the best of
-    all probes wins, later ones on ties.
+
+def best_mean_dice_threshold(histograms: Sequence[ScoreHistogram]) -> tuple[float, float]:
+    """Return ``(threshold, mean dice)`` with the largest mean of the scans' own Dice, over all bin edges.
 
     Args:
-        maps: one map a case; they are visited one at a time.
+        histograms: one a scan; scans without anomalous voxels have no Dice and do not count.
+
+    Raises:
+        DataError: no scan has an anomalous voxel.
+    """
+    scans = [histogram for histogram in histograms if histogram.total_anomalous]
+    everything = ScoreHistogram(scans[0].mantissa_bits) if scans else ScoreHistogram()
+    for scan in scans:
+        everything.merge(scan)
+    everything.best_dice()  # raises if there is nothing to find
+    thresholds = everything.thresholds()
+    dice = np.mean([scan.dice_at(thresholds) for scan in scans], axis=0)
+    best = len(dice) - 1 - int(dice[::-1].argmax())
+    return float(thresholds[best]), float(dice[best])
+
+
+def interval_search(
+    maps: Volumes, truths: Volumes, steps: int = 10, regions: Volumes | None = None
+) -> tuple[float, float]:
+    """Return threshold and pooled Dice of the papers' interval halving (preset ``isbi2024``).
+
+    Behrendt et al. (ISBI 2024, released code; after Zimmerer et al.): starting from [0, largest score], the Dice at
+    25 % and 75 % of the interval decides which half is kept (the lower one if equal); the best of all probes wins,
+    later ones on ties. Resolution: largest score / 2^steps. It assumes a curve with one hump and can miss the optimum.
+
+    Args:
+        maps: one array, or one a case; the scores above 0 of all of them are held in memory.
         truths: the segmentations.
         steps: halvings; the papers take 10.
+        regions: counted where > 0; None = every voxel, as the papers do.
+
+    Raises:
+        DataError: no anomalous voxel.
     """
-    low, high = 0.0, max(float(np.max(m)) for m in maps)
-    positives = sum(int((np.asarray(t) > 0).sum()) for t in truths)
-    if not positives:
+    parts = [inside(to_scores(scores), truth, region) for scores, truth, region in _cases(maps, truths, regions)]
+    total = sum(int(np.count_nonzero(labels)) for _, labels in parts)
+    if not total:
         raise DataError("no anomalous voxel: a threshold cannot be tuned on scans without any; use a healthy quantile.")
+    anomalous = np.concatenate([values[labels & (values > 0)] for values, labels in parts])
+    normal = np.concatenate([values[~labels & (values > 0)] for values, labels in parts])
 
     def dice_at(threshold: float) -> float:
-        predicted = [np.asarray(m) > threshold for m in maps]
-        true = sum(int((p & (np.asarray(t) > 0)).sum()) for p, t in zip(predicted, truths, strict=True))
-        return 2 * true / (sum(int(p.sum()) for p in predicted) + positives)
+        hits = int(np.count_nonzero(anomalous > threshold))
+        return 2 * hits / (hits + int(np.count_nonzero(normal > threshold)) + total)
 
+    low, high = 0.0, float(max(anomalous.max(initial=0), normal.max(initial=0)))
     best, best_dice = 0.0, -1.0
     for _ in range(steps):
         probes = [low + share * (high - low) for share in (0.25, 0.75)]
@@ -72,3 +181,50 @@ def interval_search(maps: Sequence[Array], truths: Sequence[Array], steps: int =
         middle = (low + high) / 2
         low, high = (low, middle) if found[0] >= found[1] else (middle, high)
     return best, best_dice
+
+
+def _check_rate(rate: float, name: str) -> None:
+    if not 0 < rate < 1:
+        raise ConfigError(f"{name} is a share between 0 and 1 (0.01 = 1 %), got {rate}.")
+
+
+def healthy_quantile_threshold(scores: ScoreHistogram | Array, fpr: float) -> float:
+    """Return the lowest threshold that at most the share ``fpr`` of healthy brain voxels exceeds (strictly).
+
+    Give scores of healthy scans *inside the brain mask* only: with the background in, 1 % of all voxels is several per
+    cent of the brain. Voxels of one scan are alike, so the rate on *another* scan scatters with the number of scans,
+    not of voxels; with fewer than some 20 scans use :func:`conformal_case_threshold`, which holds for any number.
+
+    Args:
+        scores: histogram (answer at its bin edges, never below the exact one) or values of any shape (exact).
+        fpr: wanted voxel-wise false-positive rate.
+    """
+    _check_rate(fpr, "The false-positive rate")
+    if isinstance(scores, ScoreHistogram):
+        return scores.normal_quantile_threshold(fpr)
+    values = to_scores(scores).ravel()
+    if not values.size:
+        raise DataError("A healthy threshold needs voxels of healthy brains, got none. Check the brain masks.")
+    rank = values.size - 1 - int(np.floor(fpr * values.size * (1 + 1e-12)))
+    return float(np.partition(values, rank)[rank])
+
+
+def conformal_case_threshold(case_scores: Sequence[float], rate: float) -> float:
+    """Return a threshold that a *new* healthy scan's score exceeds with probability <= ``rate`` (split conformal).
+
+    The k-th smallest of n calibration scores with k = ⌈(n + 1)(1 - rate)⌉; valid for any n if scans are exchangeable
+    (same scanners and population). With each scan's largest score, a new healthy scan has any flagged voxel with
+    probability <= ``rate``; with each scan's own 1 % quantile, it has more than 1 % flagged with that probability.
+
+    Raises:
+        DataError: too few scans; the smallest rate that n scans can promise is 1 / (n + 1).
+    """
+    _check_rate(rate, "The rate of flagged healthy scans")
+    values = np.sort(to_scores(np.asarray(case_scores, dtype=np.float64), "list of scan scores"))
+    rank = int(np.ceil((values.size + 1) * (1 - rate) * (1 - 1e-12)))
+    if rank > values.size:
+        raise DataError(
+            f"{values.size} healthy scan(s) can promise a rate of {1 / (values.size + 1):.3g} at best, {rate:g} was "
+            f"asked for. Calibrate with at least {int(np.ceil(1 / rate * (1 - 1e-12))) - 1} scans or ask for less."
+        )
+    return float(values[rank - 1])

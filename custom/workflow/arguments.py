@@ -7,11 +7,15 @@ raises :class:`~custom.errors.ConfigError` before any work, naming the closest k
 """
 
 import ast
+import contextlib
 import difflib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from monai.bundle import ConfigParser
 
 from ..errors import ConfigError
 
@@ -40,6 +44,25 @@ def check_arguments(arguments: Sequence[str]) -> None:
     for key, value in options.items():
         if key.split("::")[0] not in _OWN_OPTIONS or key in config:
             _check_one(key, value, config)
+
+
+def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration of a command line with its overrides and with every imported part in place."""
+    options = _options(arguments)
+    parser = ConfigParser()
+    with contextlib.redirect_stdout(io.StringIO()):  # MONAI prints its security note once more
+        parser.read_config(_config_files(options.pop("config_file")))
+    parser.update({key: _value(text) for key, text in options.items() if key.split("::")[0] not in _OWN_OPTIONS})
+    parser.resolve_macro_and_relative_ids()
+    config: dict[str, Any] = parser.get()
+    return config
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def _options(arguments: Sequence[str]) -> dict[str, str]:

@@ -5,16 +5,20 @@ import os
 import random
 import sys
 import warnings
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import torch
 
+from ..atomic import atomic_write_json
 from ..errors import UADError
-from .arguments import check_arguments
+from .arguments import check_arguments, resolved_config
 
 
-def start(seed: int, num_threads: int | None = None, deterministic: bool = True) -> None:
+def start(
+    seed: int, num_threads: int | None = None, deterministic: bool = True, output_dir: str | Path | None = None
+) -> None:
     """Prepare the process for one workflow.
 
     Args:
@@ -22,13 +26,18 @@ def start(seed: int, num_threads: int | None = None, deterministic: bool = True)
             ours is seeded by name, see :mod:`custom.seeding`.
         num_threads: threads of torch on the CPU; None leaves torch's choice.
         deterministic: refuse non-deterministic CUDA algorithms where torch knows a deterministic one.
+        output_dir: where ``config.json``, the configuration with everything imported and overridden, is written.
 
     Raises:
         ConfigError: a misspelt or ill-typed override on the command line.
     """
     sys.excepthook = short_traceback
     if "run" in sys.argv and "monai" in os.path.basename(os.path.dirname(os.path.dirname(sys.argv[0] or ""))):
-        check_arguments(sys.argv[sys.argv.index("run") + 1 :])
+        arguments = sys.argv[sys.argv.index("run") + 1 :]
+        check_arguments(arguments)
+        if output_dir is not None:
+            Path(output_dir).mkdir(parents=True, exist_ok=True)
+            atomic_write_json(Path(output_dir) / "config.json", resolved_config(arguments))
     warnings.filterwarnings("ignore", message=".*GHSA-.*")
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - for libraries that use the global generator

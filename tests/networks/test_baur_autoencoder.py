@@ -107,6 +107,14 @@ def test_dropout_only_in_training():
     assert not torch.equal(net(slices), net(slices))
 
 
+@pytest.mark.parametrize(("variational", "shapes"), [(False, [(2, 8), (2, 64)]), (True, [(2, 64)])])
+def test_dropout_follows_the_dense_layers(variational, shapes):
+    net, seen = _small(variational=variational), []
+    net.dropout.register_forward_hook(lambda module, inputs, output: seen.append(tuple(output.shape)))
+    net(torch.rand(2, 1, 32, 32))
+    assert seen == shapes  # z, except of the variational network, and the dense layer back to 1 x 8 x 8
+
+
 def test_variational_evaluation_decodes_the_mean():
     net, slices = _small(variational=True, dropout=0.0).eval(), torch.rand(2, 1, 32, 32)
     plain = net(slices)

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Curves of an evaluation: precision and recall, scores of healthy tissue, Dice over the SSIM width, training.
+
+Every function takes plain numbers, draws all of them and returns the figure; :func:`.figures.save_figure` writes it.
+Dice, precision, recall and prevalence are shares in [0, 1].
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike
+
+from ..errors import ConfigError
+from .figures import DASHES, NEUTRAL, PALETTE, new_figure, style
+
+_BLOCKS = 60  # points of the smoothed training loss
+
+
+@style()
+def precision_recall_figure(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    operating_points: Mapping[str, tuple[float, float]],
+    prevalence: float,
+) -> Figure:
+    """Return precision over recall.
+
+    Args:
+        curves: label to (recall, precision), ordered by recall either way. Drawn in steps, as average precision sums
+            them: a straight line between two points would promise what no threshold gives (Davis & Goadrich 2006).
+        operating_points: label to (recall, precision), drawn as dots; a curve of the same label lends its colour.
+        prevalence: share of anomalous voxels, the precision of chance.
+    """
+    figure = new_figure(5.2, 4.4)
+    axes = figure.add_subplot()
+    axes.axhline(prevalence, color=NEUTRAL, linewidth=1, linestyle=":", label=f"chance ({100 * prevalence:.2g} %)")
+    colours = {}
+    for number, (label, curve) in enumerate(curves.items()):
+        recall, precision = (np.asarray(values, dtype=np.float64) for values in curve)
+        if recall.shape != precision.shape or recall.ndim != 1 or not len(recall):
+            raise ConfigError(f"curve {label!r} has {recall.shape} recalls and {precision.shape} precisions.")
+        order = slice(None, None, -1 if recall[0] > recall[-1] else 1)
+        colours[label] = PALETTE[number % len(PALETTE)]
+        dashes = DASHES[number % len(DASHES)]
+        line = {"color": colours[label], "linestyle": dashes, "label": label}
+        axes.plot(recall[order], precision[order], drawstyle="steps-pre", **line)
+    for label, (recall_at, precision_at) in operating_points.items():
+        colour = colours.setdefault(label, PALETTE[len(colours) % len(PALETTE)])
+        name = f"{label}: operating point" if label in curves else label
+        axes.plot(
+            recall_at, precision_at, "o", ms=7, mfc=colour, mec="white", mew=1.2, label=name, zorder=3, clip_on=False
+        )
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(loc="upper right")
+    return figure
+
+
+@style()
+def healthy_histogram_figure(
+    bin_edges: ArrayLike,
+    counts: ArrayLike,
+    thresholds: Mapping[str, float],
+    anomalous_counts: ArrayLike | None = None,
+) -> Figure:
+    """Return the distribution of anomaly scores in healthy scans, with the thresholds, on a logarithmic axis.
+
+    Args:
+        bin_edges: ``[N + 1]`` scores.
+        counts: ``[N]`` voxels of healthy brains; shown as shares, so that both distributions have the area 1.
+        thresholds: label to score, drawn as vertical lines.
+        anomalous_counts: ``[N]`` voxels of annotated anomalies.
+    """
+    edges = np.asarray(bin_edges, dtype=np.float64)
+    figure = new_figure(6.0, 3.6)
+    axes = figure.add_subplot()
+    shares = {"healthy brain": _shares(edges, counts)}
+    if anomalous_counts is not None:
+        shares["annotated anomalies"] = _shares(edges, anomalous_counts)
+    floor = min(share[share > 0].min() for share in shares.values()) / 2
+    filled, line = shares["healthy brain"], shares.get("annotated anomalies")
+    axes.stairs(np.maximum(filled, floor), edges, baseline=floor, fill=True, color=PALETTE[5], label="healthy brain")
+    if line is not None:
+        axes.stairs(
+            np.maximum(line, floor), edges, baseline=floor, color=PALETTE[1], linewidth=1.8, label="annotated anomalies"
+        )
+    for number, (label, score) in enumerate(thresholds.items()):
+        dashes = DASHES[(number + 1) % len(DASHES)]
+        axes.axvline(score, color="black", linewidth=1.3, linestyle=dashes, label=f"{label}: {score:.3g}")
+    used = np.flatnonzero(np.sum(list(shares.values()), axis=0))
+    right = max([edges[used[-1] + 1], *(1.05 * score for score in thresholds.values())])
+    axes.set(xlabel="anomaly score", ylabel="share of voxels per bin", yscale="log")
+    axes.set(ylim=(floor, 2 * max(share.max() for share in shares.values())), xlim=(min(edges[used[0]], 0), right))
+    axes.legend(loc="upper right")
+    return figure
+
+
+@style()
+def sigma_sweep_figure(
+    sigmas: Sequence[float],
+    dice_per_dataset: Mapping[str, Sequence[float]],
+    ensemble: Mapping[str, float],
+    l1: Mapping[str, float] | None = None,
+) -> Figure:
+    """Return Dice over the width σ of the SSIM window, as Behrendt et al. (ISBI 2024), figure 2.
+
+    The data sets differ tenfold in Dice, so each has a panel with its own axis; the axes do not start at zero.
+
+    Args:
+        sigmas: widths in voxels.
+        dice_per_dataset: data set to one mean Dice per width; the best is starred.
+        ensemble: data set to the mean Dice of SSIM-ens, dashed.
+        l1: data set to the mean Dice of the absolute residual, dotted.
+    """
+    columns = min(len(dice_per_dataset), 4)
+    rows = -(-len(dice_per_dataset) // max(columns, 1))
+    if not rows or any(len(dice) != len(sigmas) for dice in dice_per_dataset.values()):
+        raise ConfigError(f"every data set needs a Dice for each of the {len(sigmas)} widths, and there must be one.")
+    figure = new_figure(max(2.5 * columns, 5.0), 2.5 * rows + 0.4)
+    for number, (name, values) in enumerate(dice_per_dataset.items()):
+        axes = figure.add_subplot(rows, columns, number + 1, title=name)
+        dice = np.asarray(values, dtype=np.float64)
+        best = int(np.nanargmax(dice))
+        axes.plot(sigmas, dice, "o-", ms=4, color=PALETTE[0])
+        axes.plot(sigmas[best], dice[best], "*", ms=15, mfc=PALETTE[4], mec="black", mew=0.8, zorder=3)
+        levels = [(ensemble, PALETTE[1], DASHES[1]), (l1 or {}, NEUTRAL, DASHES[2])]
+        for level, colour, dashes in levels:
+            if name in level:
+                axes.axhline(level[name], color=colour, linestyle=dashes)
+        axes.set(xlabel="σ of the SSIM window (voxels)", ylabel="mean Dice" if number % columns == 0 else "")
+        axes.set_xticks(list(sigmas)[::2])
+        axes.margins(y=0.15)
+    handles = [
+        Line2D([], [], marker="o", ms=4, color=PALETTE[0], label="SSIM with one σ"),
+        Line2D([], [], marker="*", ms=12, mfc=PALETTE[4], mec="black", linestyle="", label="best σ"),
+        Line2D([], [], color=PALETTE[1], linestyle=DASHES[1], label="SSIM-ens"),
+    ]
+    if l1:
+        handles.append(Line2D([], [], color=NEUTRAL, linestyle=DASHES[2], label="|residual|"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+@style()
+def training_curve_figure(
+    iterations: ArrayLike, losses: ArrayLike, val_epochs: ArrayLike, val: ArrayLike, val_label: str = "validation loss"
+) -> Figure:
+    """Return the training loss over the iterations and, beside it, the validation over the epochs.
+
+    Args:
+        iterations: ``[N]`` optimiser steps.
+        losses: ``[N]``, drawn pale, with the mean of every sixtieth part of the training on top.
+        val_epochs: ``[M]``, may be empty.
+        val: ``[M]``, smaller is better; the best is starred.
+        val_label: what ``val`` is.
+    """
+    steps, loss = np.asarray(iterations, dtype=np.float64), np.asarray(losses, dtype=np.float64)
+    epochs, validation = np.asarray(val_epochs, dtype=np.float64), np.asarray(val, dtype=np.float64)
+    figure = new_figure(8.0, 3.2)
+    left, right = figure.subplots(1, 2)
+    left.plot(steps, loss, color=PALETTE[5], linewidth=0.7, alpha=0.7, label="each iteration")
+    blocks = np.array_split(np.arange(len(steps)), min(_BLOCKS, max(len(steps), 1)))
+    means = [(steps[block].mean(), np.nanmean(loss[block])) for block in blocks if np.isfinite(loss[block]).any()]
+    left.plot(*np.reshape(means, (-1, 2)).T, color=PALETTE[0], label="mean")
+    left.set(xlabel="iteration", ylabel="training loss")
+    left.legend(loc="upper right")
+    right.plot(epochs, validation, "o-", ms=3, color=PALETTE[1])
+    if np.isfinite(validation).any():
+        best = int(np.nanargmin(validation))
+        name = f"best: {validation[best]:.4g} (epoch {epochs[best]:g})"
+        star: dict[str, Any] = {"mfc": PALETTE[4], "mec": "black", "mew": 0.8, "linestyle": ""}
+        right.plot(epochs[best], validation[best], marker="*", ms=14, label=name, zorder=3, **star)
+        right.legend(loc="upper right")
+    right.set(xlabel="epoch", ylabel=val_label)
+    for axes, values in ((left, loss), (right, validation)):
+        if len(values) and np.nanmin(values) > 0:
+            axes.set_yscale("log")
+    return figure
+
+
+def _shares(edges: Any, counts: ArrayLike) -> Any:
+    numbers = np.asarray(counts, dtype=np.float64)
+    if numbers.shape != (len(edges) - 1,) or not numbers.sum() > 0:
+        raise ConfigError(f"a histogram with {len(edges)} edges needs {len(edges) - 1} counts that are not all zero.")
+    return numbers / numbers.sum()

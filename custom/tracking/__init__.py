@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Experiment tracking that never stops a run: a local outbox is the truth, MLflow receives copies of it."""
+
+from .outbox import Outbox
+from .sync import sync_outbox
+
+__all__ = ["Outbox", "sync_outbox"]

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Send an outbox to MLflow: from where the last sending stopped, so that everything arrives once.
+
+``tracking_state.json`` beside the outbox remembers, per tracking server, the MLflow run and the byte behind the last
+line that was accepted. A folder is one run, for ever: no other run's lines are ever added to it.
+"""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..atomic import atomic_write_json
+from .outbox import Outbox
+
+STATE_NAME = "tracking_state.json"
+SECONDS = 3
+_LONGEST_PARAM = 6000
+
+
+def sync_outbox(folder: str | Path, tracking_uri: str, stop: Callable[[], bool] = lambda: False) -> int:
+    """Send what ``tracking_uri`` has not had yet and return the number of lines sent.
+
+    Args:
+        folder: output folder with the outbox.
+        tracking_uri: MLflow server or ``sqlite:///`` database.
+        stop: asked between two lines; True ends early without loss.
+
+    Raises:
+        Exception: whatever MLflow raises when the server cannot be reached; what was sent stays sent.
+    """
+    outbox = Outbox(folder)
+    with _only_one(outbox.folder / ".tracking.lock"):
+        path = outbox.folder / STATE_NAME
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        state = known.setdefault(tracking_uri, {"offset": 0, "run_id": None})
+        waiting = list(outbox.lines(state["offset"]))
+        if not waiting:
+            return 0
+        sender = _Sender(tracking_uri, state)
+        sent, reached = 0, state["offset"]
+        try:
+            for event, reached in waiting:
+                if stop():
+                    break
+                sender.send(event)
+                sent += 1
+                if not sender.metrics:  # everything up to here has been accepted
+                    state["offset"] = reached
+            sender.flush()
+            state["offset"] = reached if sent == len(waiting) else state["offset"]
+        finally:
+            atomic_write_json(path, known)
+        return sent
+
+
+def mark_dead(folder: str | Path) -> bool:
+    """Add the status FAILED to a run whose process is gone without a word; return whether it was so."""
+    outbox, last_run, ended = Outbox(folder), None, False
+    for event, _ in outbox.lines():
+        if "run" in event:
+            last_run, ended = event["run"], False
+        ended = ended or "status" in event
+    if last_run is None or ended or last_run["host"] != socket.gethostname() or Path(f"/proc/{last_run['pid']}").exists():
+        return False
+    outbox.status("FAILED")
+    return True
+
+
+class _Sender:
+    def __init__(self, tracking_uri: str, state: dict[str, Any]) -> None:
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(SECONDS))
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        from mlflow.entities import Metric, Param  # slow to import, and not needed where nothing is sent
+        from mlflow.tracking import MlflowClient
+
+        self.metric, self.param, self.state = Metric, Param, state
+        self.database = _database(tracking_uri)
+        if self.database is None:
+            self.client = MlflowClient(tracking_uri)
+        else:
+            self.database.parent.mkdir(parents=True, exist_ok=True)
+            with _only_one(self.database.with_name(self.database.name + ".lock")):  # one process migrates the schema
+                self.client = MlflowClient(tracking_uri)
+                self.client.search_experiments(max_results=1)
+        self.metrics: list[Any] = []
+
+    def send(self, event: dict[str, Any]) -> None:
+        if "metrics" in event:
+            self.metrics += [self.metric(k, v, event["time"], event["step"]) for k, v in event["metrics"].items()]
+            if len(self.metrics) >= 400:
+                self.flush()
+            return
+        self.flush()
+        if "run" in event:
+            self._start(event["run"], event["time"])
+        elif "params" in event:
+            done = self.client.get_run(self.state["run_id"]).data.params
+            new = [self.param(k, v[:_LONGEST_PARAM]) for k, v in event["params"].items() if k not in done]
+            for first in range(0, len(new), 90):
+                self.client.log_batch(self.state["run_id"], params=new[first : first + 90])
+        elif "artifact" in event and Path(event["artifact"]).exists():
+            log = self.client.log_artifacts if Path(event["artifact"]).is_dir() else self.client.log_artifact
+            log(self.state["run_id"], event["artifact"], event["to"] or None)
+        elif "status" in event:
+            self.client.set_terminated(self.state["run_id"], event["status"], event["time"])
+
+    def flush(self) -> None:
+        if self.metrics:
+            self.client.log_batch(self.state["run_id"], metrics=self.metrics)
+            self.metrics = []
+
+    def _start(self, run: dict[str, Any], time_ms: int) -> None:
+        if self.state["run_id"] is not None:
+            self.client.update_run(self.state["run_id"], status="RUNNING")
+            return
+        found = self.client.get_experiment_by_name(run["experiment"])
+        if found is None:
+            place = None if self.database is None else (self.database.parent / "mlartifacts" / run["experiment"]).as_uri()
+            experiment = self.client.create_experiment(run["experiment"], artifact_location=place)
+        else:
+            experiment = found.experiment_id
+        created = self.client.create_run(experiment, start_time=time_ms, tags=run["tags"], run_name=run["name"])
+        self.state["run_id"] = created.info.run_id
+
+
+def _database(tracking_uri: str) -> Path | None:
+    return Path(tracking_uri.removeprefix("sqlite:///")).resolve() if tracking_uri.startswith("sqlite:///") else None
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    with open(path, "w", encoding="ascii") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
