@@ -84,17 +84,20 @@ class DenoisingPrepareBatch(ReconstructionPrepareBatch):
 
     Args:
         corruption: ``noise(like, generator)``, added inside the brain mask.
+        masked_loss: tell the inferer the brain mask as ``region``, so that the loss sees the brain alone.
         **kwargs: see :class:`ReconstructionPrepareBatch`.
     """
 
-    def __init__(self, corruption: Noise, **kwargs: Any) -> None:
+    def __init__(self, corruption: Noise, masked_loss: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.corruption = corruption
+        self.masked_loss = masked_loss
 
     def prepare(self, images: Tensor, mask: Tensor, rows: Tensor, generator: torch.Generator) -> Prepared:
-        """Return the corrupted slices, the clean ones and no further arguments."""
+        """Return the corrupted slices, the clean ones and, with ``masked_loss``, ``region`` for the inferer."""
+        brain = mask > 0
         noise = self._noise(self.corruption, images, rows, generator)
-        return images + noise * (mask > 0), images, (), {}
+        return images + noise * brain, images, (), {"region": brain} if self.masked_loss else {}
 
 
 class DiffusionPrepareBatch(ReconstructionPrepareBatch):

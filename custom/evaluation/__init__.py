@@ -8,12 +8,14 @@ writes what was found.
 
 from .cases import evaluation_cases, standard_plan
 from .collector import MapCollector
+from .figures import EvaluationFigures
 from .measure import Measurements, Measurer
 from .plan import EvaluationPlan
 from .protocol import protocol_block
 from .report import EvaluationReport
 
 __all__ = [
+    "EvaluationFigures",
     "EvaluationPlan",
     "EvaluationReport",
     "MapCollector",

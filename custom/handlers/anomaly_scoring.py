@@ -27,10 +27,8 @@ class AnomalyScoringHandler:
     """Score the cases of an evaluator.
 
     Args:
-        scores: ``{name: score(image, reconstruction) -> map or {name: map}}``.
-        postprocessings: ``{name: PostProcessing}``; the first one is the protocol's, others are ablations.
+        collector: makes the maps of the configured scores and post-processings and keeps them and their histograms.
         plan: the groups, see :class:`~custom.evaluation.plan.EvaluationPlan`.
-        collector: keeps maps and histograms.
         reporters: callables ``report(collector, plan)`` run at the end in this order; each returns a dictionary that
             is added to ``engine.state.metrics`` or None.
     """
@@ -70,6 +68,7 @@ class AnomalyScoringHandler:
         """Freeze thresholds, compute metrics, write results."""
         for reporter in self.reporters:
             engine.state.metrics.update(reporter(self.collector, self.plan) or {})
+        self.collector.spool.remove()
 
 
 def _unbatched(prediction: Tensor, decollated: bool) -> list[Tensor]:

@@ -84,6 +84,7 @@ class Tracking:
         tags: for example the method, or the run folder of the model that is evaluated.
         every: iterations between two training losses.
         artifacts: files and folders copied at the end, if they exist.
+        parent: output folder of the run that this one belongs to (an evaluation to its training).
         prefix: put in front of metric names ("train", "evaluation").
         write: False on all processes but the first.
     """
@@ -98,6 +99,7 @@ class Tracking:
         tags: Mapping[str, str] | None = None,
         every: int = 20,
         artifacts: Sequence[str | Path] = (),
+        parent: str | Path | None = None,
         prefix: str = "train",
         write: bool = True,
     ) -> None:
@@ -106,6 +108,7 @@ class Tracking:
         self.experiment, self.params, self.tags = experiment, dict(params), dict(tags or {})
         self.name = name or Path(folder).resolve().name
         self.every, self.artifacts, self.prefix, self.write = every, list(artifacts), prefix, write
+        self.parent = parent
         self._sync: BackgroundSync | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -124,7 +127,7 @@ class Tracking:
 
     def start(self, engine: Engine) -> None:
         """Open the run."""
-        self.outbox.start(self.name, self.experiment, self.tags)
+        self.outbox.start(self.name, self.experiment, self.tags, self.parent)
         self.outbox.params(self.params)
         if self.tracking_uri:
             self._sync = BackgroundSync(self.outbox.folder, self.tracking_uri)

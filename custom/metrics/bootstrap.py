@@ -8,6 +8,7 @@ permutation test follows conditioned-DDPM (arXiv 2312.04215), which uses 10 000 
 cases, an independent percentile bootstrap and scipy.stats.permutation_test.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -46,7 +47,9 @@ def _interval(
         return Interval(value, value, value, n)
     settings: dict[str, Any] = {"n_resamples": n_resamples, "confidence_level": level, "vectorized": True, "axis": -1}
     settings |= {"paired": True, "batch": max(1, _SIGNS_AT_ONCE // n), "random_state": np.random.default_rng(seed)}
-    result = stats.bootstrap(tuple(columns), statistic, method=method, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # answered below
+        result = stats.bootstrap(tuple(columns), statistic, method=method, **settings)
     low, high = map(float, result.confidence_interval)
     if not np.isfinite([low, high]).all():  # BCa of a statistic that hardly moves
         quantiles = np.nanquantile(result.bootstrap_distribution, [(1 - level) / 2, (1 + level) / 2])

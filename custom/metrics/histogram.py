@@ -3,11 +3,12 @@
 
 The bit pattern of a non-negative float32, read as an integer, grows with its value. Bin c is that integer rounded *up*
 to ``mantissa_bits`` bits of mantissa: it holds the scores in (edge(c - 1), edge(c)], is at most 2^-mantissa_bits of its
-edge wide (4.9e-4 for 11 bits), and exact zeros (all outside the brain mask) have a bin of their own. No range has to be
+edge wide (2.4e-4 for 12 bits), and exact zeros (all outside the brain mask) have a bin of their own. No range has to be
 known before: residuals in [0, 1.3], SSIM scores in [0, 2] and products share one code. Every edge is a float32, so
 ``score > edge(c)`` (strict) selects exactly the bins above c: counts, Dice, precision and recall at an edge are exact.
-Average precision and AUROC take scores of one bin as tied. Memory is that of the range of occupied bins, two int64
-each: 32 KiB for every factor of 2 in score. Checked against scikit-learn.
+Average precision and AUROC take scores of one bin as tied: against scikit-learn, the average precision of gamma
+distributed scores (3 % anomalous) was off by 3e-5 for 460 800 voxels and up to 1.3e-4 for 20 000; for small regions use
+:mod:`.ranking`, which is exact. Memory is that of the range of occupied bins, two int64 each: 64 KiB per factor of 2.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ class ScoreHistogram:
     """Counts of normal (row 0) and anomalous (row 1) voxels by score.
 
     Args:
-        mantissa_bits: resolution, 0 to 23; with 23 every float32 has its own bin.
+        mantissa_bits: resolution, 0 to 23; every bit more halves the bins' width and doubles the memory.
     """
 
-    def __init__(self, mantissa_bits: int = 11) -> None:
+    def __init__(self, mantissa_bits: int = 12) -> None:
         if not 0 <= mantissa_bits <= _FLOAT32_MANTISSA:
             raise ConfigError(f"A float32 has 0 to 23 bits of mantissa to bin by, got mantissa_bits={mantissa_bits}.")
         self.mantissa_bits = mantissa_bits
@@ -166,14 +167,19 @@ class ScoreHistogram:
 
     def confusion_at(self, threshold: float) -> ConfusionCounts:
         """Pooled counts of ``score > threshold``; a threshold inside a bin counts as the bin's upper edge."""
-        index = min(int(np.searchsorted(self.thresholds(), threshold)), self.counts.shape[1])
-        fp, tp = (int(count) for count in self.above()[:, index])
+        fp, tp = (int(count) for count in self.above()[:, self._places(np.array([threshold]))[0]])
         return ConfusionCounts(tp, fp, self.total_anomalous - tp, self.total_normal - fp)
 
     def dice_at(self, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Pooled Dice at many thresholds (each inside a bin counts as the bin's upper edge)."""
-        index = np.searchsorted(self.thresholds(), thresholds).clip(max=self.counts.shape[1])
-        return np.asarray(self.dice_curve()[index])
+        return np.asarray(self.dice_curve()[self._places(thresholds)])
+
+    def _places(self, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Indices into :meth:`thresholds` of the upper edges of the bins that hold the given ones."""
+        with np.errstate(over="ignore"):
+            bits = np.asarray(thresholds, dtype=np.float32).clip(min=0).view(np.int32).astype(np.int64)
+        bins = -(-bits >> (_FLOAT32_MANTISSA - self.mantissa_bits))
+        return (bins - (self.first_bin - 1)).clip(0, self.counts.shape[1])
 
     def precision_recall_curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Precision, recall and threshold from the most anomalous bin down; occupied bins only.

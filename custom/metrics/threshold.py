@@ -47,11 +47,9 @@ _Case = tuple[Array, Array, Array | None]
 
 def _cases(maps: Volumes, truths: Volumes, regions: Volumes | None) -> Iterator[_Case]:
     """Go through the cases; a bare array is one case."""
-    parts = [[part] if isinstance(part, (np.ndarray, torch.Tensor)) else part for part in (maps, truths, regions or ())]
-    if regions is None:
-        yield from ((scores, truth, None) for scores, truth in zip(*parts[:2], strict=True))
-    else:
-        yield from zip(*parts, strict=True)
+    parts = [maps, truths] if regions is None else [maps, truths, regions]
+    for case in zip(*([p] if isinstance(p, (np.ndarray, torch.Tensor)) else p for p in parts), strict=True):
+        yield case[0], case[1], case[2] if len(case) > 2 else None
 
 
 def best_dice_threshold(

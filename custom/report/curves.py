@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike
 
 from ..errors import ConfigError
@@ -33,7 +34,7 @@ def precision_recall_figure(
         operating_points: label to (recall, precision), drawn as dots; a curve of the same label lends its colour.
         prevalence: share of anomalous voxels, the precision of chance.
     """
-    figure = new_figure(5.2, 4.4)
+    figure = new_figure(5.2, 4.4 + 0.1 * (len(curves) + len(operating_points)))
     axes = figure.add_subplot()
     axes.axhline(prevalence, color=NEUTRAL, linewidth=1, linestyle=":", label=f"chance ({100 * prevalence:.2g} %)")
     colours = {}
@@ -44,7 +45,7 @@ def precision_recall_figure(
         order = slice(None, None, -1 if recall[0] > recall[-1] else 1)
         colours[label] = PALETTE[number % len(PALETTE)]
         dashes = DASHES[number % len(DASHES)]
-        line = {"color": colours[label], "linestyle": dashes, "label": label}
+        line: dict[str, Any] = {"color": colours[label], "linestyle": dashes, "label": label}
         axes.plot(recall[order], precision[order], drawstyle="steps-pre", **line)
     for label, (recall_at, precision_at) in operating_points.items():
         colour = colours.setdefault(label, PALETTE[len(colours) % len(PALETTE)])
@@ -53,7 +54,7 @@ def precision_recall_figure(
             recall_at, precision_at, "o", ms=7, mfc=colour, mec="white", mew=1.2, label=name, zorder=3, clip_on=False
         )
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(loc="upper right")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -68,7 +69,7 @@ def healthy_histogram_figure(
 
     Args:
         bin_edges: ``[N + 1]`` scores.
-        counts: ``[N]`` voxels of healthy brains; shown as shares, so that both distributions have the area 1.
+        counts: ``[N]`` voxels of healthy brains; shown as shares, each distribution of its own sum.
         thresholds: label to score, drawn as vertical lines.
         anomalous_counts: ``[N]`` voxels of annotated anomalies.
     """
@@ -83,9 +84,9 @@ def healthy_histogram_figure(
     axes.stairs(np.maximum(filled, floor), edges, baseline=floor, fill=True, color=PALETTE[5], label="healthy brain")
     if line is not None:
         axes.stairs(
-            np.maximum(line, floor), edges, baseline=floor, color=PALETTE[1], linewidth=1.8, label="annotated anomalies"
+            np.maximum(line, floor), edges, baseline=floor, color=PALETTE[1], linewidth=1.2, label="annotated anomalies"
         )
-    for number, (label, score) in enumerate(thresholds.items()):
+    for number, (label, score) in enumerate(sorted(thresholds.items(), key=lambda item: item[1])):
         dashes = DASHES[(number + 1) % len(DASHES)]
         axes.axvline(score, color="black", linewidth=1.3, linestyle=dashes, label=f"{label}: {score:.3g}")
     used = np.flatnonzero(np.sum(list(shares.values()), axis=0))
@@ -128,7 +129,7 @@ def sigma_sweep_figure(
         for level, colour, dashes in levels:
             if name in level:
                 axes.axhline(level[name], color=colour, linestyle=dashes)
-        axes.set(xlabel="σ of the SSIM window (voxels)", ylabel="mean Dice" if number % columns == 0 else "")
+        axes.set(xlabel="σ of SSIM (voxels)", ylabel="mean Dice" if number % columns == 0 else "")
         axes.set_xticks(list(sigmas)[::2])
         axes.margins(y=0.15)
     handles = [
@@ -174,8 +175,10 @@ def training_curve_figure(
         right.legend(loc="upper right")
     right.set(xlabel="epoch", ylabel=val_label)
     for axes, values in ((left, loss), (right, validation)):
-        if len(values) and np.nanmin(values) > 0:
+        finite = values[np.isfinite(values)]
+        if len(finite) and finite.min() > 0 and finite.max() > 10 * finite.min():
             axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter(NullFormatter())
     return figure
 
 

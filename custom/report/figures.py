@@ -9,6 +9,7 @@ grey print can be read. The colour map of anomaly maps is ``inferno``: even in l
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -52,7 +53,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width_in: float, height_in: float, layout: str | None = "constrained") -> Figure:
+def new_figure(width_in: float, height_in: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """Return an empty white figure of the given size in inches."""
     figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)

@@ -25,7 +25,8 @@ Volume = NDArray[Any]
 COLUMNS = ("Input", "Reconstruction", "Anomaly map", "Detection")
 DETECTED, TRUTH = "#E69F00", "#00D5FF"
 VIEW_NOTE = "Axial slices from above (neurological view):\nleft of the picture is the patient's left, front is up."
-_PANEL_IN, _GAP_IN, _SIDE_IN, _TOP_IN, _BOTTOM_IN = 1.9, 0.06, 0.08, 0.62, 0.78
+_PANEL_IN, _GAP_IN, _SIDE_IN, _BOTTOM_IN = 1.9, 0.06, 0.08, 0.78
+_TOP_IN, _TITLE_IN = 0.24, 0.28
 _MARGIN_VOXELS = 3
 
 
@@ -67,11 +68,12 @@ def case_panel(
     window = _window(brain)
     height_in = _PANEL_IN * (window[3] - window[2]) / (window[1] - window[0])
     width = 2 * _SIDE_IN + 4 * _PANEL_IN + 3 * _GAP_IN
-    height = _TOP_IN + _BOTTOM_IN + len(chosen) * (height_in + _GAP_IN)
+    top_in = _TOP_IN + (_TITLE_IN if title else 0)
+    height = top_in + _BOTTOM_IN + len(chosen) * (height_in + _GAP_IN)
     figure = new_figure(width, height, layout=None)
     scores = Normalize(0, vmax)
     for row, index in enumerate(chosen):
-        bottom = height - _TOP_IN - (row + 1) * (height_in + _GAP_IN)
+        bottom = height - top_in - (row + 1) * (height_in + _GAP_IN)
         for column, name in enumerate(COLUMNS):
             left = _SIDE_IN + column * (_PANEL_IN + _GAP_IN)
             axes = figure.add_axes((left / width, bottom / height, _PANEL_IN / width, height_in / height))
@@ -86,20 +88,20 @@ def case_panel(
                 detected = np.ma.masked_equal(binary[:, :, index] > 0, False)
                 _show(axes, detected, ListedColormap([DETECTED]), Normalize(0, 1), alpha=0.65)
                 if truth is not None:
-                    axes.add_collection(LineCollection(outline(truth[:, :, index]), colors=TRUTH, linewidths=1.1))
+                    axes.add_collection(LineCollection(list(outline(truth[:, :, index])), colors=TRUTH, linewidths=1.1))
             axes.set(xlim=window[:2], ylim=window[2:], xticks=[], yticks=[])
             if row == 0:
                 axes.set_title(name, pad=4)
             if column == 0:
                 _mark_sides(axes, index)
     if title:
-        figure.suptitle(title, y=1 - 0.07 / height, fontsize=11, va="top")
-    _footer(figure, width, height, scores, threshold, truth is not None)
+        figure.suptitle(title, y=1 - 0.06 / height, fontsize=11, va="top")
+    _footer(figure, width, height, vmax, threshold, truth is not None)
     return figure
 
 
 def choose_slices(anomaly_map: Volume, truth: Volume | None, mask: Volume, count: int = 4) -> list[int]:
-    """Return up to ``count`` slices, the uppermost first: most truth first, then the highest sum of scores in the brain.
+    """Return up to ``count`` slices, uppermost first: those with most truth, then those with most score in the brain.
 
     Chosen slices lie a sixteenth of the stack apart, so that they do not show the same thing.
     """
@@ -121,13 +123,11 @@ def outline(mask: Volume) -> NDArray[np.float64]:
     Pixel (i, j) covers i ± 0.5, j ± 0.5. No smoothing: a lesion of one pixel is a square.
     """
     padded = np.pad(np.asarray(mask) > 0, 1)
-    vertical = np.argwhere(padded[1:] != padded[:-1]) - (0.5, 1.0)  # lower ends: between i-1 and i, beside row j
-    horizontal = np.argwhere(padded[:, 1:] != padded[:, :-1]) - (1.0, 0.5)
-    segments = [
-        np.stack([vertical - (0, 0.5), vertical + (0, 0.5)], axis=1),
-        np.stack([horizontal - (0.5, 0), horizontal + (0.5, 0)], axis=1),
-    ]
-    return np.concatenate(segments)
+    across, along = np.array([0.0, 0.5]), np.array([0.5, 0.0])
+    upright = np.argwhere(padded[1:] != padded[:-1]) - (0.5, 1.0)  # middles of the edges between i - 1 and i
+    level = np.argwhere(padded[:, 1:] != padded[:, :-1]) - (1.0, 0.5)  # between j - 1 and j
+    ends = [np.stack([upright - across, upright + across], axis=1), np.stack([level - along, level + along], axis=1)]
+    return np.concatenate(ends)
 
 
 def _volumes(*arrays: ArrayLike) -> list[Volume]:
@@ -158,12 +158,12 @@ def _show(axes: Any, plane: Volume, colours: Any, norm: Normalize, **kwargs: Any
 
 def _mark_sides(axes: Any, index: int) -> None:
     letters = {"color": "white", "fontsize": 8.5, "transform": axes.transAxes}
-    axes.text(0.02, 0.5, "L", ha="left", va="center", **letters)
-    axes.text(0.98, 0.5, "R", ha="right", va="center", **letters)
+    axes.text(0.02, 0.02, "L", ha="left", va="bottom", **letters)
+    axes.text(0.98, 0.02, "R", ha="right", va="bottom", **letters)
     axes.text(0.02, 0.98, f"slice {index}", ha="left", va="top", **letters)
 
 
-def _footer(figure: Figure, width: float, height: float, scores: Normalize, threshold: float, has_truth: bool) -> None:
+def _footer(figure: Figure, width: float, height: float, vmax: float, threshold: float, has_truth: bool) -> None:
     """Draw note, colour scale with the threshold, and legend below the panels."""
 
     def left(column: int) -> float:
@@ -172,17 +172,17 @@ def _footer(figure: Figure, width: float, height: float, scores: Normalize, thre
     figure.text(left(0) / width, 0.5 / height, VIEW_NOTE, color=NEUTRAL, fontsize=8, va="center", linespacing=1.4)
     box = ((left(2) + 0.08) / width, 0.42 / height, (_PANEL_IN - 0.16) / width, 0.11 / height)
     axes = figure.add_axes(box, label="colour scale")
-    axes.imshow(np.linspace(0, 1, 256)[None], cmap=SCORE_COLOURS, aspect="auto", extent=(0, scores.vmax, 0, 1))
-    axes.set(yticks=[], xlim=(0, scores.vmax), xlabel="anomaly score")
-    axes.xaxis.label.set_size(8)
+    axes.imshow(np.linspace(0, 1, 256)[None], cmap=SCORE_COLOURS, aspect="auto", extent=(0, vmax, 0, 1))
+    axes.set(yticks=[], xlim=(0, vmax), xlabel="anomaly score")
+    axes.xaxis.label.set_fontsize(8)
     axes.tick_params(axis="x", labelsize=8, length=2.5, pad=1.5)
-    axes.locator_params(axis="x", nbins=4)
+    axes.set_xticks([0, vmax / 2, vmax], labels=["0", f"{vmax / 2:.3g}", f"≥ {vmax:.3g}"])
     axes.grid(False)
-    if threshold <= scores.vmax:
+    if threshold <= vmax:
         axes.plot([threshold] * 2, [-0.25, 1.25], color="white", linewidth=3, clip_on=False, solid_capstyle="butt")
         axes.plot([threshold] * 2, [-0.25, 1.25], color="black", linewidth=1.4, clip_on=False, gid="threshold")
-    text = f"threshold {threshold:.3g}" + ("" if threshold <= scores.vmax else " (beyond the scale)")
-    place = float(np.clip(threshold / scores.vmax, 0.28, 0.72))
+    text = f"threshold {threshold:.3g}" + ("" if threshold <= vmax else " (beyond the scale)")
+    place = float(np.clip(threshold / vmax, 0.28, 0.72))
     axes.text(place, 1.45, text, transform=axes.transAxes, fontsize=8, ha="center", va="bottom")
 
     entries: list[Any] = [Patch(facecolor=DETECTED, alpha=0.8, label="detected")]

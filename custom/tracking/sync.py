@@ -78,7 +78,7 @@ class _Sender:
         from mlflow.entities import Metric, Param  # slow to import, and not needed where nothing is sent
         from mlflow.tracking import MlflowClient
 
-        self.metric, self.param, self.state = Metric, Param, state
+        self.metric, self.param, self.state, self.uri = Metric, Param, state, tracking_uri
         self.database = _database(tracking_uri)
         if self.database is None:
             self.client = MlflowClient(tracking_uri)
@@ -109,6 +109,15 @@ class _Sender:
         elif "status" in event:
             self.client.set_terminated(self.state["run_id"], event["status"], event["time"])
 
+    def _run_of(self, folder: str | None) -> str | None:
+        """Return the MLflow run of another folder on the same server, if it has one."""
+        path = Path(folder) / STATE_NAME if folder else None
+        if path is None or not path.exists():
+            return None
+        known = json.loads(path.read_text(encoding="utf-8"))
+        run_id: str | None = known.get(self.uri, {}).get("run_id")
+        return run_id
+
     def flush(self) -> None:
         if self.metrics:
             self.client.log_batch(self.state["run_id"], metrics=self.metrics)
@@ -124,7 +133,8 @@ class _Sender:
             experiment = self.client.create_experiment(run["experiment"], artifact_location=place)
         else:
             experiment = found.experiment_id
-        created = self.client.create_run(experiment, start_time=time_ms, tags=run["tags"], run_name=run["name"])
+        tags = run["tags"] | ({"mlflow.parentRunId": parent} if (parent := self._run_of(run.get("parent"))) else {})
+        created = self.client.create_run(experiment, start_time=time_ms, tags=tags, run_name=run["name"])
         self.state["run_id"] = created.info.run_id
 
 

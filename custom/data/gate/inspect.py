@@ -118,16 +118,16 @@ class _Bytes:
 
     def read_to(self, size: int) -> None:
         """Unpack until ``size`` bytes are there or the file ends."""
-        while len(self.unpacked) < size and (self._waiting or self._next_block()):
+        while not self.damage and len(self.unpacked) < size and (self._waiting or self._next_block()):
             self._unpack(size - len(self.unpacked))
 
     def finish(self) -> str:
         """Notice bytes beyond those wanted and a wrong checksum; return the SHA-256 of the whole file."""
         wanted = len(self.unpacked)
-        if not self.damage and (self._waiting or self._next_block()):
+        while not self.damage and not self.surplus and (self._waiting or self._next_block()):
             self._unpack(1)
             self.surplus = len(self.unpacked) > wanted
-            del self.unpacked[wanted:]
+        del self.unpacked[wanted:]
         if self.zipped and not self.damage and not self.surplus and not self._member.eof:
             self.damage = "the end of the compressed data is missing"
         while self._next_block():
@@ -154,8 +154,7 @@ class _Bytes:
             self.unpacked += self._member.decompress(self._waiting, limit)
             self._waiting = self._member.unconsumed_tail or self._member.unused_data
         except zlib.error as error:
-            self.damage, self._waiting, self.zipped = str(error), b"", False
-            self._file.seek(0, io.SEEK_END)
+            self.damage, self._waiting = str(error), b""
 
 
 def inspect_file(path: Path, kind: Kind, max_voxels: int = MAX_VOXELS) -> FileReport:
@@ -164,7 +163,9 @@ def inspect_file(path: Path, kind: Kind, max_voxels: int = MAX_VOXELS) -> FileRe
         open_nifti(path, "").close()
         source = _Bytes(path, path.name.endswith(".gz"))
         source.read_to(540)
-        layout, _ = read_layout(io.BytesIO(bytes(source.unpacked[:540])), path, "", max_voxels)
+        if source.damage:
+            return FileReport((("damaged", f"the compressed data are broken ({source.damage})"),), source.finish())
+        layout, _ = read_layout(io.BytesIO(bytes(source.unpacked)), path, "", max_voxels)
         source.read_to(layout.nbytes)
         digest = source.finish()
     except DataError as error:
@@ -173,7 +174,8 @@ def inspect_file(path: Path, kind: Kind, max_voxels: int = MAX_VOXELS) -> FileRe
     except OSError as error:
         return FileReport((("unreadable", str(error.strerror or error)),))
     if source.damage or len(source.unpacked) < layout.nbytes:
-        text = f"{len(source.unpacked)} of {layout.nbytes} bytes can be read" + f" ({source.damage})" * bool(source.damage)
+        reason = source.damage or "the file ends"
+        text = f"{len(source.unpacked)} of {layout.nbytes} bytes can be read: {reason}"
         return FileReport((("damaged", text),), digest)
     faults = [(code, note) for note in layout.notes if (code := code_of(note))]
     if source.surplus:
@@ -190,9 +192,7 @@ def code_of(text: str) -> str:
     return next((code for pattern, code in _SORTED if re.search(pattern, text)), "unreadable")
 
 
-def _report(
-    layout: NiftiLayout, raw: bytes, kind: Kind, faults: list[tuple[str, str]], digest: str
-) -> FileReport:
+def _report(layout: NiftiLayout, raw: bytes, kind: Kind, faults: list[tuple[str, str]], digest: str) -> FileReport:
     stored = np.ndarray(layout.shape, layout.dtype, buffer=raw, offset=layout.offset, order="F")
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = stored if (layout.slope, layout.intercept) == (1, 0) else stored * layout.slope + layout.intercept

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The integrity gate: every fault of a data root in one table, before anything is trained or scored on it."""
+
+from .check import Checked, check, check_dataset_folder, gate_splits
+from .finding import CODES, Finding
+from .table import table
+
+__all__ = ["CODES", "Checked", "Finding", "check", "check_dataset_folder", "gate_splits", "table"]

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from custom.errors import DataError
+from custom.metrics import bootstrap_ci, mean_std, summarise_cases, summarise_folds
+
+
+def test_undefined_values_are_left_out_and_counted() -> None:
+    cases = [
+        {"case_id": "a", "dice": 0.2, "fp_ml": 1.0},
+        {"case_id": "b", "dice": None, "fp_ml": 3.0},
+        {"case_id": "c", "dice": 0.6, "fp_ml": 5.0, "extra": None},
+        {"case_id": "d", "dice": 0.7},
+    ]
+    found = summarise_cases(cases, seed=5)
+    assert list(found) == ["dice", "fp_ml", "extra"]
+    assert (found["dice"]["n"], found["dice"]["excluded"]) == (3, 1)
+    assert (found["fp_ml"]["n"], found["fp_ml"]["excluded"]) == (3, 1)
+    assert found["dice"]["mean"] == pytest.approx(0.5)
+    assert found["dice"]["std"] == pytest.approx(np.std([0.2, 0.6, 0.7], ddof=1))
+    interval = bootstrap_ci([0.2, 0.6, 0.7], seed=5)
+    assert (found["dice"]["ci_low"], found["dice"]["ci_high"]) == (interval.low, interval.high)
+    assert found["extra"] == {"mean": None, "std": None, "n": 0, "excluded": 4, "ci_low": None, "ci_high": None}
+
+
+def test_one_case_has_a_mean_and_no_spread() -> None:
+    found = summarise_cases([{"dice": 0.4}])["dice"]
+    assert found == {"mean": 0.4, "std": None, "n": 1, "excluded": 0, "ci_low": None, "ci_high": None}
+    assert summarise_cases([]) == {}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_nan_is_a_fault_and_not_an_undefined_metric(bad: float) -> None:
+    with pytest.raises(DataError, match=r"'dice' is NaN or infinite for 1 of 2"):
+        summarise_cases([{"dice": bad}, {"dice": 0.5}])
+
+
+def test_mean_over_folds() -> None:
+    folds = [summarise_cases([{"dice": m - 0.1}, {"dice": m + 0.1}]) for m in (0.4, 0.5, 0.6)]
+    found = summarise_folds([*folds, summarise_cases([{"dice": None}])])["dice"]
+    assert found == {"mean": pytest.approx(0.5), "std": pytest.approx(0.1), "n": 3}
+    assert summarise_folds(folds, ddof=0)["dice"]["std"] == pytest.approx(np.std([0.4, 0.5, 0.6]))
+    assert mean_std([0.3]) == (0.3, None)
+    with pytest.raises(DataError, match="at least one"):
+        mean_std([])
