@@ -20,5 +20,11 @@ def progress(iterable: Iterable[T], total: int | None = None, desc: str = "", un
         unit: what one item is called.
     """
     yield from tqdm(
-        iterable, total=total, desc=desc, unit=unit, file=sys.stderr, disable=not sys.stderr.isatty(), dynamic_ncols=True
+        iterable,
+        total=total,
+        desc=desc,
+        unit=unit,
+        file=sys.stderr,
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
     )

@@ -3,10 +3,10 @@
 
 import ast
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "custom").rglob("*.py"))
@@ -46,8 +46,16 @@ def test_arrows(path):
 def test_every_imported_package_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [item for items in project["optional-dependencies"].values() for item in items]
-    declared = {name.split(">")[0].split("<")[0].split("=")[0].split("[")[0].strip() for name in [*project["dependencies"], *extras]}
-    modules = {"pytorch-ignite": "ignite", "scikit-image": "skimage", "scikit-learn": "sklearn", "dask-jobqueue": "dask_jobqueue"}
+    declared = {
+        name.split(">")[0].split("<")[0].split("=")[0].split("[")[0].strip()
+        for name in [*project["dependencies"], *extras]
+    }
+    modules = {
+        "pytorch-ignite": "ignite",
+        "scikit-image": "skimage",
+        "scikit-learn": "sklearn",
+        "dask-jobqueue": "dask_jobqueue",
+    }
     known = {modules.get(name, name) for name in declared} | {"custom"}
     used = {name.split(".")[0] for path in MODULES for name in _imports(path)}
     assert used - known - set(sys.stdlib_module_names) == set()

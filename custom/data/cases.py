@@ -7,7 +7,7 @@ float64 ``[4, 4]``, and ``case_id, dataset, role, label, contrast, notes``.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -38,12 +38,17 @@ def datalist(
     workers: int = 1,
     on_error: Literal["raise", "skip"] = "raise",
     dtype: StorageType = "float32",
+    only: Callable[[Sequence[ScanRecord]], Sequence[ScanRecord]] | None = None,
 ) -> list[Case]:
-    """Return the prepared datalist of one split; the role follows from the data set (see :func:`role_of`)."""
+    """Return the prepared datalist of one split; the role follows from the data set (see :func:`role_of`).
+
+    ``only`` chooses among the records before any is prepared; the other arguments are those of :func:`build_cases`.
+    """
     records = load_split(data_root, dataset, split, contrast, fold)
     note = get_dataset(dataset).count_note(split, len(records))
     if note:
         _LOG.info(note)
+    records = records if only is None else list(only(records))
     return build_cases(records, how, cache_dir, role_of(dataset, split), workers, on_error, dtype)
 
 

@@ -85,3 +85,34 @@ class EpochSampler(Sampler[BatchKeys]):
         """Return the number of batches of a whole epoch, also when the next iteration begins later."""
         full, rest = divmod(self.num_items, self.batch_size)
         return full + int(bool(rest) and not self.drop_last)
+
+
+class SharedBatches(Sampler[list[int]]):
+    """Batch sampler of a validation that several processes share: indices in order, every ``world_size``-th of a batch.
+
+    Nothing waits for another process within the validation, so the shares may differ by one sample.
+
+    Args:
+        num_items: number of items of the data set.
+        batch_size: samples of a global batch, over all processes.
+        rank: number of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(self, num_items: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        if not 0 <= rank < world_size or min(num_items, batch_size) < world_size:
+            raise ConfigError(
+                f"{num_items} validation samples in batches of {batch_size} leave one of {world_size} processes without "
+                "any; take fewer processes or a larger val_slices_per_volume"
+            )
+        self._batches = [
+            list(range(first, min(first + batch_size, num_items)))[rank::world_size]
+            for first in range(0, num_items, batch_size)
+        ]
+        self._batches = [batch for batch in self._batches if batch]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)

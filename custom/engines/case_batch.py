@@ -18,6 +18,7 @@ class CasePrepareBatch:
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor, tuple[()], dict[str, Any]]:
+        """Return image, image, no positional arguments and the names."""
         images: Tensor = batchdata["image"]
         plain = images.as_tensor() if hasattr(images, "as_tensor") else images
         plain = plain.to(device, torch.float32, non_blocking=non_blocking)

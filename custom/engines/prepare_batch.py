@@ -43,6 +43,7 @@ class ReconstructionPrepareBatch:
     def __call__(
         self, batchdata: Batch, device: torch.device | str | None = None, non_blocking: bool = False, **kwargs: Any
     ) -> Prepared:
+        """Return network input, target, positional and keyword arguments of the inferer."""
         images = _plain(batchdata["image"]).to(device, torch.float32, non_blocking=non_blocking)
         mask = _plain(batchdata["mask"]).to(device, non_blocking=non_blocking)
         rows, generator = self._draws(batchdata)

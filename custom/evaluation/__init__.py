@@ -13,6 +13,7 @@ from .measure import Measurements, Measurer
 from .plan import EvaluationPlan
 from .protocol import protocol_block
 from .report import EvaluationReport
+from .shards import merge_shards, save_shard
 
 __all__ = [
     "EvaluationFigures",
@@ -22,6 +23,8 @@ __all__ = [
     "Measurements",
     "Measurer",
     "evaluation_cases",
+    "merge_shards",
     "protocol_block",
+    "save_shard",
     "standard_plan",
 ]

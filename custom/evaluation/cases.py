@@ -7,6 +7,7 @@ from typing import Any
 
 from ..data.cases import Case, datalist
 from ..data.datasets import get_dataset
+from ..data.records import ScanRecord
 from ..errors import ConfigError
 from .plan import EvaluationPlan
 
@@ -57,6 +58,8 @@ def evaluation_cases(
     how: Any,
     cache_dir: str | Path | None,
     limit: int | None = None,
+    shard: int = 0,
+    num_shards: int = 1,
 ) -> list[Case]:
     """Return the datalist of all groups of the plan.
 
@@ -68,10 +71,27 @@ def evaluation_cases(
         how: preparation.
         cache_dir: folder of the prepared volumes.
         limit: at most this many scans of a group (a quick look; it changes the data digest of the protocol).
+        shard: number of the share of the scans that is returned, 0 ... num_shards - 1.
+        num_shards: number of shares; scans are dealt out in turn over all groups, and others are not prepared.
+
+    Raises:
+        ConfigError: no such share, or nothing in it.
     """
+    if not 0 <= shard < num_shards:
+        raise ConfigError(f"shard {shard} does not exist among {num_shards}; they are numbered from 0.")
+    seen = 0
+
+    def share(records: Sequence[ScanRecord]) -> list[ScanRecord]:
+        nonlocal seen
+        offset, seen = (shard - seen) % num_shards, seen + len(records[:limit])
+        return list(records[:limit])[offset::num_shards]
+
     cases: list[Case] = []
     for group in plan.groups:
         name, split = group.split("/")
-        found = datalist(data_root, name, split, contrast, fold if get_dataset(name).healthy else None, how, cache_dir)
-        cases += [case | {"role": group} for case in found[:limit]]
+        of_fold = fold if get_dataset(name).healthy else None
+        found = datalist(data_root, name, split, contrast, of_fold, how, cache_dir, only=share)
+        cases += [case | {"role": group} for case in found]
+    if not cases:
+        raise ConfigError(f"shard {shard} of {num_shards} is empty: there are {seen} scans; take fewer shards.")
     return cases

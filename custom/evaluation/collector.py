@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, from_numpy
 
 from ..metrics import ScoreHistogram
 from .spool import CaseInfo, MapSpool
@@ -43,15 +43,19 @@ class MapCollector:
         self.postprocessings = dict(postprocessings)
         self.spacing_mm = tuple(spacing_mm)
         self.spool = MapSpool(folder)
-        self.clear()
+        self.forget()
 
     def clear(self) -> None:
-        """Forget everything collected."""
+        """Forget everything collected and delete its maps."""
+        self.forget()
+        self.spool.remove()
+
+    def forget(self) -> None:
+        """Forget everything collected; the maps stay on disk."""
         self.cases: list[CaseInfo] = []
         self.variants: list[str] = []
         self.whole: dict[tuple[str, str], ScoreHistogram] = defaultdict(ScoreHistogram)
         self.brain: dict[tuple[str, str], ScoreHistogram] = defaultdict(ScoreHistogram)
-        self.spool.remove()
 
     def add(self, case: CaseInfo, image: Tensor, reconstruction: Tensor, mask: Tensor, seg: Tensor) -> None:
         """Score one case; all volumes are ``[X, Y, Z]`` on the same grid, image and reconstruction in [0, 1]."""
@@ -68,6 +72,23 @@ class MapCollector:
         for name, volume in zip(_VOLUMES, (image, reconstruction, mask, seg), strict=True):
             self.spool.put(case, name, volume.cpu().numpy())
         self.cases.append(case)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return cases and histograms as tensors, numbers and strings; the maps are on disk already."""
+        histograms = {"whole": self.whole, "brain": self.brain}
+        return {
+            "cases": [(case.case_id, case.group, case.label) for case in self.cases],
+            "variants": list(self.variants),
+            **{name: [(*key, _as_tensors(found.state_dict())) for key, found in kept.items()] for name, kept in histograms.items()},
+        }
+
+    def merge(self, state: Mapping[str, Any]) -> None:
+        """Add what another collector with the same settings and spool folder collected of other cases."""
+        self.cases += [CaseInfo(*case) for case in state["cases"]]
+        self.variants += [variant for variant in state["variants"] if variant not in self.variants]
+        for kept, name in ((self.whole, "whole"), (self.brain, "brain")):
+            for variant, group, histogram in state[name]:
+                kept[variant, group].merge(ScoreHistogram.from_state(_as_arrays(histogram)))
 
     def _maps(self, image: Tensor, reconstruction: Tensor) -> Iterator[tuple[str, Tensor]]:
         for name, score in self.scores.items():
@@ -86,3 +107,11 @@ class MapCollector:
     def volume(self, case: CaseInfo, name: str) -> NDArray[Any]:
         """Return ``image``, ``reconstruction``, ``mask``, ``seg`` or the map of a variant, ``[X, Y, Z]``."""
         return np.asarray(self.spool.get(case, name))
+
+
+def _as_tensors(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: from_numpy(value) if isinstance(value, np.ndarray) else value for key, value in state.items()}
+
+
+def _as_arrays(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.numpy() if isinstance(value, Tensor) else value for key, value in state.items()}

@@ -71,7 +71,13 @@ class EvaluationFigures:
             save_figure(figure, folder / f"{case.case_id}_{variant}.png")
 
     def _draw_curves(
-        self, collector: MapCollector, dataset: str, group: str, variants: Sequence[str], measured: Measurements, folder: Path
+        self,
+        collector: MapCollector,
+        dataset: str,
+        group: str,
+        variants: Sequence[str],
+        measured: Measurements,
+        folder: Path,
     ) -> None:
         curves, marks = {}, {}
         prevalence = 0.0
@@ -80,7 +86,7 @@ class EvaluationFigures:
             if not histogram.total_anomalous:
                 return
             prevalence = histogram.total_anomalous / (histogram.total_anomalous + histogram.total_normal)
-            recall, precision, _ = _recall_precision(histogram.precision_recall_curve())
+            precision, recall, _ = histogram.precision_recall_curve()
             curves[f"{variant} (AP {100 * histogram.average_precision():.1f} %)"] = (recall, precision)
             for point in measured.points[dataset, variant]:
                 count = histogram.confusion_at(point.threshold)
@@ -121,8 +127,3 @@ class EvaluationFigures:
             residual[dataset] = dice.get("l1", float("nan"))
         if sweep:
             save_figure(sigma_sweep_figure(sigmas, sweep, ensemble, residual), folder / "sigma_sweep.png")
-
-
-def _recall_precision(curve: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
-    precision, recall, thresholds = curve
-    return recall, precision, thresholds

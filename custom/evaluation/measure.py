@@ -98,7 +98,11 @@ class Measurer:
                 lesion = lesion_counts(binary, seg, collector.spacing_mm, overlap=self.lesion_overlap)
                 counts[point.name].append(count)
                 lesions[point.name].append(lesion)
-                row = self._row(case, test.name, variant, point, count, collector.spacing_mm) | rankings[-1] | lesion.as_dict()
+                row = (
+                    self._row(case, test.name, variant, point, count, collector.spacing_mm)
+                    | rankings[-1]
+                    | lesion.as_dict()
+                )
                 rows[point.name].append(row)
         found.rows += [row for group in rows.values() for row in group]
         whole, brain = collector.whole[variant, test.group], collector.brain[variant, test.group]
@@ -127,7 +131,12 @@ class Measurer:
         }  # fmt: skip
 
     def _healthy(
-        self, collector: MapCollector, plan: EvaluationPlan, variant: str, cases: Sequence[CaseInfo], found: Measurements
+        self,
+        collector: MapCollector,
+        plan: EvaluationPlan,
+        variant: str,
+        cases: Sequence[CaseInfo],
+        found: Measurements,
     ) -> dict[str, Any]:
         points = healthy_points(collector, plan, variant)
         for test in plan.test_plans:
@@ -185,7 +194,12 @@ class Measurer:
 
     @staticmethod
     def _row(
-        case: CaseInfo, dataset: str, variant: str, point: OperatingPoint, count: ConfusionCounts, spacing_mm: Sequence[float]
+        case: CaseInfo,
+        dataset: str,
+        variant: str,
+        point: OperatingPoint,
+        count: ConfusionCounts,
+        spacing_mm: Sequence[float],
     ) -> Row:
         voxel_ml = float(np.prod(spacing_mm)) / 1000
         return {

@@ -154,15 +154,29 @@ def markdown_report(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> 
     lines += [f"Protocol `{protocol['key']}`: {protocol.get('description', 'see metrics.json')}", ""]
     for dataset, block in summary["datasets"].items():
         names = list(dict.fromkeys(n for v in block["variants"].values() for n in v["operating_points"]))
-        lines += [f"## {dataset} ({block['cases']} scans)", "", "Dice in %, mean over scans [95 % bootstrap interval].", ""]
+        lines += [
+            f"## {dataset} ({block['cases']} scans)",
+            "",
+            "Dice in %, mean over scans [95 % bootstrap interval].",
+            "",
+        ]
         lines += ["| score | AP (pooled) | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
         for variant, found in block["variants"].items():
-            cells = [_percent(found["operating_points"].get(name, {}).get("per_case", {}).get("dice")) for name in names]
+            cells = [
+                _percent(found["operating_points"].get(name, {}).get("per_case", {}).get("dice")) for name in names
+            ]
             precision = found["pooled"]["average_precision"]
-            lines.append(f"| {variant} | {'-' if precision is None else f'{100 * precision:.1f}'} | " + " | ".join(cells) + " |")
+            lines.append(
+                f"| {variant} | {'-' if precision is None else f'{100 * precision:.1f}'} | " + " | ".join(cells) + " |"
+            )
         lines.append("")
     for group, block in summary["healthy"].items():
-        lines += [f"## Healthy scans: {group} ({block['cases']} scans)", "", "False-positive volume in ml, mean over scans.", ""]
+        lines += [
+            f"## Healthy scans: {group} ({block['cases']} scans)",
+            "",
+            "False-positive volume in ml, mean over scans.",
+            "",
+        ]
         names = list(dict.fromkeys(n for v in block["variants"].values() for n in v))
         lines += ["| score | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
         for variant, found in block["variants"].items():

@@ -10,7 +10,6 @@ histograms; maps wait on disk.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from ignite.engine import Engine, Events

@@ -10,7 +10,7 @@ bit). The best checkpoint is chosen on the deterministic validation metric and s
 import logging
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -45,6 +45,8 @@ class CrashSafeCheckpoint:
         keep_last: newest checkpoints that stay.
         check_every: iterations between two looks at the loss (each look waits for a GPU).
         write: False on all processes but the first of a distributed run.
+        agree: in a distributed run, asked every ``check_every`` iterations: returns the largest of the processes' signal
+            numbers (0: none), so that all of them stop after the same iteration.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class CrashSafeCheckpoint:
         keep_last: int = 2,
         check_every: int = 1,
         write: bool = True,
+        agree: Callable[[int], int] | None = None,
     ) -> None:
         self.files = CheckpointFolder(folder, keep_last)
         self.objects = dict(objects)
@@ -67,8 +70,10 @@ class CrashSafeCheckpoint:
         self.metric = metric
         self.check_every = check_every
         self.write = write
+        self.agree = agree
         self.best_value = math.inf
         self._signal: int | None = None
+        self._noticed = 0
         self._previous: dict[int, Any] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -100,6 +105,8 @@ class CrashSafeCheckpoint:
     def watch(self, engine: Engine) -> None:
         """Stop on a loss that is no number, and on request."""
         if engine.state.iteration % self.check_every == 0:
+            if self.agree is not None:
+                self._signal = self.agree(self._noticed) or None
             loss = engine.state.output["loss"]
             if not bool(torch.isfinite(torch.as_tensor(loss)).all()):
                 ids = engine.state.batch.get("case_id", [])
@@ -146,7 +153,9 @@ class CrashSafeCheckpoint:
         return content
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
-        self._signal = number
+        self._noticed = number
+        if self.agree is None:
+            self._signal = number
 
     def _release_signals(self, engine: Engine, error: BaseException | None = None) -> None:
         for number, previous in self._previous.items():

@@ -19,9 +19,10 @@ class GradientClipping:
     def attach(self, engine: Engine) -> None:
         """Register the handler with ``engine``."""
         if self.max_norm:
-            engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+            engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self, self.max_norm)
 
-    def __call__(self, engine: Engine) -> None:
+    def __call__(self, engine: Engine, max_norm: float) -> None:
+        """Clip the gradients of the step under way."""
         if engine.amp and engine.scaler is not None:
             engine.scaler.unscale_(engine.optimizer)
-        torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
+        torch.nn.utils.clip_grad_norm_(engine.network.parameters(), max_norm)

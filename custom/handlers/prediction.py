@@ -61,7 +61,7 @@ class PredictionHandler:
         source, output = self.sources[self.index], engine.state.output
         try:
             if isinstance(output, dict) and "error" in output:
-                self.results.fail(source.case_id, output["error"])
+                self.results.fail(source, output["error"])
             else:
                 data = {**engine.state.batch[0], **output[0]}  # type: ignore[index]
                 result = CaseResult.from_data(data, self.calibration)
@@ -69,7 +69,7 @@ class PredictionHandler:
         except Exception as error:
             if self.debug:
                 raise
-            self.results.fail(source.case_id, sentence(error, source.case_id))
+            self.results.fail(source, sentence(error, source.case_id))
         memory = psutil.Process().memory_info().rss / 2**30
         self.bar.set_postfix_str(f"{source.case_id}, {memory:.1f} GiB")
         self.bar.update()

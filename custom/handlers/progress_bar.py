@@ -38,7 +38,9 @@ class ProgressBar:
         self._first = engine.state.iteration
         if sys.stderr.isatty():
             total = engine.state.max_epochs * engine.state.epoch_length
-            self._bar = tqdm(total=total, initial=self._first, desc=self.desc, file=sys.stderr, dynamic_ncols=True, unit="step")
+            self._bar = tqdm(
+                total=total, initial=self._first, desc=self.desc, file=sys.stderr, dynamic_ncols=True, unit="step"
+            )
 
     def step(self, engine: Engine) -> None:
         """Show an iteration."""
@@ -82,5 +84,6 @@ class ValidationLine:
             engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
+        """Print the line."""
         value = engine.state.metrics[self.metric]
         tqdm.write(f"validation, epoch {engine.state.epoch}: {self.metric} {value:.5f}", file=sys.stderr)

@@ -146,7 +146,9 @@ class Tracking:
 
     def complete(self, engine: Engine) -> None:
         """Record final metrics and artifacts and close the run."""
-        numbers = {f"{self.prefix}/{k}": float(v) for k, v in engine.state.metrics.items() if isinstance(v, (int, float))}
+        numbers = {
+            f"{self.prefix}/{k}": float(v) for k, v in engine.state.metrics.items() if isinstance(v, (int, float))
+        }
         if numbers:
             self.outbox.metrics(numbers, engine.state.iteration)
         for path in self.artifacts:

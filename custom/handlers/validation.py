@@ -38,6 +38,7 @@ class AveragedValidation:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
+        """Validate if it is due."""
         epoch = engine.state.epoch
         if epoch % self.interval and epoch != engine.state.max_epochs:
             return
@@ -69,6 +70,7 @@ class WeightsExport:
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
+        """Write the weights of the best checkpoint, or of the newest if none was validated."""
         found = self.checkpoint.files.best() or self.checkpoint.files.newest()
         if not self.write or found is None:
             return
@@ -76,5 +78,3 @@ class WeightsExport:
         chosen = {"iteration": str(info["iteration"]), "validation": str(info.get("value", ""))}
         save_weights(content["average"]["average"], self.path, self.metadata | chosen)
         logger.info("weights of iteration %s written to %s", info["iteration"], self.path)
-
-

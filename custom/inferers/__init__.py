@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a trained network is applied: one training prediction, and the reconstruction of a whole volume."""
 
+from .anomaly import AnomalyInferer
 from .cached import CachedReconstruction
 from .partial_diffusion import PartialDiffusionInferer
 from .precision import Precision
@@ -8,6 +9,7 @@ from .slicewise import SlicewiseReconstruction
 from .training import DiffusionTrainingInferer, PlainTrainingInferer
 
 __all__ = [
+    "AnomalyInferer",
     "CachedReconstruction",
     "DiffusionTrainingInferer",
     "PartialDiffusionInferer",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..atomic import atomic_path
 
 
-class CachedReconstruction(Inferer):  # type: ignore[misc]
+class CachedReconstruction(Inferer):
     """Wrap a reconstruction inferer.
 
     Args:

@@ -58,7 +58,9 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         self.patches = patches
         for t in self.t_test:
             if not 1 <= t <= scheduler.num_train_timesteps:
-                raise ConfigError(f"t_test {t} is outside 1 ... {scheduler.num_train_timesteps}; 500 is the papers' value.")
+                raise ConfigError(
+                    f"t_test {t} is outside 1 ... {scheduler.num_train_timesteps}; 500 is the papers' value."
+                )
         if patches is not None and chain_steps is not None:
             raise ConfigError("patches and chain_steps cannot be combined; set one of them to null.")
 
@@ -79,11 +81,13 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
 
     def _noised(self, clean: Tensor, noise: Tensor, index: int) -> Tensor:
         steps = torch.full((len(clean),), index, device=clean.device, dtype=torch.long)
-        return self.scheduler.add_noise(original_samples=clean, noise=noise, timesteps=steps)  # type: ignore[no-any-return]
+        noised: Tensor = self.scheduler.add_noise(original_samples=clean, noise=noise, timesteps=steps)
+        return noised
 
     def _one_step(self, network: nn.Module, noisy: Tensor, index: int) -> Tensor:
         output = self._in_batches(network, noisy, index)
-        return self.scheduler.predict_clean(output, index, noisy)  # type: ignore[no-any-return]
+        predicted: Tensor = self.scheduler.predict_clean(output, index, noisy)
+        return predicted
 
     def _chain(
         self, network: nn.Module, clean: Tensor, noise: Tensor, index: int, generator: torch.Generator

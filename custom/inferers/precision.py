@@ -32,7 +32,9 @@ class Precision(str, Enum):
         try:
             return cls(name)
         except ValueError:
-            raise ConfigError(f"precision '{name}' is unknown; choose one of auto, {', '.join(p.value for p in cls)}.") from None
+            raise ConfigError(
+                f"precision '{name}' is unknown; choose one of auto, {', '.join(p.value for p in cls)}."
+            ) from None
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """Context in which the network runs on ``device``; fp32 (and float16 in training) leaves things as they are."""
@@ -45,7 +47,7 @@ class Precision(str, Enum):
 
 def _has_native_bfloat16() -> bool:
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and "avx512_bf16" in _cpu_flags()
 
 

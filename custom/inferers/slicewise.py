@@ -16,7 +16,7 @@ from ..errors import DataError
 from .precision import Precision
 
 
-class SlicewiseReconstruction(Inferer):  # type: ignore[misc]
+class SlicewiseReconstruction(Inferer):
     """Autoencoder reconstruction: ``network(slice)`` for every axial slice.
 
     Args:
@@ -40,10 +40,14 @@ class SlicewiseReconstruction(Inferer):  # type: ignore[misc]
             case_ids: names of the volumes; seed whatever the method draws at random.
         """
         if inputs.ndim != 5 or inputs.shape[1] != 1:
-            raise DataError(f"volumes must be [B, 1, X, Y, Z], got {list(inputs.shape)}; add the batch and channel axes.")
+            raise DataError(
+                f"volumes must be [B, 1, X, Y, Z], got {list(inputs.shape)}; add the batch and channel axes."
+            )
         plain = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
         names = case_ids if case_ids is not None else [str(index) for index in range(len(plain))]
-        volumes = [self.reconstruct(v[0].permute(2, 0, 1)[:, None], network, n) for v, n in zip(plain, names, strict=True)]
+        volumes = [
+            self.reconstruct(v[0].permute(2, 0, 1)[:, None], network, n) for v, n in zip(plain, names, strict=True)
+        ]
         return torch.stack([volume[:, 0].permute(1, 2, 0)[None] for volume in volumes]).contiguous()
 
     def reconstruct(self, slices: Tensor, network: nn.Module, case_id: str) -> Tensor:
@@ -53,7 +57,7 @@ class SlicewiseReconstruction(Inferer):  # type: ignore[misc]
     def _in_batches(self, network: nn.Module, slices: Tensor, timestep: int | None = None) -> Tensor:
         predictions = []
         with self.precision.autocast(slices.device):
-            for batch in slices.split(self.slice_batch_size):
+            for batch in torch.split(slices, self.slice_batch_size):
                 batch = batch.to(memory_format=self.memory_format)
                 if timestep is None:
                     prediction = network(batch)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .precision import Precision
 
 
-class PlainTrainingInferer(Inferer):  # type: ignore[misc]
+class PlainTrainingInferer(Inferer):
     """``network(inputs)`` in the chosen precision; autoencoders.
 
     With ``region`` (masked loss of Kascenas et al., MIDL 2022) the prediction outside of it is replaced by the inputs,
@@ -28,6 +28,7 @@ class PlainTrainingInferer(Inferer):  # type: ignore[misc]
     def __call__(
         self, inputs: Tensor, network: nn.Module, *args: Any, region: Tensor | None = None, **kwargs: Any
     ) -> Any:
+        """Return the network's prediction for ``inputs``, float32 if it is a tensor."""
         with self.precision.autocast(inputs.device):
             output = network(inputs.to(memory_format=self.memory_format), *args, **kwargs)
         output = output.float() if isinstance(output, Tensor) else output
@@ -52,8 +53,8 @@ class DiffusionTrainingInferer(PlainTrainingInferer):
     def __call__(  # type: ignore[override]
         self, inputs: Tensor, network: nn.Module, noise: Tensor, timesteps: Tensor, region: Tensor | None = None
     ) -> Tensor:
+        """Return the prediction for slices ``[B, 1, H, W]`` in [-1, 1] noised to ``timesteps`` ``[B]``."""
         noisy = self.scheduler.add_noise(original_samples=inputs, noise=noise, timesteps=timesteps)
-        if region is None:
-            return super().__call__(noisy, network, timesteps=timesteps)  # type: ignore[no-any-return]
-        prediction = super().__call__(torch.where(region, noisy, inputs), network, timesteps=timesteps)
-        return torch.where(region, prediction, inputs)
+        seen = noisy if region is None else torch.where(region, noisy, inputs)
+        prediction: Tensor = super().__call__(seen, network, timesteps=timesteps)
+        return prediction if region is None else torch.where(region, prediction, inputs)

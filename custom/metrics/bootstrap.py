@@ -21,7 +21,7 @@ from ..errors import ConfigError, DataError
 from .segmentation import ConfusionCounts
 
 Statistic = Callable[..., Any]
-_SIGNS_AT_ONCE = 4_000_000
+_VALUES_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _interval(
     if all((column == column[0]).all() for column in columns):  # nothing to resample; BCa is undefined
         return Interval(value, value, value, n)
     settings: dict[str, Any] = {"n_resamples": n_resamples, "confidence_level": level, "vectorized": True, "axis": -1}
-    settings |= {"paired": True, "batch": max(1, _SIGNS_AT_ONCE // n), "random_state": np.random.default_rng(seed)}
+    settings |= {"paired": True, "batch": max(1, _VALUES_AT_ONCE // n), "random_state": np.random.default_rng(seed)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # answered below
         result = stats.bootstrap(tuple(columns), statistic, method=method, **settings)
@@ -137,7 +137,7 @@ def paired_permutation_test(
     exact = n < 63 and 2**n <= n_permutations
     rng = np.random.default_rng(seed)
     total, extreme = (2**n if exact else n_permutations), 0
-    chunk = max(1, _SIGNS_AT_ONCE // n)
+    chunk = max(1, _VALUES_AT_ONCE // n)
     for start in range(0, total, chunk):
         rows = min(chunk, total - start)
         if exact:

@@ -89,16 +89,17 @@ class ScoreHistogram:
             if part is not None and part.shape != scores.shape:
                 raise DataError(f"The {name} is {list(part.shape)} but the anomaly map {list(scores.shape)}.")
         if chosen is not None:
-            scores, labels = scores[chosen], None if labels is None else labels[chosen]
+            where = chosen.flatten().nonzero().squeeze(1)  # several times faster than a boolean index
+            scores, labels = scores.flatten()[where], None if labels is None else labels.flatten()[where]
         bins = self.bins_of(scores).flatten()
         if bins.numel() == 0:
             return
         top = int(bins.max())
-        first = int(torch.where(bins > 0, bins, top).min()) if top else 1
+        first = int(((bins - 1) & 0x7FFFFFFF).min()) + 1 if top else 1  # the lowest but 0, which turns into the largest
         width = max(top - first, -1) + 2  # slot 0 is for zeros
         slots = (bins - (first - 1)).clamp_(min=0)
         if labels is not None:
-            slots += labels.flatten() * width
+            slots += labels.flatten().to(torch.int32).mul_(width)
         table = torch.bincount(slots, minlength=2 * width).view(2, width).cpu().numpy()
         self._add(first, table[:, 0], table[:, 1:])
 

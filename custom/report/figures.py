@@ -41,7 +41,11 @@ _STYLE = {
     "svg.hashsalt": "uad",  # ids inside an SVG are random without it
 }
 # Date and version of the writer are left out, so that equal figures are equal files.
-_METADATA = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None, "Producer": None}}
+_METADATA = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 
 
 @contextmanager
@@ -71,6 +75,8 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     if metadata is None:
         raise ConfigError(f"figures are written as {', '.join(_METADATA)}, not {path.suffix!r}: rename {path.name}.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is solved anew, and a little differently, at every drawing
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower(), metadata=metadata)
     return path

@@ -20,7 +20,7 @@ from ..scans.case_result import CaseResult
 from . import overlays
 
 MOSAIC_SLICES = 21
-_PLANES = ((2, "axial", "LRAP"), (1, "coronal", "LRSI"), (0, "sagittal", "PASI"))
+_PLANES = ((2, "axial", "LRA"), (1, "coronal", "LRS"), (0, "sagittal", "PAS"))
 _SAFE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -61,7 +61,8 @@ def write_batch_report(folder: Path, records: Sequence[Mapping[str, Any]], setti
         picture = folder / "figures" / f"{_checked(record['case_id'])}_desc-anomaly_overview.png"
         done = record["status"] != "failed"
         image = _data_uri(picture.read_bytes()) if done and picture.is_file() else None
-        rows.append({**record, "done": done, "image": image})
+        reason = str(record.get("error", "")).removeprefix(f"{record['case_id']}: ")
+        rows.append({**record, "done": done, "image": image, "error": reason})
     done = sum(row["done"] for row in rows)
     flagged = sum(bool(row["done"] and row["Findings"]) for row in rows)
     text = _template("batch.html").render(rows=rows, done=done, flagged=flagged, settings=settings)
@@ -72,7 +73,10 @@ def write_batch_report(folder: Path, records: Sequence[Mapping[str, Any]], setti
 
 def _template(name: str) -> Any:
     loader = PackageLoader("custom.report", "templates")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["plain"] = _plain
     return environment.get_template(name)
 
 
@@ -93,8 +97,8 @@ def _three_planes(result: CaseResult, position: NDArray[Any], focus: tuple[int, 
         picture = overlays.crosshair(picture, (height - 1 - row) * 4 + 2, column * 4 + 2)
         world = (result.grid_affine @ [*focus, 1])[axis]
         label = f"{'xyz'[axis]} = {world:.0f} mm"
-        panels.append({"name": name, "left": letters[0], "right": letters[1], "top": letters[2 + (axis == 2)],
-                       "label": label, "image": overlays.png(picture)})
+        sides = dict(zip(("left", "right", "top"), letters, strict=True))
+        panels.append({"name": name, **sides, "label": label, "image": overlays.png(picture)})
     return panels
 
 
@@ -141,6 +145,17 @@ def _bar(result: CaseResult) -> dict[str, Any]:
 
 def _percentile_text(percentile: float) -> str:
     return "above 99.99" if percentile > 99.99 else f"{percentile:.2f}".rstrip("0").rstrip(".")
+
+
+def _plain(value: Any) -> str:
+    """Return settings as words instead of JSON."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key.replace('_', ' ')} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_plain(item) for item in value)
+    if value is None or isinstance(value, bool):
+        return {None: "–", True: "yes", False: "no"}[value]
+    return str(value)
 
 
 def _data_uri(image: bytes) -> str:

@@ -44,7 +44,7 @@ def grey(image: NDArray[np.generic], enlarge: int) -> Picture:
     return np.repeat(large[..., None], 3, axis=2)
 
 
-def heat(picture: Picture, position: NDArray[np.generic], enlarge: int, opacity: float = 0.9) -> Picture:
+def heat(picture: Picture, position: NDArray[np.generic], enlarge: int, opacity: float = 0.75) -> Picture:
     """Lay places on the colour scale (0 to 1) over a picture; low ones are transparent."""
     large = np.clip(ndimage.zoom(position.astype(np.float32), enlarge, order=1, grid_mode=True, mode="nearest"), 0, 1)
     colours = matplotlib.colormaps[COLOUR_MAP](0.25 + 0.75 * large)[..., :3]

@@ -5,17 +5,17 @@
 
     {"contrast": "t1", "score": "ssim_ens",
      "thresholds": {"healthy_fpr_0.01": 0.41, "healthy_fpr_0.05": 0.33, "tuned": {"<data set>": 0.37}},
-     "healthy_quantiles": [[0.5, 0.12], [0.99, 0.41], ...],
-     "reference": {...}}
+     "healthy_quantiles": {"levels": [0.5, 0.99, ...], "scores": [0.12, 0.41, ...]},
+     "reference": {...}, "reconstruction": {"t_test": 500, ...}}
 
-``healthy_quantiles`` are pairs of probability and score inside healthy brains, or scores alone at evenly spaced
-probabilities from 0 to 1. They give percentiles for pictures, and a threshold for any wanted false-positive rate.
+``healthy_quantiles`` are scores inside healthy brains. They give percentiles for pictures, and a threshold for any
+wanted false-positive rate. ``contrast`` may stand in ``settings.json`` instead.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from ..workflow.settings import trained_settings
+from .quality import usable_reference
 
 FILE_NAME = "calibration.json"
 _FPR = re.compile(r"(?:healthy_fpr_)?(0?\.\d+)")
@@ -46,6 +48,7 @@ class Calibration:
         thresholds: by name; ``tuned`` holds one per data set.
         quantiles: rising pairs (probability, score) inside healthy brains.
         reference: see :func:`custom.scans.quality.build_reference`.
+        reconstruction: how the calibrated reconstructions were made, as far as it is known.
     """
 
     contrast: str
@@ -53,6 +56,7 @@ class Calibration:
     thresholds: Mapping[str, Any]
     quantiles: Sequence[tuple[float, float]]
     reference: Mapping[str, Any] | None
+    reconstruction: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, output_dir: str | Path, score: str | None = None) -> "Calibration":
@@ -70,11 +74,12 @@ class Calibration:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             made = cls(
-                str(found["contrast"]),
+                str(found.get("contrast") or trained_settings(output_dir)["contrast"]),
                 str(found["score"]),
                 dict(found["thresholds"]),
-                _pairs(found.get("healthy_quantiles") or []),
-                found.get("reference") or None,
+                _pairs(found.get("healthy_quantiles") or {}),
+                usable_reference(found.get("reference")),
+                dict(found.get("reconstruction") or {}),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path} is damaged ({error!r}); run the evaluation of this model again.") from error
@@ -108,7 +113,7 @@ class Calibration:
         rate = float(match.group(1))
         stored = self.thresholds.get(f"healthy_fpr_{rate:g}")
         value = float(stored) if stored is not None else self._quantile(1 - rate)
-        return Threshold(value, f"exceeded by {rate:.3g} of the voxels of healthy brains")
+        return Threshold(value, f"exceeded by {100 * rate:.3g} % of the voxels of healthy brains")
 
     @property
     def names(self) -> list[str]:
@@ -133,8 +138,6 @@ class Calibration:
         return float(np.interp(probability, levels, scores))
 
 
-def _pairs(quantiles: Sequence[Any]) -> list[tuple[float, float]]:
-    if quantiles and not isinstance(quantiles[0], (list, tuple)):
-        levels = np.linspace(0, 1, len(quantiles))
-        return [(float(p), float(q)) for p, q in zip(levels, quantiles, strict=True)]
-    return sorted((float(p), float(q)) for p, q in quantiles)
+def _pairs(quantiles: Mapping[str, Any]) -> list[tuple[float, float]]:
+    levels, scores = quantiles.get("levels", []), quantiles.get("scores", [])
+    return sorted((float(p), float(q)) for p, q in zip(levels, scores, strict=True))

@@ -14,6 +14,8 @@ from torch import Tensor
 from .calibration import Calibration, Threshold
 from .findings import Finding, find_findings
 
+MAX_ANOMALOUS = 0.15
+
 
 @dataclass(frozen=True, eq=False)
 class CaseResult:
@@ -69,7 +71,7 @@ class CaseResult:
             grid_affine,
             Threshold(float(data["result"]["threshold"]), str(data["result"]["threshold_source"])),
             calibration,
-            tuple(json.loads(data["warnings"])),
+            (*json.loads(data["warnings"]), *_too_much(mask, affine, float(reference.meta["mask_ml"]))),
             tuple(findings),
             str(reference.meta["kind"]),
         )
@@ -97,6 +99,16 @@ class CaseResult:
 
         summary = {"case_id": self.case_id, "Settings": {}, **self.summary()}
         return write_case_report(Path(folder), summary, self)
+
+
+def _too_much(mask: NDArray[np.uint8], affine: NDArray[np.float64], brain_ml: float) -> list[str]:
+    share = float(mask.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000 / brain_ml
+    if share <= MAX_ANOMALOUS:
+        return []
+    return [
+        f"{share:.0%} of the brain lie above the threshold: more likely the model cannot reconstruct this scan (another "
+        "scanner, contrast or preparation than in training) than that all of it is abnormal"
+    ]
 
 
 def _first(volume: Tensor) -> NDArray[Any]:

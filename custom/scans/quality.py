@@ -55,13 +55,31 @@ def build_reference(scans: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> dict[
     }
 
 
+def usable_reference(stored: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return a stored reference; from bare histograms of healthy scans the part without picture is made.
+
+    Args:
+        stored: what :func:`build_reference` gave, or ``{"edges": [...], "histograms": [[...], ...]}``, or None.
+    """
+    if not stored or "cumulative_histogram" in stored:
+        return stored or None
+    curves = np.cumsum(np.array(stored["histograms"], dtype=np.float64), axis=1)
+    if len(curves) < 3:
+        return None
+    mean = curves.mean(axis=0)
+    distances = [_distance(c, (mean * len(curves) - c) / (len(curves) - 1)) for c in curves]
+    return {"cumulative_histogram": mean.tolist(), "max_distance": 2 * float(np.percentile(distances, 95))}
+
+
 def compare(image: NDArray[Any], mask: NDArray[Any], reference: Mapping[str, Any]) -> dict[str, float]:
-    """Return ``distance`` and ``correlation`` of a scan on the model's grid to the reference."""
+    """Return ``distance`` and (with a picture) ``correlation`` of a scan on the model's grid to the reference."""
+    curve = np.array(reference["cumulative_histogram"])
+    found = {"distance": _distance(_cumulative(image, mask, len(curve)), curve)}
+    if "picture" not in reference:
+        return found
     picture = np.array([np.nan if v is None else v for v in reference["picture"]], dtype=np.float64)
-    return {
-        "distance": _distance(_cumulative(image, mask), np.array(reference["cumulative_histogram"])),
-        "correlation": _correlation(_blocks(image, mask), picture.reshape(reference["picture_shape"])),
-    }
+    mean = picture.reshape(reference["picture_shape"])
+    return found | {"correlation": _correlation(_blocks(image, mask), mean)}
 
 
 def quality_warnings(
@@ -97,7 +115,7 @@ def quality_warnings(
     if reference is None:
         return [*warnings, "the model has no reference histogram: contrast and intensities were not checked"]
     found = compare(image, mask, reference)
-    if not found["correlation"] >= reference["min_correlation"]:
+    if "correlation" in found and found["correlation"] < reference["min_correlation"]:
         warnings.append(
             f"this does not look like the contrast that the model was trained on (correlation {found['correlation']:.2f}, "
             f"expected at least {reference['min_correlation']:.2f}): the map may mean nothing"
@@ -110,9 +128,9 @@ def quality_warnings(
     return warnings
 
 
-def _cumulative(image: NDArray[Any], mask: NDArray[Any]) -> Floats:
+def _cumulative(image: NDArray[Any], mask: NDArray[Any], bins: int = BINS) -> Floats:
     values = image[mask > 0]
-    return np.cumsum(np.histogram(values, bins=BINS, range=(0, 1))[0]) / max(values.size, 1)  # type: ignore[no-any-return]
+    return np.cumsum(np.histogram(values, bins=bins, range=(0, 1))[0]) / max(values.size, 1)  # type: ignore[no-any-return]
 
 
 def _distance(first: Floats, second: Floats) -> float:

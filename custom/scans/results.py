@@ -70,9 +70,11 @@ class ResultsFolder:
                 self.records[source.case_id] = {**known, "status": "done before"}
         return waiting
 
-    def fail(self, case_id: str, message: str) -> None:
-        """Note that a case could not be done."""
-        self.records[case_id] = {"case_id": case_id, "status": "failed", "error": message}
+    def fail(self, source: ScanSource, message: str) -> None:
+        """Note that a case could not be done; folders are cut from the message, the table and the pages are shared."""
+        for path in filter(None, (source.path, source.mask)):
+            message = message.replace(f"{path.parent}/", "")
+        self.records[source.case_id] = {"case_id": source.case_id, "status": "failed", "error": message}
 
     def save(self, source: ScanSource, result: CaseResult, seconds: float) -> Record:
         """Write all files of a case, its summary last, and return the summary."""

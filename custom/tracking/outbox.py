@@ -27,9 +27,7 @@ class Outbox:
         self.folder = Path(folder)
         self.path = self.folder / FILE_NAME
 
-    def start(
-        self, name: str, experiment: str, tags: Mapping[str, str], parent: str | Path | None = None
-    ) -> None:
+    def start(self, name: str, experiment: str, tags: Mapping[str, str], parent: str | Path | None = None) -> None:
         """Say what the run is called and which process it is; a resumed run says it again and stays one run.
 
         Args:
@@ -38,7 +36,13 @@ class Outbox:
             tags: of the run.
             parent: folder of the run that this one hangs below.
         """
-        run = {"name": name, "experiment": experiment, "tags": dict(tags), "host": socket.gethostname(), "pid": os.getpid()}
+        run = {
+            "name": name,
+            "experiment": experiment,
+            "tags": dict(tags),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        }
         self._append({"run": run | ({"parent": str(Path(parent).resolve())} if parent else {})})
 
     def params(self, values: Mapping[str, Any]) -> None:

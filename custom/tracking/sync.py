@@ -65,7 +65,12 @@ def mark_dead(folder: str | Path) -> bool:
         if "run" in event:
             last_run, ended = event["run"], False
         ended = ended or "status" in event
-    if last_run is None or ended or last_run["host"] != socket.gethostname() or Path(f"/proc/{last_run['pid']}").exists():
+    if (
+        last_run is None
+        or ended
+        or last_run["host"] != socket.gethostname()
+        or Path(f"/proc/{last_run['pid']}").exists()
+    ):
         return False
     outbox.status("FAILED")
     return True
@@ -129,7 +134,9 @@ class _Sender:
             return
         found = self.client.get_experiment_by_name(run["experiment"])
         if found is None:
-            place = None if self.database is None else (self.database.parent / "mlartifacts" / run["experiment"]).as_uri()
+            place = (
+                None if self.database is None else (self.database.parent / "mlartifacts" / run["experiment"]).as_uri()
+            )
             experiment = self.client.create_experiment(run["experiment"], artifact_location=place)
         else:
             experiment = found.experiment_id

@@ -32,7 +32,8 @@ class ToModelGridd(MapTransform):  # type: ignore[misc]
     Args:
         keys: scans ``[1, X, Y, Z]`` (MetaTensor); each becomes image and mask ``[2, 96, 96, 50]``.
         preparation: preparation of the training scans (:class:`custom.data.prepare.Preparation`).
-        mask_key: entry that holds the brain mask ``[1, X, Y, Z]`` on the scan's grid, where there is one.
+        mask_key: entry that holds the brain mask ``[1, X, Y, Z]`` on the scan's grid, where there is one; it is used
+            up.
     """
 
     def __init__(self, keys: KeysCollection, preparation: Preparation, mask_key: str = "mask") -> None:
@@ -44,6 +45,7 @@ class ToModelGridd(MapTransform):  # type: ignore[misc]
         result = dict(data)
         for key in self.key_iterator(result):
             result[key] = self._one(result[key], result.get(self.mask_key), str(result.get("case_id", key)))
+        result.pop(self.mask_key, None)
         return result
 
     def _one(self, scan: Any, mask: Any, case: str) -> MetaTensor:

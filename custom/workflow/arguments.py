@@ -93,7 +93,9 @@ def _check_one(key: str, value: str, config: Mapping[str, Any]) -> None:
             hint = f"did you mean --{close[0]}?" if close else "see the top of the configuration file for the knobs."
             raise ConfigError(f"--{key} is no setting of this configuration, it would have no effect; {hint}")
         if isinstance(known, str) and depth:
-            raise ConfigError(f"--{key} reaches into '{'::'.join(parts[:depth])}', which is imported; override it whole.")
+            raise ConfigError(
+                f"--{key} reaches into '{'::'.join(parts[:depth])}', which is imported; override it whole."
+            )
         known = known[part] if isinstance(known, Mapping) else None
     if isinstance(known, (bool, int, float)) and not _fits(value, known):
         kind = "true or false" if isinstance(known, bool) else "a number"

@@ -23,19 +23,19 @@ def save_settings(output_dir: str | Path, settings: Mapping[str, Any]) -> dict[s
         ConfigError: the folder already holds a model that was trained with other settings.
     """
     path = Path(output_dir) / FILE_NAME
-    settings = json.loads(json.dumps(settings))
+    saved: dict[str, Any] = json.loads(json.dumps(settings))
     if path.exists():
         known = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(key for key in settings if known.get(key, settings[key]) != settings[key])
+        changed = sorted(key for key in saved if known.get(key, saved[key]) != saved[key])
         if changed:
-            was = ", ".join(f"{key} was {known[key]!r} and is {settings[key]!r}" for key in changed)
+            was = ", ".join(f"{key} was {known[key]!r} and is {saved[key]!r}" for key in changed)
             raise ConfigError(
                 f"{path.parent} holds a model trained with other settings ({was}); choose another --output_dir or "
                 "remove the folder."
             )
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_json(path, settings)
-    return settings
+    atomic_write_json(path, saved)
+    return saved
 
 
 def trained_settings(output_dir: str | Path) -> dict[str, Any]:

@@ -17,11 +17,18 @@ def _batch(positions, epoch=3):
     positions = torch.as_tensor(positions)
     image = torch.rand(8, 1, 4, 6, generator=torch.Generator().manual_seed(0))
     mask = (image > 0.3).to(torch.uint8)
-    return {"image": image[positions % 8], "mask": mask[positions % 8], "position": positions, "epoch": torch.full((len(positions),), epoch)}
+    return {
+        "image": image[positions % 8],
+        "mask": mask[positions % 8],
+        "position": positions,
+        "epoch": torch.full((len(positions),), epoch),
+    }
 
 
 def _diffusion(**kwargs):
-    return DiffusionPrepareBatch(noise=_noise, num_train_timesteps=1000, seed=1, batch_size=8, augmentation=_brighten, **kwargs)
+    return DiffusionPrepareBatch(
+        noise=_noise, num_train_timesteps=1000, seed=1, batch_size=8, augmentation=_brighten, **kwargs
+    )
 
 
 def test_two_processes_draw_what_one_draws():
@@ -60,7 +67,9 @@ def test_timesteps_cover_the_range_uniformly():
 
 
 def test_validation_grid_is_dealt_out_by_position():
-    prepare = DiffusionPrepareBatch(_noise, 1000, timestep_grid=[99, 499, 899], seed=1, batch_size=8, stage="validation")
+    prepare = DiffusionPrepareBatch(
+        _noise, 1000, timestep_grid=[99, 499, 899], seed=1, batch_size=8, stage="validation"
+    )
     assert prepare(_batch(range(8)), "cpu")[3]["timesteps"].tolist() == [99, 499, 899, 99, 499, 899, 99, 499]
     last = prepare(_batch(range(8, 13)), "cpu")
     assert len(last[0]) == 5

@@ -105,7 +105,9 @@ def test_chain_with_a_perfect_network_ends_at_the_image(volumes, chain_steps):
 
 class _Quarters:
     def boxes(self, height, width):
-        return [(slice(y, y + height // 2), slice(x, x + width // 2)) for y in (0, height // 2) for x in (0, width // 2)]
+        return [
+            (slice(y, y + height // 2), slice(x, x + width // 2)) for y in (0, height // 2) for x in (0, width // 2)
+        ]
 
 
 def test_patches_see_noise_inside_their_box_only(volumes):

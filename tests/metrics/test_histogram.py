@@ -152,6 +152,13 @@ def test_quantile_holds_the_rate_and_the_next_lower_edge_does_not(fpr: float) ->
     assert not lower.size or (normal > lower[-1]).mean() > fpr
 
 
+def test_a_rate_that_is_met_exactly_is_allowed() -> None:
+    histogram = ScoreHistogram()
+    histogram.update(np.arange(1, 101, dtype=np.float32))
+    assert histogram.normal_quantile_threshold(0.05) == 95
+    assert histogram.normal_quantile_threshold(0.0499) == 96
+
+
 def test_normal_cdf_counts_normal_voxels_only() -> None:
     maps, truths = scans(8, 2000)
     edges, cdf = filled(maps, truths, 3).normal_cdf()

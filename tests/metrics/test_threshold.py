@@ -93,27 +93,19 @@ def test_interval_search_finds_the_optimum_of_one_hump() -> None:
 
 
 def test_interval_search_misses_the_higher_of_two_humps() -> None:
-    """Two lesion populations: the search follows the probe at 25 % into the lower half, the optimum lies in the upper.
+    """Dice over threshold: 0.647 below 0.3, 0.623 up to 0.52, 0.905 up to 0.55, then 0.
 
-    Largest score 1.0; 100 lesion voxels at 0.55, 60 at 0.3 hidden among 30 normal voxels at 0.3, none above 0.7.
-    Dice(0.25) = 320 / (190 + 160) = 0.914; Dice(0.75) = 0; the lower half [0, 0.5] is kept.
+    The first probes see 0.647 (at 0.25) and 0 (at 0.75), so [0, 0.5] is kept and the hump above 0.52 is out of reach.
     """
-    values = [(0.55, 100, True), (0.3, 60, True), (0.3, 30, False), (1.0, 1, False)]
-    scores = np.concatenate([np.full(n, v, np.float32) for v, n, _ in values])
-    truth = np.concatenate([np.full(n, t) for _, n, t in values])
-    assert interval_search([scores], [truth])[1] == exhaustive(scores, truth)  # one hump left: it is found
-    values[1] = (0.3, 20, True)  # fewer lesion voxels there: taking only those at 0.55 is now better
-    scores = np.concatenate([np.full(n, v, np.float32) for v, n, _ in values])
-    truth = np.concatenate([np.full(n, t) for _, n, t in values])
-    # Dice: 240/271 = 0.886 at 0.25, 200/221 = 0.905 on [0.3, 0.55). The lower half still contains [0.3, 0.5): found.
-    assert interval_search([scores], [truth])[1] == pytest.approx(200 / 221)
-    scores = np.append(scores, np.full(100, 0.52, np.float32))  # normal voxels just above the middle
-    truth = np.append(truth, np.zeros(100, bool))
-    # Dice: 240/371 = 0.647 at 0.25, 200/321 on [0.3, 0.52), 200/221 = 0.905 on [0.52, 0.55): out of the search's reach.
+    groups = [(0.3, 20, True), (0.3, 30, False), (0.52, 100, False), (0.55, 100, True), (1.0, 1, False)]
+    scores = np.concatenate([np.full(n, value, np.float32) for value, n, _ in groups])
+    truth = np.concatenate([np.full(n, lesion) for _, n, lesion in groups])
     threshold, dice = interval_search([scores], [truth])
-    assert threshold < 0.5
-    assert dice == pytest.approx(240 / 371)
-    assert best_dice_threshold(scores, truth)[1] == pytest.approx(200 / 221)
+    assert threshold < 0.3
+    assert dice == pytest.approx(2 * 120 / (120 + 251))
+    threshold, dice = best_dice_threshold(scores, truth)
+    assert np.float32(0.52) <= threshold < np.float32(0.55)
+    assert dice == pytest.approx(2 * 100 / (120 + 101))
 
 
 def test_interval_search_follows_the_published_steps() -> None:

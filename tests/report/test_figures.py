@@ -19,6 +19,7 @@ def test_equal_figures_are_equal_files(tmp_path, suffix, magic):
     first = save_figure(_figure(), tmp_path / "a" / f"one.{suffix}").read_bytes()
     second = save_figure(_figure(), tmp_path / "b" / f"two.{suffix}").read_bytes()
     assert first.startswith(magic)
+    assert not any(word in first for word in (b"Software", b"CreationDate", b"dc:date"))  # dates, versions
     assert first == second != save_figure(_figure("other"), tmp_path / f"three.{suffix}").read_bytes()
 
 
@@ -29,7 +30,7 @@ def test_saving_twice_changes_nothing(tmp_path):
 
 def test_the_users_settings_are_neither_used_nor_changed(tmp_path):
     plain = save_figure(_figure(), tmp_path / "plain.png").read_bytes()
-    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9, "savefig.dpi": 10}):
+    with matplotlib.rc_context({"font.size": 30, "xtick.labelsize": 30, "axes.facecolor": "red", "savefig.dpi": 10}):
         assert save_figure(_figure(), tmp_path / "other.png").read_bytes() == plain
         assert matplotlib.rcParams["font.size"] == 30
 

@@ -84,7 +84,7 @@ def test_colour_of_a_score_is_that_of_the_scale():
 @pytest.mark.parametrize(("threshold", "drawn"), [(0.4, True), (0.9, False)])
 def test_threshold_stands_on_the_colour_scale(threshold, drawn):
     axes = _axes(case_panel(**_case(threshold=threshold)), "colour scale")
-    marks = [line.get_xdata() for line in axes.lines if line.get_gid() == "threshold"]
+    marks = [list(line.get_xdata()) for line in axes.lines if line.get_gid() == "threshold"]
     assert marks == ([[threshold] * 2] if drawn else [])
     (text,) = [text.get_text() for text in axes.texts]
     assert f"{threshold}" in text

@@ -9,7 +9,14 @@ from custom.workflow.arguments import check_arguments
 
 @pytest.fixture
 def config_file(tmp_path):
-    config = {"max_epochs": 5, "lr": 1e-4, "compile": False, "contrast": "t2", "train": {"trainer": {"epochs": 1}}, "noise": "%a.json::b"}
+    config = {
+        "max_epochs": 5,
+        "lr": 1e-4,
+        "compile": False,
+        "contrast": "t2",
+        "train": {"trainer": {"epochs": 1}},
+        "noise": "%a.json::b",
+    }
     path = tmp_path / "train.json"
     path.write_text(json.dumps(config), encoding="utf-8")
     return str(path)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The integrity gate: every fault of a data root in one table, before anything is trained or scored on it."""
 
-from .check import Checked, check, check_dataset_folder, gate_splits
+from .checking import Checked, check, check_dataset_folder, gate_splits
 from .finding import CODES, Finding
 from .table import table
 

@@ -21,7 +21,6 @@ _KINDS = {
     "duplicate": ("duplicate-scan", "listed more than once"),
     "repeated subject": ("repeated-subject", "several scans of one subject"),
     "pathology": ("pathology-in-healthy", "label 1 in a list of healthy scans"),
-    "missing fold": ("missing-fold", "the list does not exist"),
 }
 
 
@@ -48,17 +47,12 @@ def places_of(splits: Sequence[Split]) -> list[Place]:
     return [Place(record, tuple(where)) for record, where in listed.items()]
 
 
-def name_findings(splits: Sequence[Split], folds_complete: bool) -> Iterator[Finding]:
-    """Yield faults that the ids alone show.
-
-    Args:
-        splits: all lists of one data set in one contrast.
-        folds_complete: all folds were read, so a gap between them is a fault.
-    """
+def name_findings(splits: Sequence[Split]) -> Iterator[Finding]:
+    """Yield faults that the ids alone show (of all lists of one data set in one contrast)."""
     for found in audit_splits(splits, check_segmentations=False):
+        if found.kind not in _KINDS:
+            continue  # lists of folds that lack are found when the lists are read
         code, what = _KINDS[found.kind]
-        if code == "missing-fold" and not folds_complete:
-            continue
         dataset = found.splits[0].split(" ")[0]
         lists = [name.removeprefix(f"{dataset} ") for name in found.splits]
         yield finding(code, what, dataset, " / ".join(lists), ", ".join(found.subjects), _files(dataset, lists))

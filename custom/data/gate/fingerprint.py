@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 GRID = 16
-SAME_SCAN = 0.985
+SAME_SCAN = 0.97
 _EMPTY = -128
 _LIMIT_SD = 4.0
 _ROWS = 256

@@ -121,6 +121,10 @@ class _Bytes:
         while not self.damage and len(self.unpacked) < size and (self._waiting or self._next_block()):
             self._unpack(size - len(self.unpacked))
 
+    def broken_before(self, size: int) -> bool:
+        """Tell whether compressed data broke or ended in the middle before ``size`` bytes."""
+        return bool(self.damage) or (self.zipped and len(self.unpacked) < size and not self._member.eof)
+
     def finish(self) -> str:
         """Notice bytes beyond those wanted and a wrong checksum; return the SHA-256 of the whole file."""
         wanted = len(self.unpacked)
@@ -163,8 +167,9 @@ def inspect_file(path: Path, kind: Kind, max_voxels: int = MAX_VOXELS) -> FileRe
         open_nifti(path, "").close()
         source = _Bytes(path, path.name.endswith(".gz"))
         source.read_to(540)
-        if source.damage:
-            return FileReport((("damaged", f"the compressed data are broken ({source.damage})"),), source.finish())
+        if source.broken_before(348):
+            digest = source.finish()
+            return FileReport((("damaged", f"the header cannot be unpacked: {source.damage}"),), digest)
         layout, _ = read_layout(io.BytesIO(bytes(source.unpacked)), path, "", max_voxels)
         source.read_to(layout.nbytes)
         digest = source.finish()

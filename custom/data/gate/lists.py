@@ -43,7 +43,7 @@ class ReadList:
     path: Path
     rows: list[Row] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    understood: bool = True
+    understood: bool = False
 
     @property
     def name(self) -> str:
@@ -68,32 +68,31 @@ class ReadList:
 def read_lists(
     root: Path, declaration: DatasetDeclaration, fold: int | None = None, required: Sequence[str] = ()
 ) -> list[ReadList]:
-    """Return the lists of a data set that exist.
+    """Return the lists of a data set that exist, and those that lack (with a finding, without rows).
 
     Args:
         root: data root.
         declaration: data set.
         fold: read only the lists of this fold and those without fold; None reads all folds.
-        required: parts whose absence is a finding (in a list without rows).
+        required: parts whose absence is a finding.
     """
-    lists = []
+    wanted: list[tuple[str, int | None]] = []
     for part in declaration.split_files:
-        folds: Sequence[int | None] = (None,)
-        if declaration.has_folds(part):
-            folds = range(_FOLDS_LOOKED_FOR) if fold is None else (fold,)
-        for number in folds:
-            path = root / "splits" / declaration.split_file(part, number)
-            if path.is_file():
-                lists.append(_read(ReadList(part, number, path), root, declaration))
-            elif part in required and (fold is not None or number in (None, 0)):
-                lacking = ReadList(part, number, path, understood=False)
-                what = f"the {lacking.name} list of {declaration.title} does not exist"
-                lacking.findings.append(_of_list("list-missing", what, declaration, lacking))
-                lists.append(lacking)
-    return lists
+        folds = range(_FOLDS_LOOKED_FOR) if fold is None else (fold,)
+        wanted += [(part, number) for number in folds] if declaration.has_folds(part) else [(part, None)]
+    lists = [ReadList(part, number, root / "splits" / declaration.split_file(part, number)) for part, number in wanted]
+    last = max((read.fold for read in lists if read.fold is not None and read.path.is_file()), default=-1)
+    for read in lists:
+        if read.path.is_file():
+            _read(read, root, declaration)
+        elif fold is None and read.fold is not None and read.fold <= last:
+            read.findings.append(_of_list("missing-fold", "the list does not exist", declaration, read))
+        elif read.part in required and read.fold in (None, fold, 0):
+            read.findings.append(_of_list("list-missing", "the list does not exist", declaration, read))
+    return [read for read in lists if read.path.is_file() or read.findings]
 
 
-def _read(target: ReadList, root: Path, declaration: DatasetDeclaration) -> ReadList:
+def _read(target: ReadList, root: Path, declaration: DatasetDeclaration) -> None:
     def report(code: str, what: str, case: str = "") -> None:
         target.findings.append(_of_list(code, what, declaration, target, case))
 
@@ -103,8 +102,7 @@ def _read(target: ReadList, root: Path, declaration: DatasetDeclaration) -> Read
         text = read_text(target.path)
     except (DataError, OSError) as error:
         report("list-unreadable", _first(error))
-        target.understood = False
-        return target
+        return
     try:
         check_stamp(target.path)
     except DataError as error:
@@ -114,16 +112,15 @@ def _read(target: ReadList, root: Path, declaration: DatasetDeclaration) -> Read
         cells = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
     except csv.Error as error:
         report("list-unreadable", f"is no CSV file ({error})")
-        target.understood = False
-        return target
+        return
     cells = [(line, row) for line, row in cells if any(row)]
     header = cells[0][1] if cells else []
     if absent := [column for column in COLUMNS if column not in header]:
         hint = "; the separator is ';' instead of ','" if len(header) == 1 and ";" in header[0] else ""
         found = ",".join(header)[:200] or "an empty file"
         report("list-columns", f"no column {', '.join(absent)}; expected {','.join(COLUMNS)}, found {found}{hint}")
-        target.understood = False
-        return target
+        return
+    target.understood = True
     for line, row in cells[1:]:
         if len(row) != len(header):
             report("row-cells", f"line {line} has {len(row)} cells, the header {len(header)}")
@@ -135,7 +132,6 @@ def _read(target: ReadList, root: Path, declaration: DatasetDeclaration) -> Read
             report(code, f"line {line}: {what}", "" if code == "row-id" else case)
         if good is not None:
             target.rows.append(good)
-    return target
 
 
 def _row(row: dict[str, str], root: Path) -> tuple[list[tuple[str, str]], Row | None]:
@@ -161,12 +157,13 @@ def _row(row: dict[str, str], root: Path) -> tuple[list[tuple[str, str]], Row | 
             in_contrast(image, "t1", "")
         except DataError:
             faults.append(("row-contrast", f"img_path {str(image)[:80]!r} does not end like /t1/NAME_t1.nii.gz"))
+    good = None
     age = _age(row["age"])
+    if not faults and image is not None:
+        good = Row(case_id, int(row["label"][0]), age, image, paths["mask_path"], paths["seg_path"])
     if age is not None and not 0 <= age <= 130:
         faults.append(("row-age", f"age {row['age'][:80]!r} is not a number of years"))
-    if faults or image is None:
-        return faults, None
-    return [], Row(case_id, int(row["label"][0]), age, image, paths["mask_path"], paths["seg_path"])
+    return faults, good
 
 
 def _age(text: str) -> float | None:

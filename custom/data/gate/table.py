@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from itertools import groupby
 
-from .check import Checked
+from .checking import Checked
 from .finding import Finding
 
 

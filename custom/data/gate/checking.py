@@ -94,7 +94,7 @@ def check(
         findings += [found for read in lists for found in read.findings]
         for name in _contrasts(root, declaration, contrast):
             splits = [read.as_split(root, declaration, name) for read in lists if read.understood]
-            findings += name_findings(splits, fold is None)
+            findings += name_findings(splits)
             images = [record.image for split in splits for record in split.records]
             if images and not any(image.is_file() for image in images):
                 what = f"none of the {len(set(images))} {name} images of {declaration.title} exists"
@@ -159,7 +159,11 @@ def _present(root: Path) -> list[DatasetDeclaration]:
         declaration
         for declaration in DATASETS.values()
         if (root / declaration.folder).is_dir()
-        or any((root / "splits").glob(pattern.replace("{fold}", "*")) for pattern in declaration.split_files.values())
+        or any(
+            path
+            for pattern in declaration.split_files.values()
+            for path in (root / "splits").glob(pattern.replace("{fold}", "*"))
+        )
     ]
     if not found:
         raise DataError(

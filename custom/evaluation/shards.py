@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An evaluation shared by processes or machines that need not know each other; the merged result is exactly the same.
+
+Each shard reconstructs and scores its own scans and leaves their maps in the common spool and its histograms in
+``shard_<k>_of_<n>.pt``. The merging run adds the histograms up (whole numbers, so the order does not matter), and
+measures as if it had scored everything itself. A shard that was killed is started again; its reconstructions are cached.
+Used by ``custom/configs/sharded_evaluate.json``.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..atomic import atomic_path
+from ..errors import ConfigError
+from .collector import MapCollector
+from .plan import EvaluationPlan
+
+Reporter = Callable[[MapCollector, EvaluationPlan], Mapping[str, float] | None]
+
+
+def shard_path(folder: str | Path, shard: int, num_shards: int) -> Path:
+    """Return the file of a shard."""
+    return Path(folder) / f"shard_{shard:04d}_of_{num_shards:04d}.pt"
+
+
+def save_shard(collector: MapCollector, folder: str | Path, shard: int, num_shards: int, key: Any) -> Path:
+    """Write the cases and histograms of a finished shard.
+
+    Args:
+        collector: that has scored the cases of the shard.
+        folder: common to all shards.
+        shard: number of the shard, 0 ... num_shards - 1.
+        num_shards: number of shards.
+        key: everything that the maps depend on beside the scans; any JSON value.
+    """
+    path = shard_path(folder, shard, num_shards)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        torch.save({"key": _digest(collector, key), "collection": collector.state_dict()}, temporary)
+    return path
+
+
+def merge_shards(
+    collector: MapCollector,
+    plan: EvaluationPlan,
+    reporters: Sequence[Reporter],
+    folder: str | Path,
+    num_shards: int,
+    key: Any,
+) -> dict[str, float]:
+    """Fill ``collector`` from all shards, run the reporters, and return their numbers.
+
+    Raises:
+        ConfigError: a shard is missing, or was made by another model or with other settings.
+    """
+    paths = [shard_path(folder, shard, num_shards) for shard in range(num_shards)]
+    missing = [shard for shard, path in enumerate(paths) if not path.is_file()]
+    if missing:
+        raise ConfigError(
+            f"shard(s) {', '.join(map(str, missing))} of {num_shards} have not finished (nothing in {folder}); run "
+            f"'evaluating' with --num_shards {num_shards} --shard {missing[0]}, then merge again."
+        )
+    expected = _digest(collector, key)
+    collector.forget()
+    for shard, path in enumerate(paths):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["key"] != expected:
+            raise ConfigError(
+                f"{path} was made by another model, code version or settings than this merging run; run shard {shard} "
+                "again, and merge with the options of the shards."
+            )
+        collector.merge(content["collection"])
+    numbers: dict[str, float] = {}
+    for reporter in reporters:
+        numbers.update(reporter(collector, plan) or {})
+    return numbers
+
+
+def _digest(collector: MapCollector, key: Any) -> str:
+    chains = {name: chain.describe() for name, chain in collector.postprocessings.items()}
+    text = json.dumps([key, list(collector.scores), chains, collector.spacing_mm], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

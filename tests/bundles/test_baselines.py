@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every baseline is trained for two epochs and evaluated on a tiny cohort, as the command line would."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from custom.networks.weights import read_state_dict
+
+SHORT = {"max_epochs": 2, "batch_size": 2, "val_interval": 1, "val_slices_per_volume": 1, "tracking_uri": None}
+DIFFUSION = {"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False, "val_timesteps": [499]}
+METHODS = {  # method: bundle, overlays of train.json, overrides of train.json
+    "ae": ("ae_baseline", [], {**SHORT, "latent_size": 8}),
+    "vae": ("ae_baseline", [], {**SHORT, "latent_size": 8, "variational": True}),
+    "dae": ("dae_baseline", [], {**SHORT, "channels": [8, 16]}),
+    "pddpm": ("ddpm_ssim_ens", ["pddpm.json"], {**SHORT, **DIFFUSION}),
+    "threshold": ("threshold_baseline", [], {}),
+    "atlas": ("atlas_baseline", [], {}),
+}
+
+
+def _run(files, workflow_type, stage, overrides):
+    workflow = ConfigWorkflow(config_file=[str(file) for file in files], workflow_type=workflow_type, logging_file=False, **overrides)
+    workflow.initialize()
+    return workflow.parser.get_parsed_content(stage)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("baselines")
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+
+
+def _common(tiny_cohort, work, method):
+    return {"dataset_dir": str(tiny_cohort), "cache_dir": str(work / "cache"), "output_dir": str(work / method)}
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def run(request, tiny_cohort, work, repository):
+    """Train and evaluate one method; return its name and output folder."""
+    method, (bundle, overlays, overrides) = request.param, METHODS[request.param]
+    configs = repository / "bundles" / bundle / "configs"
+    common = _common(tiny_cohort, work, method)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(repository)
+        files = [configs / "train.json", *(configs / name for name in overlays)]
+        _run(files, "train", "training", {**common, "dataset_name": "demo", "fold": 1, "contrast": "t1", **overrides})
+        changed = {"test_sets": ["demo_tumour"], "limit": 1, "sigma_sweep": False, "tracking_uri": None, "healthy_test": False}
+        _run([configs / "evaluate.json"], "infer", "evaluating", {**common, **changed})
+    return method, Path(common["output_dir"])
+
+
+def test_trained_and_evaluated(run):
+    method, folder = run
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    assert {key: settings[key] for key in ("method", "dataset_name", "contrast", "fold")} == {
+        "method": method, "dataset_name": "demo", "contrast": "t1", "fold": 1,
+    }  # fmt: skip
+    result = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    assert {key: result["protocol"][key] for key in ("method", "contrast", "fold")} == {"method": method, "contrast": "t1", "fold": 1}
+    variants = result["datasets"]["demo_tumour"]["variants"]
+    expected = {"threshold": {"intensity", "darkness"}}.get(method, {"ssim_ens", "l1", "l2", "intensity"})
+    assert expected <= set(variants)
+    assert ("zscore" in variants) == (method == "atlas")
+    for found in variants.values():
+        assert 0 <= found["pooled"]["average_precision"] <= 1
+        assert "tuned" in found["operating_points"]
+    assert (folder / "model.safetensors").exists() == (method != "threshold")
+
+
+def test_pddpm_is_evaluated_as_it_was_trained(run):
+    method, folder = run
+    protocol = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))["protocol"]
+    assert protocol.get("patches") == ("GridPatches(patch_px=48, stride_px=None)" if method == "pddpm" else None)
+
+
+def test_all_methods_may_stand_in_one_table(run):
+    """The protocol key covers data, preparation, post-processing and plan, not the method."""
+    _, folder = run
+    keys = {path.parts[-3]: json.loads(path.read_text(encoding="utf-8"))["protocol"]["key"] for path in folder.parent.glob("*/evaluation/metrics.json")}
+    assert len(set(keys.values())) == 1, keys
+
+
+def test_bright_lesions_are_found_by_brightness(run):
+    method, folder = run
+    variants = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))["datasets"]["demo_tumour"]["variants"]
+    if method in ("threshold", "atlas"):
+        best = {"threshold": "intensity", "atlas": "zscore"}[method]
+        assert variants[best]["operating_points"]["tuned"]["per_case"]["dice"]["mean"] > 0.5
+    if method == "threshold":
+        assert variants["darkness"]["pooled"]["average_precision"] < 0.1
+
+
+def _network(bundle, **knobs):
+    parser = ConfigParser({"network_def": f"%bundles/{bundle}/configs/model.json::network_def", **knobs})
+    return parser.get_parsed_content("network_def")
+
+
+def _knobs(bundle, *names):
+    config = json.loads(Path(f"bundles/{bundle}/configs/train.json").read_text(encoding="utf-8"))
+    return {name: config[name] for name in names}
+
+
+def test_parameter_counts():
+    """DAE: 7,701,825 (Kascenas et al.). AE: the two dense layers 592,256, the rest 928,273; VAE: a second dense layer more."""
+    count = lambda network: sum(p.numel() for p in network.parameters())  # noqa: E731
+    knobs = _knobs("ae_baseline", "image_size", "latent_size", "dropout", "variational")
+    features = 16 * 12 * 12
+    assert count(_network("dae_baseline", **_knobs("dae_baseline", "channels"))) == 7_701_825
+    assert count(_network("ae_baseline", **knobs)) == 928_273 + (features * 128 + 128) + (128 * features + features) == 1_520_529
+    assert count(_network("ae_baseline", **knobs | {"variational": True})) == 1_520_529 + features * 128 + 128
+
+
+def test_atlas_is_the_mean_of_the_training_scans(tiny_cohort, work, repository):
+    common = _common(tiny_cohort, work, "atlas_alone")
+    configs = repository / "bundles/atlas_baseline/configs"
+    _run([configs / "train.json"], "train", "training", {**common, "dataset_name": "demo"})
+    workflow = ConfigParser(json.loads((configs / "train.json").read_text(encoding="utf-8")) | common | {"dataset_name": "demo"})
+    images = np.stack([case["image"][0].numpy() for case in workflow.get_parsed_content("train::dataset")])
+    maps = read_state_dict(work / "atlas_alone" / "model.safetensors")
+    assert len(images) == 4
+    np.testing.assert_allclose(maps["mean"].numpy(), images.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(maps["deviation"].numpy(), images.std(axis=0, ddof=1), atol=1e-6)
+
+
+def test_dae_continues_its_learning_rate(tiny_cohort, work, repository):
+    """An interrupted training ends with the weights of an undisturbed one, learning-rate schedule included."""
+    configs = repository / "bundles/dae_baseline/configs"
+    options = {**SHORT, "channels": [8, 16], "checkpoint_interval": 1, "lr_half_period": 3, "dataset_name": "demo"}
+    for name, epochs in (("whole", [2]), ("halves", [1, 2])):
+        for max_epochs in epochs:
+            _run([configs / "train.json"], "train", "training", {**_common(tiny_cohort, work, name), **options, "max_epochs": max_epochs})
+    whole, halves = (
+        torch.load(sorted((work / name / "checkpoints").glob("iteration_*.pt"))[-1], weights_only=True) for name in ("whole", "halves")
+    )
+    assert whole["lr_schedule"]["last_epoch"] == halves["lr_schedule"]["last_epoch"] == 4
+    assert whole["lr_schedule"]["_last_lr"] == halves["lr_schedule"]["_last_lr"] != [1e-4]
+    for name, weights in whole["network"].items():
+        assert torch.equal(weights, halves["network"][name]), name
