@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_DATA ?= demo_data
 OUT ?= output
 
-.PHONY: help install demo test check bench clean
+.PHONY: help install demo matrix test check bench clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -20,6 +20,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install ## demo cohort, short CPU training of the small preset, evaluation, figures
 	$(BIN)/python scripts/demo.py --data $(DEMO_DATA) --output $(OUT)/demo
+
+matrix: install ## six methods, two folds on the demo cohort: Table 1, figures (two CPU cores)
+	$(BIN)/python scripts/make_demo_cohort.py $(DEMO_DATA)
+	$(BIN)/python scripts/benchmark.py matrices/demo.json --dataset_dir $(DEMO_DATA) --output_dir $(OUT)/matrix --workers 2
 
 test: install ## all tests
 	$(BIN)/python -m pytest -n 2 tests

@@ -124,7 +124,9 @@ def execute(job: Job) -> Outcome:
         try:
             values = json.loads(answer.splitlines()[-1])
         except (ValueError, IndexError):
-            return Outcome(job.name, job.folder, error=f"its process ended without an answer (exit code {process.returncode})")
+            return Outcome(
+                job.name, job.folder, error=f"its process ended without an answer (exit code {process.returncode})"
+            )
         return Outcome(values["name"], values["folder"], tuple(values["ran"]), values["error"])
     finally:
         if process.stdin is not None and not process.stdin.closed:

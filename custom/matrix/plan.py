@@ -110,6 +110,7 @@ def _job(
         "matrix": spec.name, "method": method.name, "contrast": contrast, "fold": fold, "seed": spec.seed,
         "dataset_name": data.dataset_name, "test_sets": list(data.test_sets), "experiment": f"matrix {spec.name}",
         "kind": str(resolved_config(training).get("method", "")),
+        "rows": {name: row for row, name in rows_of(method)},
     }  # fmt: skip
     return Job(
         f"{method.name}/{contrast}_fold{fold}", str(folder), tuple(stages), os.getcwd(), labels, command, dict(environment),
@@ -117,9 +118,7 @@ def _job(
     )  # fmt: skip
 
 
-def _arguments(
-    run: str, files: Sequence[str], general: Mapping[str, Any], own: Mapping[str, Any]
-) -> tuple[str, ...]:
+def _arguments(run: str, files: Sequence[str], general: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the command line; general overrides reach only configurations that know them, own ones must be known."""
     config: dict[str, Any] = {}
     for file in files:
@@ -143,7 +142,11 @@ def _stage(
 ) -> Stage:
     config = resolved_config(arguments)
     found = [path for _, path in lists if path.is_file()]  # missing ones are told by _check_data
-    digests = {"configuration": configuration_digest(config), "code": code_digest(config), "split lists": file_digests(found)}
+    digests = {
+        "configuration": configuration_digest(config),
+        "code": code_digest(config),
+        "split lists": file_digests(found),
+    }
     return Stage(name, arguments, digests, product, clears)
 
 

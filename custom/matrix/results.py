@@ -80,7 +80,9 @@ class Result:
         first = next(iter(rows.values()))
         if metric not in first:
             known = [name for name, text in first.items() if _number(text) is not None]
-            raise ConfigError(f"{self.folder / 'per_case.csv'} has no column {metric!r}; numbers are: {', '.join(known)}.")
+            raise ConfigError(
+                f"{self.folder / 'per_case.csv'} has no column {metric!r}; numbers are: {', '.join(known)}."
+            )
         return {case: _number(row[metric]) for case, row in rows.items()}
 
 
@@ -93,7 +95,9 @@ def read_result(folder: str | Path, method: str | None = None) -> Result:
     folder = Path(folder)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise DataError(f"no finished evaluation: {' and '.join(missing)} missing; run the evaluation first.", case=str(folder))
+        raise DataError(
+            f"no finished evaluation: {' and '.join(missing)} missing; run the evaluation first.", case=str(folder)
+        )
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         return Result(method or metrics["protocol"]["method"], folder, metrics)
@@ -104,15 +108,23 @@ def read_result(folder: str | Path, method: str | None = None) -> Result:
 def find_results(folders: Iterable[str | Path]) -> list[Result]:
     """Return every evaluation in or below the folders; rows of a matrix keep the names they have there.
 
+    ``NAME=FOLDER`` gives all evaluations below a folder another name.
+
     Raises:
         DataError: a folder without any evaluation.
     """
     found: list[Result] = []
-    for folder in map(Path, folders):
+    for text in map(str, folders):
+        label, equals, rest = text.partition("=")
+        own = bool(equals) and not Path(text).exists()
+        folder = Path(rest if own else text)
         files = sorted(path for path in folder.rglob("metrics.json") if path.with_name("per_case.csv").is_file())
         if not files:
-            raise DataError("no finished evaluation (metrics.json and per_case.csv) in or below this folder.", case=str(folder))
-        found += [read_result(path.parent, _name_in_matrix(path.parent)) for path in files]
+            raise DataError(
+                "no finished evaluation (metrics.json and per_case.csv) in or below this folder.", case=str(folder)
+            )
+        named = [(path.parent, _name_in_matrix(path.parent)) for path in files]
+        found += [read_result(place, label if own else name or None) for place, name in named if own or name != ""]
     return found
 
 
@@ -148,12 +160,15 @@ def results_from_mlflow(tracking_uri: str, experiments: Sequence[str] = (), pare
     for run in runs:
         if parent is not None and parent not in _ancestors(run.info.run_id, parents):
             continue
+        row = run.data.params.get("row")
+        if row == "":  # part of a sweep
+            continue
         if {item.path for item in client.list_artifacts(run.info.run_id)} >= set(FILES):
             target = place / run.info.run_id
             target.mkdir()
             for name in FILES:
                 client.download_artifacts(run.info.run_id, name, str(target))
-            found.append(read_result(target, run.data.tags.get("row")))
+            found.append(read_result(target, row))
     if not found:
         raise ConfigError(f"{tracking_uri} has no finished evaluation with {' and '.join(FILES)}.")
     return found
@@ -208,11 +223,12 @@ def _column_protocol(result: Result, test_set: str, chain: str) -> dict[str, Any
 
 
 def _name_in_matrix(folder: Path) -> str | None:
+    """Return the row of an evaluation, "" for one that is no row (a sweep), None outside a matrix."""
     job = folder.parent / "job.json"
     if not job.is_file():
         return None
     rows: dict[str, str] = json.loads(job.read_text(encoding="utf-8")).get("labels", {}).get("rows", {})
-    return rows.get(folder.name)
+    return rows.get(folder.name, "")
 
 
 def _ancestors(run_id: str, parents: Mapping[str, str | None]) -> set[str]:

@@ -67,7 +67,7 @@ def run(job: Job, lock: int, ran: list[str]) -> None:
     atomic_write_json(folder / DONE, {"job": job.name, "stages": done})
     outbox = Outbox(folder)
     outbox.start(job.name, str(job.labels.get("experiment", "matrix")), {"stage": "job"}, job.parent_folder)
-    outbox.params({key: value for key, value in job.labels.items() if key != "experiment"})
+    outbox.params({key: value for key, value in job.labels.items() if key not in ("experiment", "rows")})
     for stage in pending:
         if stage.clears:
             shutil.rmtree(folder / stage.clears, ignore_errors=True)
@@ -75,13 +75,19 @@ def run(job: Job, lock: int, ran: list[str]) -> None:
         code = _command(job, stage, folder / f"{stage.name}.log", lock)
         if code or not (folder / stage.product).is_file():
             outbox.status("FAILED")
-            reason = f"exit code {code}: {last_words(folder / f'{stage.name}.log')}" if code else f"it left no {stage.product}"
+            reason = (
+                f"exit code {code}: {last_words(folder / f'{stage.name}.log')}"
+                if code
+                else f"it left no {stage.product}"
+            )
             raise ConfigError(f"{stage.name} failed ({reason}); see {folder / f'{stage.name}.log'}")
         done[stage.name] = {
             "digests": dict(stage.digests), "seconds": round(time.time() - start, 1), "host": socket.gethostname(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
         atomic_write_json(folder / DONE, {"job": job.name, "stages": done})
+        if stage.clears:  # rows of a table are known by this name to whoever reads the tracked runs
+            Outbox(folder / stage.clears).params({"row": job.labels.get("rows", {}).get(stage.clears, "")})
         ran.append(stage.name)
     outbox.status("FINISHED")
 
@@ -92,7 +98,9 @@ def _make_room(job: Job, folder: Path) -> None:
     first = job.stages[0]
     inside = [path for path in folder.iterdir() if path.name not in (LOCK, STARTED)]
     if inside and not started:
-        raise ConfigError(f"{folder} holds files that no job made ({inside[0].name}); move them or choose another output_dir.")
+        raise ConfigError(
+            f"{folder} holds files that no job made ({inside[0].name}); move them or choose another output_dir."
+        )
     known = started.get("digests", {})
     if any(known.get(key) != digest for key, digest in first.digests.items() if not (job.any_code and key == "code")):
         for path in inside:

@@ -37,7 +37,17 @@ _KEYS = {
     *("comparisons", "t_sweep", "published", "tolerance", "orderings", "doubts", "splits_rule"),
 }
 _METHOD_KEYS = {
-    *("about", "bundle", "training", "evaluating", "train_overlays", "evaluate_overlays", "train", "evaluate", "scores"),
+    *(
+        "about",
+        "bundle",
+        "training",
+        "evaluating",
+        "train_overlays",
+        "evaluate_overlays",
+        "train",
+        "evaluate",
+        "scores",
+    ),
     *("contrasts", "evaluations"),
 }
 _CONTRAST_KEYS = {"dataset_name", "test_sets", "test_split", "tuning_sets", "train", "evaluate"}

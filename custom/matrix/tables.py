@@ -7,6 +7,7 @@ and atlas stand in every table; results of different protocols are refused unles
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from ..seeding import derive_seed
 from .results import Result, Values, check_comparable
 
 REQUIRED = {"threshold": "threshold_baseline", "atlas": "atlas_baseline"}
+_SWEEP = re.compile(r"ssim_\d.*")  # SSIM at one width: Figure 2, not a row
 Column = tuple[str, str]  # (contrast, test set)
 
 
@@ -48,7 +50,7 @@ class Comparison:
 
     Args:
         results: all evaluations.
-        scores: scores shown of each method; None: all that its results have.
+        scores: scores shown of each method; None: all, without post-processing ablations and the sweep over sigma.
         point: threshold: "tuned", "healthy_fpr_0.05", "oracle", ...
         seed: of bootstrap and permutations.
         force: show results of different protocols in one table.
@@ -111,7 +113,9 @@ class Comparison:
             ((method, score), tuple(self.cell(column, method, score, metric) for column in self.columns))
             for method, score in self.rows
         )
-        return Table(f"{metric} at the threshold {self.point!r}", ("method", "score"), self.titles(), rows, self._notes())
+        return Table(
+            f"{metric} at the threshold {self.point!r}", ("method", "score"), self.titles(), rows, self._notes()
+        )
 
     def titles(self) -> tuple[str, ...]:
         """Return the heads of the columns."""
@@ -139,7 +143,16 @@ class Comparison:
                     found.append(((first, second, title), test))
                     p_values.append(test.p_value)
         rows = tuple(
-            (head, (Cell(test.difference), f"{test.p_value:.4f}", f"{adjusted:.4f}", str(test.n), "exact" if test.exact else "10 000 draws"))
+            (
+                head,
+                (
+                    Cell(test.difference),
+                    f"{test.p_value:.4f}",
+                    f"{adjusted:.4f}",
+                    str(test.n),
+                    "exact" if test.exact else "10 000 draws",
+                ),
+            )
             for (head, test), adjusted in zip(found, holm(p_values), strict=True)
         )
         return Table(
@@ -150,7 +163,7 @@ class Comparison:
 
     def _all_scores(self, result: Result) -> list[str]:
         variants = [v for block in result.metrics["datasets"].values() for v in block["variants"]]
-        return list(dict.fromkeys(v for v in variants if "@" not in v))
+        return list(dict.fromkeys(v for v in variants if "@" not in v and not _SWEEP.fullmatch(v)))
 
     def _notes(self) -> tuple[str, ...]:
         counts = ", ".join(

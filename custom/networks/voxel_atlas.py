@@ -49,7 +49,9 @@ class VoxelAtlas(nn.Module):
         squares, count = torch.zeros_like(mean), 0
         for volume in volumes:
             if volume.shape[-3:] != mean.shape or volume.numel() != mean.numel():
-                raise DataError(f"the atlas has {tuple(mean.shape)} voxels and training scan {count + 1} {tuple(volume.shape)}.")
+                raise DataError(
+                    f"the atlas has {tuple(mean.shape)} voxels and training scan {count + 1} {tuple(volume.shape)}."
+                )
             count += 1
             difference = volume.double().reshape(mean.shape) - mean
             mean += difference / count

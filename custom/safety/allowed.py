@@ -5,8 +5,11 @@ Names are resolved by importing installed, trusted packages only, and only below
 by the place where the object is defined, so a module's own imports (``custom.data.cache.os.system``) are no way out.
 """
 
-import builtins
+import ast
 import importlib
+import re
+from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,10 +21,10 @@ BUILTINS = frozenset(
         *("range", "reversed", "round", "set", "slice", "sorted", "str", "sum", "tuple", "zip"),
     }
 )
-ATTRIBUTES = frozenset(  # of values: of references, of lambda arguments, of results
+_ATTRIBUTES = frozenset(  # of values: of references, of lambda arguments, of results
     {
         *("to", "cpu", "cuda", "device", "type", "dtype", "shape", "size", "ndim", "numel", "item", "float", "detach"),
-        *("parameters", "state_dict", "load_state_dict", "eval", "train", "run", "describe", "all_scores"),
+        *("parameters", "state_dict", "load_state_dict", "eval", "train", "run", "module", "transforms"),
         *(
             "state",
             "output",
@@ -38,6 +41,11 @@ ATTRIBUTES = frozenset(  # of values: of references, of lambda arguments, of res
         *("startswith", "endswith", "lower", "upper", "split", "join", "strip"),
     }
 )
+_DANGEROUS = re.compile(  # names that other libraries give to what writes, loads, evaluates or leads to their insides
+    r"_.*|write.*|save.*|load.*|open.*|dump.*|to_.*|tofile|format.*|exec.*|system|popen|spawn.*|unlink|rmdir|rename"
+    r"|replace|touch|mkdir|symlink.*|hardlink.*|chmod|globals|locals|builtins|modules|mro|import.*|func|logger|manager"
+    r"|root|handlers|(gi|cr|ag|tb|co|f)_.*"
+)
 _EXACT = frozenset(
     {
         *(
@@ -46,7 +54,7 @@ _EXACT = frozenset(
         ),
         *(
             f"torch.{name}"
-            for name in ("tensor", "as_tensor", "zeros", "ones", "sigmoid", "softmax", "nn.DataParallel")
+            for name in ("tensor", "as_tensor", "zeros", "zeros_like", "sigmoid", "softmax", "nn.DataParallel")
         ),
         *("torch.cuda.is_available", "torch.cuda.device_count", "torch.cuda.current_device", "torch.cuda.set_device"),
         *("torch.backends.mps.is_available", "torch.distributed.is_available", "torch.distributed.is_initialized"),
@@ -78,7 +86,7 @@ _ANY_BELOW = tuple(  # functions and classes of this package that configurations
         *("data.cases", "data.dataset", "data.prepare", "data.sampler", "data.gate"),
     )
 )
-_NEVER = frozenset({"NumpyReader", "LMDBDataset", "save_weights", "write_text", "MLFlowHandler"})
+_NEVER = frozenset({"NumpyReader", "LMDBDataset", "write_text", "MLFlowHandler"})
 
 
 def allowed_target(dotted: str) -> str | None:
@@ -111,17 +119,46 @@ def allowed_target(dotted: str) -> str | None:
 
 def short_name_target(name: str) -> str:
     """Return the dotted name that MONAI finds for a name without dots (``SupervisedTrainer``)."""
-    from monai.bundle.config_item import ComponentLocator  # seconds to load
-
-    global _LOCATOR
-    if _LOCATOR is None:
-        _LOCATOR = ComponentLocator()
-    modules = _LOCATOR.get_component_module_name(name)
+    for package in ("monai.engines", "monai.handlers", "monai.transforms", "monai.data", "monai.inferers"):
+        found = getattr(importlib.import_module(package), name, None)
+        if isinstance(found, type):
+            return f"{found.__module__}.{name}"
+    modules = _locator().get_component_module_name(name)
     module = modules[0] if isinstance(modules, list) and modules else modules
     return f"{module}.{name}" if module else name
 
 
-_LOCATOR: Any = None
+@lru_cache(maxsize=1)
+def _locator() -> Any:
+    from monai.bundle.config_item import ComponentLocator
+
+    return ComponentLocator()  # imports all of MONAI
+
+
+@lru_cache(maxsize=1)
+def allowed_attributes() -> frozenset[str]:
+    """Return the attributes that an expression may read: some of torch, MONAI and Python, and those of our own classes.
+
+    The own ones are read off the source: public methods and fields, unless other libraries give their name to
+    something that writes, loads or evaluates.
+    """
+    own: set[str] = set()
+    for path in Path(__file__).resolve().parents[1].rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                own |= {entry.name for entry in node.body if isinstance(entry, ast.FunctionDef)}
+                own |= {entry.target.id for entry in node.body if _is_field(entry)}  # type: ignore[attr-defined]
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and _is_self(node.value):
+                own.add(node.attr)
+    return _ATTRIBUTES | {name for name in own if not _DANGEROUS.fullmatch(name)}
+
+
+def _is_field(node: ast.AST) -> bool:
+    return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+
+
+def _is_self(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id == "self"
 
 
 def _below(dotted: str, prefixes: tuple[str, ...]) -> bool:
@@ -145,6 +182,3 @@ def _resolve(parts: list[str]) -> tuple[Any, bool]:
         else:
             found = getattr(found, part, None)
     return found, True
-
-
-assert all(hasattr(builtins, name) for name in BUILTINS)

@@ -230,8 +230,8 @@ def _judged(place: str, value: Any, names: Mapping[str, str], import_ids: frozen
     elif value.startswith("@"):
         for why in reference_faults(value[1:].replace("#", "::"), import_ids):
             yield value, why
-    elif value.startswith("/") and place.split("::")[-1] != "dataset_dir":
-        yield value, "is an absolute path; a bundle does not know the folders of its user"
+    elif value.startswith(("/", "~")) or ".." in value.replace("\\", "/").split("/"):
+        yield value, "is a path out of the current folder; a bundle does not know the folders of its user"
 
 
 def _keyword(key: str, entry: Any) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .allowed import ATTRIBUTES, BUILTINS, DEFAULT_NAMES, IMPORTS, allowed_target
+from .allowed import BUILTINS, DEFAULT_NAMES, IMPORTS, allowed_attributes, allowed_target
 
 MAX_CHARACTERS = 2_000
 _MAX_POWER = 64
@@ -100,7 +100,7 @@ class _Judge:
     def faults(self, tree: ast.AST) -> Iterator[str]:
         local = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
         local |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-        if hidden := local & ({_REFS} | set(self._modules) | BUILTINS | {"vars"}):
+        if hidden := local & ({_REFS} | set(self._modules) | BUILTINS | {"vars", "type"}):
             yield f"gives {', '.join(sorted(hidden))} another meaning"
             return
         self._local = local
@@ -119,7 +119,10 @@ class _Judge:
             return
         if isinstance(node, ast.Name):
             yield from self._name(node, parent)
-        elif isinstance(node, ast.Attribute) and node.attr not in ATTRIBUTES:
+        elif isinstance(node, ast.Attribute) and _is_type_name(node):
+            yield from self._visit(node.value.args[0], node)  # type: ignore[attr-defined]
+            return
+        elif isinstance(node, ast.Attribute) and node.attr not in allowed_attributes():
             yield f"the attribute .{node.attr} is not on the list of allowed ones"
         elif isinstance(node, ast.Call):
             yield from self._call(node, parent)
@@ -153,9 +156,9 @@ class _Judge:
         if not isinstance(node.func, (ast.Name, ast.Attribute)) and not _is_reference(node.func):
             yield "calls a computed value"
         if isinstance(node.func, ast.Name) and node.func.id == "vars":
-            only_reference = len(node.args) == 1 and not node.keywords and _is_reference(node.args[0])
+            only_reference = len(node.args) == 1 and not node.keywords and _starts_at_reference(node.args[0])
             if not only_reference or isinstance(parent, (ast.Subscript, ast.Attribute)):
-                yield "vars may be applied to one reference only, and not be read further"
+                yield "may apply vars to one reference only, and not read the result further"
 
     def _dotted(self, node: ast.AST) -> str | None:
         """Return the full name of a chain that starts at a module."""
@@ -170,6 +173,20 @@ class _Judge:
 
 def _is_reference(node: ast.AST) -> bool:
     return isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == _REFS
+
+
+def _starts_at_reference(node: ast.AST) -> bool:
+    while not _is_reference(node) and isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return _is_reference(node)
+
+
+def _is_type_name(node: ast.Attribute) -> bool:
+    """Tell ``type(@id).__name__``."""
+    call = node.value
+    if node.attr != "__name__" or not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+        return False
+    return call.func.id == "type" and not call.keywords and len(call.args) == 1 and _starts_at_reference(call.args[0])
 
 
 def _hidden_key(node: ast.AST) -> bool:

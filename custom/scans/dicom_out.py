@@ -116,8 +116,7 @@ def _parametric_map(hd: Any, sources: list[Any], pixels: NDArray[Any], common: d
         pixel_array=pixels.astype(np.float32),
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
-        window_center=result.threshold.value,
-        window_width=top,
+        voi_lut_transformations=[hd.VOILUTTransformation(window_center=top / 2, window_width=top)],
         series_description="Anomaly map, research use only",
         **common,
     )

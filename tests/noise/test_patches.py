@@ -30,7 +30,9 @@ def test_the_papers_grid_covers_every_pixel_once():
 def test_every_pixel_is_covered_and_no_box_leaves_the_slice(height, width, patch, stride):
     patches = GridPatches(patch, min(stride, patch))
     assert int(_coverage(patches, height, width).min()) >= 1
-    for box, size in ((box, size) for pair in patches.boxes(height, width) for box, size in zip(pair, (height, width), strict=True)):
+    for box, size in (
+        (box, size) for pair in patches.boxes(height, width) for box, size in zip(pair, (height, width), strict=True)
+    ):
         assert 0 <= box.start < box.stop <= size
         assert box.stop - box.start == min(patch, size)
 
@@ -54,7 +56,12 @@ def test_each_sample_is_noised_in_one_box_drawn_uniformly():
 
 def _batch(rows):
     images = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(1))[rows]
-    return {"image": images, "mask": torch.ones_like(images), "epoch": torch.ones(len(rows)), "position": torch.tensor(rows)}
+    return {
+        "image": images,
+        "mask": torch.ones_like(images),
+        "epoch": torch.ones(len(rows)),
+        "position": torch.tensor(rows),
+    }
 
 
 def test_processes_that_share_a_batch_draw_the_rows_of_one():

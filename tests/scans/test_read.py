@@ -8,6 +8,7 @@ import pytest
 from custom.errors import DataError
 from custom.scans import read_mask, read_scan
 from custom.scans.itk_io import write_with_itk
+from custom.transforms import to_closest_ras
 
 OBLIQUE = np.array([[-3.8, 0.4, 0.6, 80.0], [0.5, 3.9, -0.4, -100.0], [-0.55, 0.42, 3.95, -60.0], [0, 0, 0, 1]])
 OBLIQUE[:3, :3] = np.linalg.svd(OBLIQUE[:3, :3])[0] @ np.linalg.svd(OBLIQUE[:3, :3])[2] @ np.diag([4.0, 4.0, 4.5])
@@ -32,13 +33,18 @@ def test_itk_formats(tmp_path, brain, ending) -> None:
     assert np.allclose(scan.affine, OBLIQUE, atol=1e-4)
 
 
-def test_dicom_series(tmp_path, brain, write_series) -> None:
-    write_series(tmp_path / "series", brain, OBLIQUE)
+@pytest.mark.parametrize("upwards", [True, False])
+def test_dicom_series(tmp_path, brain, write_series, upwards) -> None:
+    """Slices are stacked along the normal of the image plane, whatever order they were made in."""
+    affine = OBLIQUE.copy()
+    affine[:3, 2] = np.cross(affine[:3, 0], affine[:3, 1]) / 16 * (4.5 if upwards else -4.5)
+    write_series(tmp_path / "series", brain, affine)
     scan = read_scan(tmp_path / "series", "a")
     assert scan.kind == "dicom"
     assert len(scan.files) == brain.shape[2]
-    assert np.array_equal(scan.array, brain.round())
-    assert np.allclose(scan.affine, OBLIQUE, atol=1e-3)
+    found, expected = to_closest_ras(scan.array, scan.affine), to_closest_ras(brain.round(), affine)
+    assert np.array_equal(found[0], expected[0])
+    assert np.allclose(found[1], expected[1], atol=1e-3)
 
 
 def test_dicom_with_a_missing_slice_is_refused(tmp_path, brain, write_series) -> None:

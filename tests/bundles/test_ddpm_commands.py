@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main bundle by its commands: train, resume, evaluate twice, misspelt and bad input, and a score of one's own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from custom.networks.weights import file_sha256
+
+TRAIN = "['bundles/ddpm_ssim_ens/configs/train.json','bundles/ddpm_ssim_ens/configs/small.json']"
+EVALUATE = "bundles/ddpm_ssim_ens/configs/evaluate.json"
+TINY = ["--channels", "[32,32]", "--num_res_blocks", "1", "--precision", "fp32", "--batch_size", "2", "--val_interval", "1",
+        "--val_slices_per_volume", "1", "--checkpoint_interval", "1", "--contrast", "t1", "--dataset_name", "demo"]  # fmt: skip
+SCORES = "{'darkness': {'_target_': 'custom.scoring.darkness', '_mode_': 'callable'}}"
+
+
+@pytest.fixture(scope="module")
+def bundle(repository, tiny_cohort, tmp_path_factory):
+    """Run a bundle command as a user would; returns the finished process."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def run(stage, config, output, *overrides, **environment):
+        command = [sys.executable, "-m", "monai.bundle", "run", stage, "--config_file", config, "--dataset_dir", str(tiny_cohort),
+                   "--cache_dir", str(cache), "--output_dir", str(output), "--tracking_uri", "None", *overrides]  # fmt: skip
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment
+        return subprocess.run(
+            command, cwd=repository, capture_output=True, text=True, timeout=300, env=environment, check=False
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(bundle, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "two_epochs"
+    finished = bundle("training", TRAIN, output, *TINY, "--max_epochs", "2")
+    assert finished.returncode == 0, finished.stderr
+    return output
+
+
+def test_training_leaves_a_model_that_describes_itself(trained):
+    settings = json.loads((trained / "settings.json").read_text())
+    assert (settings["contrast"], settings["channels"]) == ("t1", [32, 32])
+    config = json.loads((trained / "config.json").read_text())
+    assert config["max_epochs"] == 2
+    assert config["network_def"]["_target_"].endswith("DiffusionModelUNet")
+    best = json.loads((trained / "checkpoints" / "best.json").read_text())
+    assert best["metric"] == "l1"
+    assert 0 < best["value"] < 2
+    events = [json.loads(line) for line in (trained / "tracking.jsonl").read_text().splitlines()]
+    assert {"run", "params", "status"} <= {key for event in events for key in event}
+
+
+def test_interrupted_training_ends_with_the_same_weights(trained, bundle, tmp_path):
+    assert bundle("training", TRAIN, tmp_path / "run", *TINY, "--max_epochs", "1").returncode == 0
+    finished = bundle("training", TRAIN, tmp_path / "run", *TINY, "--max_epochs", "2")
+    assert finished.returncode == 0, finished.stderr
+    assert file_sha256_of_tensors(tmp_path / "run") == file_sha256_of_tensors(trained)
+
+
+def file_sha256_of_tensors(folder):
+    from custom.networks.weights import read_state_dict
+
+    return {key: value.numpy().tobytes() for key, value in read_state_dict(folder / "model.safetensors").items()}
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained, bundle):
+    finished = bundle("evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--limit", "2")
+    assert finished.returncode == 0, finished.stderr
+    return json.loads((trained / "evaluation" / "metrics.json").read_text())
+
+
+def test_evaluation_reports_every_threshold_side_by_side(evaluated, trained):
+    variants = evaluated["datasets"]["demo_tumour"]["variants"]
+    assert {"l1", "ssim_ens", "ssim_0.3", "ssim_1.7", "intensity"} <= set(variants)
+    points = variants["ssim_ens"]["operating_points"]
+    assert list(points) == ["tuned", "interval_search", "healthy_fpr_0.01", "healthy_fpr_0.05", "oracle"]
+    dice = {name: point["pooled"]["dice"] for name, point in points.items()}
+    assert (
+        variants["intensity"]["operating_points"]["tuned"]["per_case"]["dice"]["mean"] > 0.5
+    )  # the lesion is the brightest part
+    assert all(0 <= value <= 1 for value in dice.values())
+    folder = trained / "evaluation"
+    assert {"metrics.json", "per_case.csv", "report.md", "calibration.json", "figures"} <= {
+        p.name for p in folder.iterdir()
+    }
+    assert len(list((folder / "figures").rglob("*.png"))) >= 5
+    assert not (folder / ".maps").exists()
+
+
+def test_second_evaluation_reconstructs_nothing_and_finds_the_same(evaluated, trained, bundle):
+    files = {path: path.stat().st_mtime_ns for path in (trained / "reconstructions").iterdir()}
+    finished = bundle("evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--limit", "2")
+    assert finished.returncode == 0, finished.stderr
+    again = json.loads((trained / "evaluation" / "metrics.json").read_text())
+    assert again["datasets"] == evaluated["datasets"]
+    assert {path: path.stat().st_mtime_ns for path in (trained / "reconstructions").iterdir()} == files
+
+
+def test_new_score_by_one_file_and_one_line(trained, bundle, repository, tmp_path):
+    """A module with a function, and one line of JSON that names it."""
+    (tmp_path / "my_score.py").write_text(
+        "def squared_brightness(image, reconstruction):\n    return image.clamp(min=0) ** 2\n", encoding="utf-8"
+    )
+    scoring = json.loads((repository / "custom" / "configs" / "scoring.json").read_text())
+    scoring["mine"] = {"_target_": "my_score.squared_brightness", "_mode_": "callable"}
+    (tmp_path / "scoring.json").write_text(json.dumps(scoring))
+    finished = bundle(
+        "evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--limit", "1", "--sigma_sweep", "False",
+        "--healthy_test", "False", "--evaluation_dir", str(tmp_path / "evaluation"), "--scores", f"%{tmp_path}/scoring.json",
+        PYTHONPATH=str(tmp_path),
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    variants = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["datasets"]["demo_tumour"]["variants"]
+    assert variants["mine"]["pooled"]["average_precision"] == pytest.approx(
+        variants["intensity"]["pooled"]["average_precision"], abs=5e-3
+    )  # a monotone function of the brightness ranks as the brightness does, but for the median's window
+
+
+@pytest.mark.parametrize(
+    ("stage", "config", "overrides", "code", "sentence"),
+    [
+        ("training", TRAIN, ["--max_epochz", "3"], 2, "did you mean --max_epochs"),
+        ("training", TRAIN, ["--max_epochs", "abc"], 2, "must be a number"),
+        ("training", TRAIN, ["--dataset_name", "ixy"], 2, "ixi"),
+        ("evaluating", EVALUATE, [], 2, "no trained model"),
+    ],
+)
+def test_faults_are_one_sentence_before_any_work(bundle, tmp_path, stage, config, overrides, code, sentence):
+    finished = bundle(stage, config, tmp_path / "none", *overrides)
+    assert finished.returncode == code
+    last = finished.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert sentence in last
+    assert "Traceback" not in finished.stderr
+    assert not (tmp_path / "none" / "checkpoints").exists()
+
+
+def test_broken_scan_is_named_and_nothing_is_half_written(bundle, tiny_cohort, trained, tmp_path):
+    import shutil
+
+    import nibabel as nib
+
+    broken = shutil.copytree(tiny_cohort, tmp_path / "cohort")
+    path = broken / "Test/demo_tumour/t1/P02_t1.nii.gz"
+    image = nib.load(path)
+    data = image.get_fdata()
+    data[40, 40, 20] = np.nan
+    nib.save(nib.Nifti1Image(data, image.affine), path)
+    finished = bundle(
+        "evaluating", EVALUATE, trained, "--dataset_dir", str(broken), "--cache_dir", str(tmp_path / "cache"),
+        "--test_sets", "['demo_tumour']", "--evaluation_dir", str(tmp_path / "evaluation"),
+    )  # fmt: skip
+    assert finished.returncode == 4
+    assert "P02" in finished.stderr
+    assert "NaN" in finished.stderr
+    assert not (tmp_path / "evaluation" / "metrics.json").exists()
+
+
+def test_weights_of_another_network_are_refused(trained, bundle):
+    finished = bundle("evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--channels", "[32,64]")
+    assert finished.returncode == 2
+    assert "belongs to another network" in finished.stderr
+    assert file_sha256(trained / "model.safetensors")

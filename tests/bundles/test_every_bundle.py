@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for every folder in ``bundles/``; a new one is found here by itself."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLES = sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir())
+CONFIGS = [path for bundle in BUNDLES for path in sorted((bundle / "configs").glob("*.json"))]
+SHARED = sorted((ROOT / "custom" / "configs").glob("*.json"))
+WORKFLOWS = [path for path in CONFIGS if path.name in ("train.json", "evaluate.json", "inference.json")]
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def _name(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=_name)
+def test_same_files(bundle):
+    for name in (
+        "LICENSE",
+        "docs/README.md",
+        *(f"configs/{n}" for n in ("metadata.json", "train.json", "evaluate.json", "logging.conf")),
+    ):
+        assert (bundle / name).is_file(), f"{name} is missing"
+    assert not list(bundle.rglob("*.py")), "a bundle holds JSON only; Python lives in custom/"
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=_name)
+def test_metadata_is_valid(bundle, tmp_path, monkeypatch):
+    """Offline: MONAI does not download the schema where the file exists; ours holds the required parts of it."""
+    (tmp_path / "eval").mkdir()
+    schema = shutil.copy(Path(__file__).with_name("meta_schema.json"), tmp_path / "eval" / "schema.json")
+    verify_metadata(meta_file=str(bundle / "configs" / "metadata.json"), filepath=str(schema))
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    assert metadata["version"] in metadata["changelog"]
+
+
+@pytest.mark.parametrize("path", [*CONFIGS, *SHARED], ids=_name)
+def test_macros_exist_and_no_hash(path):
+    text = path.read_text(encoding="utf-8")
+    values = [value for value in _strings(json.loads(text)) if not value.startswith("http")]
+    assert not [value for value in values if "#" in value], "MONAI turns # into :: in every string"
+    macros = [value for value in values if value.startswith("%")]
+    assert not (macros and path in SHARED), "a macro inside a macro'd file is not resolved"
+    for macro in macros:
+        file, _, key = macro[1:].partition("::")
+        node = json.loads((ROOT / file).read_text(encoding="utf-8"))
+        for part in filter(None, key.split("::")):
+            assert part in node, f"{macro} does not exist"
+            node = node[part]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=_name)
+def test_every_reference_has_a_target(path):
+    parser = ConfigParser()
+    parser.read_config(str(path))
+    parser.resolve_macro_and_relative_ids()
+    config = parser.get()
+    for value in _strings({key: item for key, item in config.items() if key != "about"}):
+        if not value.startswith(("@", "$")):
+            continue
+        for reference in re.findall(r"@([A-Za-z_][\w:]*)", value):
+            node = config
+            for part in reference.strip(":").split("::"):
+                assert isinstance(node, dict), f"@{reference} in {value}"
+                assert part in node, f"@{reference} in {value} has no target"
+                node = node[part]
+
+
+DIFFUSION = [b for b in BUNDLES if "DiffusionModelUNet" in "".join(p.read_text() for p in b.glob("configs/model.json"))]
+
+
+@pytest.mark.parametrize("bundle", DIFFUSION, ids=_name)
+def test_network_agrees_with_the_metadata(bundle):
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        config_file=str(bundle / "configs" / "train.json"),
+        device="cpu",
+        extra_forward_args={"timesteps": torch.tensor([1])},
+        channels=[32, 32], num_res_blocks=1, num_head_channels=32,
+    )  # fmt: skip
+
+
+def test_full_network_has_the_stated_number_of_parameters():
+    parser = ConfigParser()
+    parser.read_config(str(ROOT / "bundles/ddpm_ssim_ens/configs/train.json"))
+    network = parser.get_parsed_content("network_def")
+    assert sum(p.numel() for p in network.parameters()) == 34_493_313
+
+
+def _strings(node):
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from _strings(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _strings(value)
+    elif isinstance(node, str):
+        yield node

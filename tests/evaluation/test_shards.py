@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+from monai.networks.nets import DiffusionModelUNet
+
+from custom.data.cases import Case
+from custom.errors import ConfigError
+from custom.evaluation import MapCollector, evaluation_cases, merge_shards, save_shard, standard_plan
+from custom.evaluation.shards import shard_path
+from custom.evaluation.spool import CaseInfo
+from custom.networks.weights import save_weights
+from custom.postprocessing import none
+
+ROOT = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location("shard_cohort_conftest", ROOT / "tests" / "bundles" / "conftest.py")
+cohort = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(cohort)
+tiny_cohort = cohort.tiny_cohort
+
+NETWORK = {"channels": [32, 32, 32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False}
+
+
+def _model(folder: Path) -> Path:
+    """A network with random weights in the place of a trained one."""
+    folder.mkdir()
+    torch.manual_seed(0)
+    network = DiffusionModelUNet(
+        spatial_dims=2, in_channels=1, out_channels=1, channels=NETWORK["channels"], num_res_blocks=NETWORK["num_res_blocks"],
+        attention_levels=[False] * 4, num_head_channels=32, norm_num_groups=32, resblock_updown=False,
+    )  # fmt: skip
+    for parameter in network.parameters():  # the last layer starts at zero
+        torch.nn.init.normal_(parameter, std=0.05)
+    save_weights(network.state_dict(), folder / "model.safetensors", {})
+    settings = NETWORK | {
+        "method": "ddpm_ssim_ens", "dataset_name": "demo", "contrast": "t2", "fold": 0, "seed": 7, "num_train_timesteps": 1000,
+        "prediction_type": "sample",
+    }  # fmt: skip
+    (folder / "settings.json").write_text(json.dumps(settings))
+    return folder
+
+
+def _run(what: str, data: Path, model: Path, sharded: bool, **overrides) -> None:
+    files = ["bundles/ddpm_ssim_ens/configs/evaluate.json", *(["custom/configs/sharded_evaluate.json"] if sharded else [])]
+    settings = {"dataset_dir": str(data), "output_dir": str(model), "test_sets": ["demo_tumour"], "sigma_sweep": False, **overrides}
+    workflow = ConfigWorkflow(files, logging_file=False, workflow_type="infer", run_id=what, init_id="", final_id="", **settings)
+    workflow.run()
+
+
+def test_the_merged_result_is_exactly_that_of_one_process(tiny_cohort, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    single, sharded = _model(tmp_path / "single"), _model(tmp_path / "sharded")
+    _run("evaluating", tiny_cohort, single, sharded=False)
+    with pytest.raises(ConfigError, match=r"shard\(s\) 0, 1, 2 of 3 have not finished"):
+        _run("merging", tiny_cohort, sharded, sharded=True, num_shards=3)
+    for shard in (2, 0, 1):
+        _run("evaluating", tiny_cohort, sharded, sharded=True, shard=shard, num_shards=3)
+    assert not (sharded / "evaluation" / "metrics.json").exists()
+    _run("merging", tiny_cohort, sharded, sharded=True, num_shards=3)
+
+    def files(model: Path) -> dict[str, bytes]:
+        names = ("metrics.json", "per_case.csv", "calibration.json", "report.md")
+        return {name: (model / "evaluation" / name).read_bytes() for name in names}
+
+    assert files(sharded) == files(single)
+    reconstructions = [{p.name: p.read_bytes() for p in (m / "reconstructions").iterdir()} for m in (single, sharded)]
+    assert reconstructions[0] == reconstructions[1]
+    assert len(reconstructions[0]) == 8
+
+
+def _ids(cases: list[Case]) -> list[tuple[str, str]]:
+    return [(case["role"], case["case_id"]) for case in cases]
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_every_scan_is_in_one_share_and_shares_are_even(tiny_cohort, tmp_path, limit):
+    plan = standard_plan("demo", ["demo_tumour"])
+    rest = (tiny_cohort, "t2", 0, "standard", tmp_path / "cache", limit)
+    everything = _ids(evaluation_cases(plan, *rest))
+    shares = [_ids(evaluation_cases(plan, *rest, shard=shard, num_shards=3)) for shard in range(3)]
+    assert sorted(case for share in shares for case in share) == sorted(everything)
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    with pytest.raises(ConfigError, match="is empty"):
+        evaluation_cases(plan, *rest, shard=9, num_shards=10)
+    with pytest.raises(ConfigError, match="numbered from 0"):
+        evaluation_cases(plan, *rest, shard=3, num_shards=3)
+
+
+def _collector(folder: Path) -> MapCollector:
+    return MapCollector({"difference": lambda a, b: (a - b).abs()}, {"none": none()}, folder)
+
+
+def _add(collector: MapCollector, number: int) -> None:
+    generator = torch.Generator().manual_seed(number)
+    image, reconstruction = torch.rand(2, 6, 5, 4, generator=generator)
+    seg = torch.rand(6, 5, 4, generator=generator) > 0.7
+    group = ("a/val", "b/test")[number % 2]
+    collector.add(CaseInfo(f"case{number}", group, 1), image, reconstruction, torch.ones(6, 5, 4), seg)
+
+
+def test_histograms_and_cases_merge_to_those_of_one_pass(tmp_path):
+    whole = _collector(tmp_path / "whole")
+    for number in range(7):
+        _add(whole, number)
+    for shard in range(3):
+        part = _collector(tmp_path / "maps")
+        for number in range(shard, 7, 3):
+            _add(part, number)
+        save_shard(part, tmp_path / "shards", shard, 3, {"weights": "x"})
+    merged = _collector(tmp_path / "maps")
+    numbers = merge_shards(merged, None, [lambda c, p: {"cases": len(c.cases)}], tmp_path / "shards", 3, {"weights": "x"})
+    assert numbers == {"cases": 7}
+    for group in ("a/val", "b/test"):
+        assert merged.of_group(group) == whole.of_group(group)
+        for found, expected in ((merged.whole, whole.whole), (merged.brain, whole.brain)):
+            assert found["difference", group].average_precision() == expected["difference", group].average_precision()
+            assert found["difference", group].best_dice() == expected["difference", group].best_dice()
+        for case in whole.of_group(group):
+            assert (merged.volume(case, "difference") == whole.volume(case, "difference")).all()
+
+
+def test_shards_of_another_model_are_refused(tmp_path):
+    collector = _collector(tmp_path / "maps")
+    for shard in range(2):
+        save_shard(collector, tmp_path, shard, 2, {"weights": f"{shard}"})
+    with pytest.raises(ConfigError, match=r"shard_0001_of_0002.pt was made by another model"):
+        merge_shards(_collector(tmp_path / "maps"), None, [], tmp_path, 2, {"weights": "0"})
+    assert shard_path(tmp_path, 1, 2).is_file()

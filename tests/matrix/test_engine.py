@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same jobs in sequence, in processes and on real local Dask clusters; a killed worker's job is done again."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from custom.errors import ConfigError
+from custom.matrix.engine import run_jobs
+from custom.matrix.jobs import Outcome
+
+
+@pytest.mark.parametrize("settings", [{"engine": "sequential"}, {"engine": "processes", "workers": 2}])
+def test_every_job_once_and_a_failure_stops_no_other(fake, settings):
+    jobs = [fake("a"), fake("b", fail="training"), fake("c")]
+    outcomes = {outcome.name: outcome for outcome in run_jobs(jobs, **settings)}
+    assert sorted(outcomes) == ["a", "b", "c"]
+    assert [outcomes[name].error is None for name in "abc"] == [True, False, True]
+    assert fake.ends() == [(n, r) for n in "ac" for r in ("evaluating", "training")]
+
+
+def test_processes_run_side_by_side(fake, tmp_path):
+    """Neither job can end before both have begun."""
+    gate = tmp_path / "gate"
+    jobs = [fake("a", gate=gate), fake("b", gate=gate)]
+
+    def open_gate():
+        while len(fake.starts()) < 2:
+            time.sleep(0.02)
+        gate.touch()
+
+    thread = threading.Thread(target=open_gate, daemon=True)
+    thread.start()
+    assert {outcome.error for outcome in run_jobs(jobs, "processes", workers=2)} == {None}
+
+
+def test_a_killed_dask_worker_loses_nothing(fake, tmp_path):
+    """SIGKILL the worker process that holds the job; the scheduler gives it to another, the finished ones stay done."""
+    distributed = pytest.importorskip("distributed")
+    gate = tmp_path / "gate"
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster:
+        first = list(run_jobs([fake("early")], scheduler=cluster.scheduler_address))
+        assert first == [Outcome("early", fake("early").folder, ("training", "evaluation"))]
+        victim = next(iter(cluster.workers.values())).pid
+        killed = []
+
+        def kill():
+            while ("held", "training") not in fake.starts():
+                time.sleep(0.02)
+            os.kill(victim, signal.SIGKILL)
+            killed.append(victim)
+            gate.touch()
+
+        thread = threading.Thread(target=kill, daemon=True)
+        thread.start()
+        outcomes = list(run_jobs([fake("early"), fake("held", gate=gate)], scheduler=cluster.scheduler_address))
+    assert killed
+    assert {(o.name, o.error) for o in outcomes} == {("early", None), ("held", None)}
+    assert fake.starts().count(("held", "training")) == 2
+    assert fake.ends().count(("held", "training")) == 1
+    assert fake.ends().count(("early", "training")) == 1
+
+
+def test_a_silent_scheduler_is_named(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+
+    def refused(*args, **kwargs):
+        raise OSError("timed out")
+
+    monkeypatch.setattr(distributed, "Client", refused)
+    with pytest.raises(ConfigError, match="no Dask scheduler answers at tcp://127.0.0.1:1"):
+        list(run_jobs([], scheduler="tcp://127.0.0.1:1"))
+
+
+def test_workers_with_threads_are_refused(fake):
+    """Two trainings in one worker process would fight for its device."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, memory_limit=0
+        ) as cluster,
+        pytest.raises(ConfigError, match="--nthreads 1"),
+    ):
+        list(run_jobs([fake("a")], scheduler=cluster.scheduler_address))
