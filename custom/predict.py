@@ -115,7 +115,11 @@ def inference_parser(run_dir: str | Path, config: str | Path | None = None, **kn
     if unknown:
         raise ConfigError(f"{', '.join(unknown)}: no setting of {path.name}; see its top for those that there are.")
     calibration = Path(run_dir) / FILE_NAME
-    if not {"score", "scoring"} & set(knobs) and calibration.is_file() and str(content.get("scoring", "")).startswith("%"):
+    if (
+        not {"score", "scoring"} & set(knobs)
+        and calibration.is_file()
+        and str(content.get("scoring", "")).startswith("%")
+    ):
         score = json.loads(calibration.read_text(encoding="utf-8")).get("score", content["score"])
         knobs = {**knobs, "score": score, "scoring": content["scoring"].rpartition("::")[0] + f"::{score}"}
     content.update(knobs, output_dir=str(run_dir))

@@ -21,9 +21,13 @@ def main() -> int:
     parser.add_argument("--cache_dir", help="prepared scans (default: DATASET_DIR/.prepared)")
     parser.add_argument("--workers", type=int, default=1, help="jobs at a time (default 1)")
     parser.add_argument("--scheduler", help="running Dask scheduler, tcp://host:8786")
-    parser.add_argument("--slurm", type=json.loads, help='JSON arguments of dask_jobqueue.SLURMCluster, e.g. \'{"queue": "gpu"}\'')
+    parser.add_argument(
+        "--slurm", type=json.loads, help='JSON arguments of dask_jobqueue.SLURMCluster, e.g. \'{"queue": "gpu"}\''
+    )
     parser.add_argument("--engine", choices=("auto", "sequential", "processes", "dask", "slurm"), default="auto")
-    parser.add_argument("--only", choices=("plan", "tables"), help="print what would run, or only make tables and figures")
+    parser.add_argument(
+        "--only", choices=("plan", "tables"), help="print what would run, or only make tables and figures"
+    )
     parser.add_argument("--force", action="store_true", help="tables may mix results of different protocols")
     parser.add_argument("--any_code", action="store_true", help="keep finished work that only the code changed since")
     parser.add_argument("--tracking_uri", help="MLflow (default: sqlite database in OUTPUT_DIR; none: files only)")

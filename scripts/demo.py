@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="demo_data", help="folder of the demo cohort")
     parser.add_argument("--output", default="output/demo", help="folder of the trained model and its results")
-    parser.add_argument("--max-epochs", default="60", help="epochs of the training")
+    parser.add_argument("--max-epochs", default="36", help="epochs of the training (8 steps of 16 slices each)")
     arguments = parser.parse_args()
     bundle = [sys.executable, "-m", "monai.bundle", "run"]
     small = f"{CONFIGS}/small.json"
@@ -26,11 +26,11 @@ def main() -> int:
         "demo cohort": [sys.executable, "scripts/make_demo_cohort.py", arguments.data],
         "training": [
             *(*bundle, "training", "--config_file", f"['{CONFIGS}/train.json','{small}']", *common),
-            *("--dataset_name", "demo", "--contrast", "t2", "--max_epochs", arguments.max_epochs),
+            *("--dataset_name", "demo", "--contrast", "t2", "--slices_per_volume", "8", "--max_epochs", arguments.max_epochs),
         ],
         "evaluation": [
-            *(*bundle, "evaluating", "--config_file", f"['{CONFIGS}/evaluate.json','{small}']", *common),
-            *("--test_sets", "['demo_tumour','demo_ms','demo_stroke','demo_wmh']"),
+            *(*bundle, "evaluating", "--config_file", f"{CONFIGS}/evaluate.json", *common, "--precision", "auto"),
+            *("--t_test", "300", "--test_sets", "['demo_tumour','demo_ms','demo_stroke','demo_wmh']"),
         ],
     }
     start = time.time()
@@ -42,7 +42,7 @@ def main() -> int:
             return code
     print(f"\nDone in {(time.time() - start) / 60:.1f} minutes. Look at {arguments.output}/evaluation/:")
     print("  report.md      tables: every score with its thresholds\n  figures/       heat maps and curves")
-    print(f"Compare runs: mlflow ui --backend-store-uri sqlite:///{arguments.output}/mlflow.db --host 127.0.0.1")
+    print("Compare runs: mlflow ui --backend-store-uri sqlite:///output/mlflow.db --host 127.0.0.1")
     return 0
 
 

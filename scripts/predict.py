@@ -10,14 +10,20 @@ from custom.predict import predict_batch
 
 def main() -> int:
     """Read the arguments, predict, and return the exit code (0; 2: settings; 4: a scan gave no result)."""
-    parser = argparse.ArgumentParser(description="Anomaly maps on the scans' own grids, with reports. Research use only.")
+    parser = argparse.ArgumentParser(
+        description="Anomaly maps on the scans' own grids, with reports. Research use only."
+    )
     parser.add_argument("input", help="scan (NIfTI, NRRD, MHA, DICOM folder), folder of scans, or .txt list")
     parser.add_argument("-o", "--output", required=True, help="folder for the results; finished scans there are kept")
     parser.add_argument("--model", required=True, help="folder of a trained and evaluated model")
     parser.add_argument("--mask", help="brain mask of the scan, or a folder of masks named like the scans")
-    parser.add_argument("--sensitivity", help="name of a calibrated threshold, or wanted healthy false-positive rate (0.01)")
+    parser.add_argument(
+        "--sensitivity", help="name of a calibrated threshold, or wanted healthy false-positive rate (0.01)"
+    )
     parser.add_argument("--threshold", type=float, help="anomaly score that decides instead")
-    parser.add_argument("--contrast", choices=["t1", "t2", "flair"], help="contrast of the scans; warns if not the model's")
+    parser.add_argument(
+        "--contrast", choices=["t1", "t2", "flair"], help="contrast of the scans; warns if not the model's"
+    )
     parser.add_argument("--format", default="nifti", choices=["nifti", "source", "dicom"], help="write this format too")
     parser.add_argument("--no-report", action="store_true", help="no HTML pages")
     parser.add_argument("--debug", action="store_true", help="stop at the first error and show it in full")

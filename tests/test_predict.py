@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scans of anybody in, results on their own grids out: one model of a 3x3 mean filter, one tiny diffusion network."""
 
+import contextlib
+import io
 import json
 import runpy
 import sys
@@ -54,7 +56,13 @@ def model(tmp_path_factory, repository) -> Path:
     bundle = tmp_path_factory.mktemp("bundle")
     config = json.loads((repository / "bundles/ddpm_ssim_ens/configs/inference.json").read_text())
     config |= {
-        "network_def": {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 9, "padding": 4},
+        "network_def": {
+            "_target_": "torch.nn.Conv2d",
+            "in_channels": 1,
+            "out_channels": 1,
+            "kernel_size": 9,
+            "padding": 4,
+        },
         "reconstruction": {"_target_": "custom.inferers.SlicewiseReconstruction", "slice_batch_size": 50},
         "reconstruction_settings": {},
         "scoring": "%custom/configs/scoring.json::l1",
@@ -99,13 +107,12 @@ def scans(tmp_path_factory) -> Path:
 def batch(model, scans, tmp_path_factory) -> tuple[Path, int, str]:
     """Results, exit code and terminal output of ``scripts/predict.py`` on the ten scans."""
     out = tmp_path_factory.mktemp("out")
-    arguments, written = sys.argv, []
-    sys.argv = ["predict.py", str(scans), "-o", str(out), "--model", str(model)]
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr("builtins.print", lambda *text, **_: written.append(" ".join(map(str, text))))
-        runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "predict.py"), run_name="__main__")
-    sys.argv = arguments
-    return out, int(ended.value.code), "\n".join(written)
+    script = str(Path(__file__).parents[1] / "scripts" / "predict.py")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as written:
+        patch.setattr(sys, "argv", [script, str(scans), "-o", str(out), "--model", str(model)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(script, run_name="__main__")
+    return out, int(ended.value.code), written.getvalue()
 
 
 def image_of(out: Path, case_id: str, name: str) -> nib.Nifti1Image:

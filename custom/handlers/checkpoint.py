@@ -10,6 +10,7 @@ bit). The best checkpoint is chosen on the deterministic validation metric and s
 import logging
 import math
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ from ignite.engine import Engine, Events
 
 from ..errors import UADError
 from .checkpoint_files import CheckpointFolder, load_objects
+from .failure import on_failure
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +84,8 @@ class CrashSafeCheckpoint:
         engine.add_event_handler(Events.EPOCH_STARTED, lambda e: self.sampler.set_epoch(e.state.epoch))
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.watch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_done)
-        for event in (Events.COMPLETED, Events.EXCEPTION_RAISED):
-            engine.add_event_handler(event, self._release_signals)
+        engine.add_event_handler(Events.COMPLETED, lambda _: self._release_signals())
+        on_failure(engine, lambda _: self._release_signals())
 
     def start(self, engine: Engine) -> None:
         """Resume if there is something to resume, and listen to SIGTERM and Ctrl-C."""
@@ -99,21 +101,16 @@ class CrashSafeCheckpoint:
             if batch:
                 self.sampler.start_at(batch)
             logger.info("resumed at epoch %d, iteration %d", engine.state.epoch, engine.state.iteration)
-        for number in (signal.SIGTERM, signal.SIGINT):  # only the main thread may listen
-            self._previous[number] = signal.signal(number, self._notice)
+        if threading.current_thread() is threading.main_thread():  # Python lets no other thread listen
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._notice)
 
     def watch(self, engine: Engine) -> None:
         """Stop on a loss that is no number, and on request."""
         if engine.state.iteration % self.check_every == 0:
             if self.agree is not None:
                 self._signal = self.agree(self._noticed) or None
-            loss = engine.state.output["loss"]
-            if not bool(torch.isfinite(torch.as_tensor(loss)).all()):
-                ids = engine.state.batch.get("case_id", [])
-                raise UADError(
-                    f"the loss of iteration {engine.state.iteration} is not finite (cases {', '.join(map(str, ids))}); the "
-                    f"last good state is in {self.files.folder}. Lower --lr, set --precision fp32, or look at these cases."
-                )
+            self._check_loss(engine)
         if self._signal is not None and engine.state.iteration % engine.state.epoch_length:
             self._stop(engine, self._signal)  # at the end of an epoch its validation comes first
 
@@ -133,7 +130,8 @@ class CrashSafeCheckpoint:
         )
 
     def save(self, engine: Engine) -> None:
-        """Write the state of the training."""
+        """Write the state of the training, unless its loss is no number."""
+        self._check_loss(engine)
         if self.write:
             self.files.save(self._content(engine), engine.state.iteration, {"epoch": engine.state.epoch})
 
@@ -157,9 +155,15 @@ class CrashSafeCheckpoint:
         if self.agree is None:
             self._signal = number
 
-    def _release_signals(self, engine: Engine, error: BaseException | None = None) -> None:
+    def _check_loss(self, engine: Engine) -> None:
+        if not bool(torch.isfinite(torch.as_tensor(engine.state.output["loss"])).all()):
+            ids = engine.state.batch.get("case_id", [])
+            raise UADError(
+                f"the loss of iteration {engine.state.iteration} is not finite (cases {', '.join(map(str, ids))}); the last "
+                f"good state is in {self.files.folder}. Lower --lr, set --precision fp32, or look at these cases."
+            )
+
+    def _release_signals(self) -> None:
         for number, previous in self._previous.items():
             signal.signal(number, previous)
         self._previous.clear()
-        if error is not None:
-            raise error

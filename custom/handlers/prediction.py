@@ -63,7 +63,7 @@ class PredictionHandler:
             if isinstance(output, dict) and "error" in output:
                 self.results.fail(source, output["error"])
             else:
-                data = {**engine.state.batch[0], **output[0]}  # type: ignore[index]
+                data = {**engine.state.batch[0], **output[0]}
                 result = CaseResult.from_data(data, self.calibration)
                 self.results.save(source, result, time.perf_counter() - self.began)
         except Exception as error:

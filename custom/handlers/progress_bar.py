@@ -9,6 +9,8 @@ from typing import Any
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
+from .failure import on_failure
+
 
 class ProgressBar:
     """Attach to a trainer or an evaluator.
@@ -31,6 +33,7 @@ class ProgressBar:
             engine.add_event_handler(Events.STARTED, self.start)
             engine.add_event_handler(Events.ITERATION_COMPLETED, self.step)
             engine.add_event_handler(Events.COMPLETED, self.stop)
+            on_failure(engine, lambda _: self.stop(engine))
 
     def start(self, engine: Engine) -> None:
         """Open the bar at the iteration where the run begins."""

@@ -14,6 +14,7 @@ from typing import IO
 from ignite.engine import Engine, Events
 
 from ..errors import ConfigError
+from .failure import on_failure
 
 
 class RunLock:
@@ -28,23 +29,34 @@ class RunLock:
         self._stream: IO[str] | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Lock when the engine starts; list this handler first."""
-        engine.add_event_handler(Events.STARTED, lambda _: self.acquire())
-        engine.add_event_handler(Events.COMPLETED, lambda _: self.release())
+        """Lock when the engine starts, before the other handlers if this one is listed first; give back after all."""
+        engine.add_event_handler(Events.STARTED, self._started)
+        on_failure(engine, lambda _: self.release())
+
+    def _started(self, engine: Engine) -> None:
+        self.acquire()
+        if not engine.has_event_handler(self._completed, Events.COMPLETED):  # added late, so it comes last
+            engine.add_event_handler(Events.COMPLETED, self._completed)
+
+    def _completed(self, engine: Engine) -> None:
+        self.release()
 
     def acquire(self) -> None:
         """Take the lock.
 
         Raises:
-            ConfigError: another process works in the folder.
+            ConfigError: another process works in the folder, or the folder cannot be locked.
         """
         if self._stream is not None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - stays open as long as the lock is held
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            stream = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - stays open as long as the lock is held
+        except OSError as error:
+            raise self._impossible(error) from error
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             stream.seek(0)
             holder = stream.read().strip() or "unknown"
             stream.close()
@@ -52,6 +64,9 @@ class RunLock:
                 f"{self.path.parent} is in use by another process ({holder}); two runs in one folder would overwrite each "
                 "other. Wait for it, or choose another --output_dir."
             ) from None
+        except OSError as error:
+            stream.close()
+            raise self._impossible(error) from error
         stream.seek(0)
         stream.truncate()
         stream.write(f"host {socket.gethostname()}, process {os.getpid()}\n")
@@ -61,8 +76,15 @@ class RunLock:
     def release(self) -> None:
         """Give the lock back."""
         if self._stream is not None:
+            fcntl.flock(self._stream, fcntl.LOCK_UN)  # a forked worker may still hold the file open
             self._stream.close()
             self._stream = None
+
+    def _impossible(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"{self.path.parent} cannot be locked against a second run ({error.strerror}); choose an --output_dir on a "
+            "file system that can be written and has file locks."
+        )
 
     def __enter__(self) -> "RunLock":
         self.acquire()

@@ -7,13 +7,14 @@ A tracking server that is down, slow, full or refuses costs one warning and, at 
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
 
 from ..tracking import Outbox, sync_outbox
+from .failure import on_failure
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class BackgroundSync:
 
 
 class Tracking:
-    """Attach to a trainer or an evaluator; list it before handlers that re-raise errors.
+    """Attach to a trainer or an evaluator; nothing that goes wrong in here reaches it.
 
     Args:
         folder: output folder; one folder is one run.
@@ -110,6 +111,7 @@ class Tracking:
         self.every, self.artifacts, self.prefix, self.write = every, list(artifacts), prefix, write
         self.parent = parent
         self._sync: BackgroundSync | None = None
+        self._open = self._warned = False
 
     def attach(self, engine: Engine) -> None:
         """Register with the engine."""
@@ -118,7 +120,7 @@ class Tracking:
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self.loss)
         engine.add_event_handler(Events.COMPLETED, self.complete)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
+        on_failure(engine, self.fail)
 
     def attach_validation(self, validator: Engine) -> None:
         """Record the metrics of a validation, step = epoch of the training."""
@@ -127,8 +129,9 @@ class Tracking:
 
     def start(self, engine: Engine) -> None:
         """Open the run."""
-        self.outbox.start(self.name, self.experiment, self.tags, self.parent)
-        self.outbox.params(self.params)
+        self._open = True
+        self._record(lambda: self.outbox.start(self.name, self.experiment, self.tags, self.parent))
+        self._record(lambda: self.outbox.params(self.params))
         if self.tracking_uri:
             self._sync = BackgroundSync(self.outbox.folder, self.tracking_uri)
             self._sync.start()
@@ -137,30 +140,48 @@ class Tracking:
         """Record the loss of an iteration, where the engine has one."""
         output = engine.state.output
         if isinstance(output, Mapping) and "loss" in output:
-            self.outbox.metrics({f"{self.prefix}/loss": output["loss"].item()}, engine.state.iteration)
+            loss, step = output["loss"].item(), engine.state.iteration
+            self._record(lambda: self.outbox.metrics({f"{self.prefix}/loss": loss}, step))
 
     def validation(self, validator: Engine) -> None:
         """Record what a validation measured."""
-        numbers = {f"validation/{k}": float(v) for k, v in validator.state.metrics.items()}
-        self.outbox.metrics(numbers, validator.state.epoch)
+        self._metrics("validation", validator.state.metrics, validator.state.epoch)
 
     def complete(self, engine: Engine) -> None:
         """Record final metrics and artifacts and close the run."""
-        numbers = {
-            f"{self.prefix}/{k}": float(v) for k, v in engine.state.metrics.items() if isinstance(v, (int, float))
-        }
-        if numbers:
-            self.outbox.metrics(numbers, engine.state.iteration)
+        self._metrics(self.prefix, engine.state.metrics, engine.state.iteration)
         for path in self.artifacts:
             if Path(path).exists():
-                self.outbox.artifact(path)
+                self._record(lambda path=path: self.outbox.artifact(path))  # type: ignore[misc]
         self._close("FINISHED")
 
-    def fail(self, engine: Engine, error: BaseException) -> None:
-        """Close the run as failed; the error goes on to the next handler."""
+    def fail(self, error: BaseException) -> None:
+        """Close the run as failed, or as killed if it was asked to stop."""
         self._close("KILLED" if getattr(error, "exit_code", 0) > 128 else "FAILED")
 
+    def _metrics(self, prefix: str, values: Mapping[str, Any], step: int) -> None:
+        numbers = {f"{prefix}/{key}": float(value) for key, value in values.items() if _is_number(value)}
+        if numbers:
+            self._record(lambda: self.outbox.metrics(numbers, step))
+
     def _close(self, status: str) -> None:
-        self.outbox.status(status)
+        if not self._open:  # never began, for example because the folder belongs to another process
+            return
+        self._open = False
+        self._record(lambda: self.outbox.status(status))
         if self._sync is not None:
             self._sync.finish()
+
+    def _record(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                logger.warning(
+                    "%s cannot be written (%s); the run goes on untracked.", self.outbox.path, error.strerror
+                )
+
+
+def _is_number(value: Any) -> bool:
+    return getattr(value, "ndim", 0) == 0 and hasattr(value, "__float__")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import DataError
 
 
-class AnomalyInferer(Inferer):  # type: ignore[misc]
+class AnomalyInferer(Inferer):
     """Reconstruct, score, post-process.
 
     Args:
@@ -68,4 +68,4 @@ class AnomalyInferer(Inferer):  # type: ignore[misc]
             anomaly_map = self.postprocessing.prepare(self.scoring(image, reconstruction), mask, self.spacing_mm)
             results.append(torch.stack([anomaly_map, reconstruction] if self.return_reconstruction else [anomaly_map]))
         result = torch.stack(results).clone()
-        return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result  # type: ignore[no-any-return]
+        return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result

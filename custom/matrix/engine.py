@@ -107,7 +107,7 @@ def _client(
             cluster.scale(jobs=workers)
         elif scheduler is None:
             cluster = LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", memory_limit=0
             )
         try:
             client = Client(cluster if cluster is not None else scheduler, timeout=30)

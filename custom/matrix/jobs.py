@@ -9,10 +9,11 @@ stage that is not on, all are done again. Training that was interrupted under un
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,9 +162,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def last_words(log: Path, lines: Sequence[str] = ()) -> str:
-    """Return the sentence of a failed command's log: the last line with "error", else the last line."""
-    text = list(lines) or (log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else [])
-    text = [line.strip() for line in text if line.strip()]
-    told = [line for line in text if "error" in line.lower()]
-    return (told or text or ["no output"])[-1][:500]
+def last_words(log: Path) -> str:
+    """Return why the last command of a log failed: our own sentence, else the first error of the chain, else its last line."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    lines = [line.strip() for line in text.rpartition("\n$ ")[2].splitlines()[1:] if line.strip()]
+    told = [line for line in lines if line.startswith("error: ")]
+    raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return (told[-1:] or raised[:1] or lines[-1:] or ["no output"])[0][:500]

@@ -7,6 +7,7 @@ front and from the left; the patient's left is on the left (the page writes the 
 """
 
 from io import BytesIO
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -33,18 +34,18 @@ def tail_position(percentile: NDArray[np.float32] | float) -> NDArray[np.float64
     return np.clip((-np.log10(rest) - low) / (high - low), 0, 1)
 
 
-def plane(volume: NDArray[np.generic], axis: int, index: int) -> NDArray[np.generic]:
+def plane(volume: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
     """Return a slice as picture rows: axial (axis 2) front up, coronal (1) and sagittal (0) top up."""
-    return np.take(volume, index, axis=axis).T[::-1]
+    return np.asarray(np.take(volume, index, axis=axis).T[::-1])
 
 
-def grey(image: NDArray[np.generic], enlarge: int) -> Picture:
+def grey(image: NDArray[Any], enlarge: int) -> Picture:
     """Return a slice in [0, 1] as grey RGB picture, enlarged linearly."""
     large = np.clip(ndimage.zoom(image.astype(np.float32), enlarge, order=1, grid_mode=True, mode="nearest"), 0, 1)
     return np.repeat(large[..., None], 3, axis=2)
 
 
-def heat(picture: Picture, position: NDArray[np.generic], enlarge: int, opacity: float = 0.75) -> Picture:
+def heat(picture: Picture, position: NDArray[Any], enlarge: int, opacity: float = 0.75) -> Picture:
     """Lay places on the colour scale (0 to 1) over a picture; low ones are transparent."""
     large = np.clip(ndimage.zoom(position.astype(np.float32), enlarge, order=1, grid_mode=True, mode="nearest"), 0, 1)
     colours = matplotlib.colormaps[COLOUR_MAP](0.25 + 0.75 * large)[..., :3]
@@ -52,7 +53,7 @@ def heat(picture: Picture, position: NDArray[np.generic], enlarge: int, opacity:
     return np.asarray(picture * (1 - weight) + colours * weight, dtype=np.float32)
 
 
-def outline(picture: Picture, mask: NDArray[np.generic], enlarge: int) -> Picture:
+def outline(picture: Picture, mask: NDArray[Any], enlarge: int) -> Picture:
     """Draw the edge of a mask."""
     large = np.kron(mask > 0, np.ones((enlarge, enlarge), dtype=bool))
     edge = large & ~ndimage.binary_erosion(large)
@@ -63,12 +64,14 @@ def crosshair(picture: Picture, row: int, column: int, gap: int = 14) -> Picture
     """Draw thin lines through a point and leave the point itself free."""
     result = picture.copy()
     rows, columns = np.arange(picture.shape[0]), np.arange(picture.shape[1])
-    result[np.abs(rows - row) > gap, column] = 0.45 * result[np.abs(rows - row) > gap, column] + 0.55 * np.array(CROSS)
-    result[row, np.abs(columns - column) > gap] = 0.45 * result[row, np.abs(columns - column) > gap] + 0.55 * np.array(CROSS)
+    line = np.zeros(picture.shape[:2], dtype=bool)
+    line[np.abs(rows - row) > gap, column] = True
+    line[row, np.abs(columns - column) > gap] = True
+    result[line] = 0.45 * result[line] + 0.55 * np.array(CROSS)
     return result
 
 
-def flat(mask: NDArray[np.generic], brain: NDArray[np.generic], enlarge: int) -> Picture:
+def flat(mask: NDArray[Any], brain: NDArray[Any], enlarge: int) -> Picture:
     """Return a mask as a picture: white on the dark shape of the brain."""
     values = np.where(mask > 0, 1.0, np.where(brain > 0, 0.16, 0.0))
     return np.repeat(np.kron(values, np.ones((enlarge, enlarge)))[..., None], 3, axis=2).astype(np.float32)

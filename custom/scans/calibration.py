@@ -109,7 +109,9 @@ class Calibration:
             return Threshold(float(values[dataset]), f"tuned on labelled scans of {dataset}")
         match = _FPR.fullmatch(name)
         if match is None or isinstance(values, Mapping):
-            raise ConfigError(f"sensitivity {name!r} is unknown; choose {', '.join(self.names)} or a rate such as 0.02.")
+            raise ConfigError(
+                f"sensitivity {name!r} is unknown; choose {', '.join(self.names)} or a rate such as 0.02."
+            )
         rate = float(match.group(1))
         stored = self.thresholds.get(f"healthy_fpr_{rate:g}")
         value = float(stored) if stored is not None else self._quantile(1 - rate)

@@ -112,4 +112,5 @@ def _too_much(mask: NDArray[np.uint8], affine: NDArray[np.float64], brain_ml: fl
 
 
 def _first(volume: Tensor) -> NDArray[Any]:
-    return np.asarray(volume.cpu().numpy())[0]
+    array: NDArray[Any] = np.asarray(volume.cpu().numpy())[0]
+    return array

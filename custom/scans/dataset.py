@@ -19,9 +19,7 @@ class ScanDataset(Dataset[dict[str, Any]]):
         debug: let errors through.
     """
 
-    def __init__(
-        self, sources: Sequence[ScanSource], preprocessing: Callable[..., Any], debug: bool = False
-    ) -> None:
+    def __init__(self, sources: Sequence[ScanSource], preprocessing: Callable[..., Any], debug: bool = False) -> None:
         self.sources = list(sources)
         self.preprocessing = preprocessing
         self.debug = debug

@@ -54,7 +54,7 @@ def write_image(
     """Write ``array`` ``[X, Y, Z]`` in the voxel order of ``source`` to ``<path>.nii.gz`` with ``<path>.json``."""
     header = None
     if source.path.is_file() and is_nifti(source.path):
-        header = nib.load(source.path).header.copy()  # type: ignore[attr-defined]
+        header = nib.load(source.path).header.copy()
         for text in _TEXTS:
             header[text] = b""
         header["cal_min"] = header["cal_max"] = 0
@@ -85,5 +85,10 @@ def write_description(root: Path, version: str) -> None:
     if not path.exists():
         root.mkdir(parents=True, exist_ok=True)
         generator = [{"Name": "uad-brain-mri", "Version": version}]
-        content = {"Name": "Anomaly maps", "BIDSVersion": "1.9.0", "DatasetType": "derivative", "GeneratedBy": generator}
+        content = {
+            "Name": "Anomaly maps",
+            "BIDSVersion": "1.9.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": generator,
+        }
         atomic_write_json(path, content)

@@ -39,7 +39,9 @@ def write_dicom(folder: Path, source: ScanSource, result: CaseResult, settings: 
         import highdicom
         import pydicom
     except ImportError as error:
-        raise ConfigError("DICOM output needs the extra: pip install 'uad-brain-mri[dicom]', or --format nifti.") from error
+        raise ConfigError(
+            "DICOM output needs the extra: pip install 'uad-brain-mri[dicom]', or --format nifti."
+        ) from error
     notes = []
     datasets = [pydicom.dcmread(file) for file in read_with_itk(source.path, source.case_id)[4]]
     frames = {
@@ -99,7 +101,9 @@ def _segmentation(hd: Any, sources: list[Any], pixels: NDArray[Any], common: dic
     )
 
 
-def _parametric_map(hd: Any, sources: list[Any], pixels: NDArray[Any], common: dict[str, Any], result: CaseResult) -> Any:
+def _parametric_map(
+    hd: Any, sources: list[Any], pixels: NDArray[Any], common: dict[str, Any], result: CaseResult
+) -> Any:
     from pydicom.sr.codedict import codes
 
     top = max(float(pixels.max()), 1e-6)

@@ -64,12 +64,14 @@ def find_scans(given: str | Path, mask: str | Path | None = None) -> list[ScanSo
     if mask is not None and Path(mask).is_file() and len(paths) > 1:
         raise DataError(f"one mask file for {len(paths)} scans; give a folder of masks named like the scans instead")
     seen: dict[str, Path] = {}
-    sources = []
+    sources: list[ScanSource] = []
     for scan in paths:
         case_id = case_id_of(scan)
         problem = None
         if case_id in seen:
-            problem = f"{scan.name} and {seen[case_id].name} would write the same results ({case_id}); rename one of them"
+            problem = (
+                f"{scan.name} and {seen[case_id].name} would write the same results ({case_id}); rename one of them"
+            )
             case_id = f"{case_id}_run-{len(sources) + 1}"
         seen.setdefault(case_id, scan)
         sources.append(ScanSource(case_id, scan, _mask_of(scan, mask), problem))

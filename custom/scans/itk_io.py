@@ -34,13 +34,17 @@ def read_with_itk(path: Path, case: str) -> Read:
         raise
     except Exception as error:  # ITK raises RuntimeError, TypeError and its own kinds
         reason = " ".join(str(error).split())[-160:]
-        raise DataError(f"{path.name} cannot be read ({reason}); copy it again or convert it to NIfTI", case=case) from error
+        raise DataError(
+            f"{path.name} cannot be read ({reason}); copy it again or convert it to NIfTI", case=case
+        ) from error
     array = np.asarray(itk.array_from_image(image), dtype=np.float32)
     if array.ndim != 3 or min(array.shape) < 2:
         raise DataError(f"{path.name} has shape {array.shape[::-1]}; the method scores 3-D scans", case=case)
     bad = int((~np.isfinite(array)).sum())
     if bad:
-        raise DataError(f"{path.name} has {bad} NaN or infinite voxels, which would spoil the map; repair it", case=case)
+        raise DataError(
+            f"{path.name} has {bad} NaN or infinite voxels, which would spoil the map; repair it", case=case
+        )
     if array.min() == array.max():
         raise DataError(f"{path.name} has no signal: every voxel is {array.flat[0]:g}; export it again", case=case)
     return array.transpose(2, 1, 0), _affine(image), "dicom" if files else "itk", (), files
@@ -65,7 +69,7 @@ def _affine(image: Any) -> NDArray[np.float64]:
     affine = np.eye(4)
     affine[:3, :3] = itk.array_from_matrix(image.GetDirection()) * np.array(image.GetSpacing())
     affine[:3, 3] = np.array(image.GetOrigin())
-    return LPS_TO_RAS @ affine  # type: ignore[no-any-return]
+    return LPS_TO_RAS @ affine
 
 
 def _series(itk: Any, folder: Path, case: str) -> tuple[str, ...]:
@@ -77,7 +81,9 @@ def _series(itk: Any, folder: Path, case: str) -> tuple[str, ...]:
     if len(series) != 1:
         sizes = ", ".join(str(len(names.GetFileNames(uid))) for uid in series)
         found = f"{len(series)} series (of {sizes} files)" if series else "no readable series"
-        raise DataError(f"the folder {folder.name} holds {found}; put exactly one DICOM series into a folder", case=case)
+        raise DataError(
+            f"the folder {folder.name} holds {found}; put exactly one DICOM series into a folder", case=case
+        )
     return tuple(str(name) for name in names.GetFileNames(series[0]))
 
 

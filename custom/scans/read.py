@@ -76,14 +76,17 @@ def read_mask(path: str | Path, scan: Scan, case: str) -> NDArray[np.uint8]:
     if is_nifti(path):
         return _as_stored(read_label(path, like, case).array, scan.affine).astype(np.uint8)
     other = read_scan(path, case)
-    if other.array.shape != scan.array.shape or affine_distance_mm(other.affine, scan.affine, [*scan.array.shape]) > 0.1:
+    if (
+        other.array.shape != scan.array.shape
+        or affine_distance_mm(other.affine, scan.affine, [*scan.array.shape]) > 0.1
+    ):
         raise DataError(f"the mask {path.name} lies on another grid than the scan; resample it to the scan", case=case)
     return (other.array > 0.5).astype(np.uint8)
 
 
 def _file_affine(path: Path, volume: Volume) -> NDArray[np.float64]:
     """Return the affine of the stored voxels; the gate has checked it and gives that of the reoriented ones."""
-    header = nib.load(path).header  # type: ignore[attr-defined]
+    header = nib.load(path).header
     affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     shape = tuple(int(n) for n in header.get_data_shape()[:3])
     ras = affine @ nib.orientations.inv_ornt_aff(io_orientation(affine), shape)
@@ -94,4 +97,4 @@ def _file_affine(path: Path, volume: Volume) -> NDArray[np.float64]:
 
 def _as_stored(ras: NDArray[np.generic], affine: NDArray[np.float64]) -> NDArray[np.float32]:
     back = ornt_transform(np.array([[0, 1], [1, 1], [2, 1]]), io_orientation(affine))
-    return np.ascontiguousarray(apply_orientation(ras, back))  # type: ignore[no-any-return]
+    return np.ascontiguousarray(apply_orientation(ras, back))

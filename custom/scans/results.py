@@ -127,7 +127,9 @@ class ResultsFolder:
         if failed and strict:
             sys.stdout.flush()
             sentences = "\n  ".join(record["error"] for record in failed)
-            raise DataError(f"{len(failed)} of {len(records)} scans gave no result, the others are done:\n  {sentences}")
+            raise DataError(
+                f"{len(failed)} of {len(records)} scans gave no result, the others are done:\n  {sentences}"
+            )
         return records
 
     def _dicom(self, source: ScanSource, result: CaseResult, folder: Path) -> list[str]:

@@ -26,7 +26,7 @@ from .resampling import resample
 Data = Mapping[Hashable, Any]
 
 
-class ToModelGridd(MapTransform):  # type: ignore[misc]
+class ToModelGridd(MapTransform):
     """Bring scans to the model's grid.
 
     Args:
@@ -42,6 +42,7 @@ class ToModelGridd(MapTransform):  # type: ignore[misc]
         self.mask_key = mask_key
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return ``data`` with the scans on the model's grid."""
         result = dict(data)
         for key in self.key_iterator(result):
             result[key] = self._one(result[key], result.get(self.mask_key), str(result.get("case_id", key)))
@@ -67,7 +68,7 @@ class ToModelGridd(MapTransform):  # type: ignore[misc]
         return MetaTensor(np.stack([grid.image, grid.mask.astype(np.float32)]), affine=grid.affine, meta=meta)
 
 
-class FromModelGridd(MapTransform):  # type: ignore[misc]
+class FromModelGridd(MapTransform):
     """Bring volumes of the model's grid back to the grid of the scan that they were made from; zero outside.
 
     Boolean volumes stay boolean: they are interpolated like the others and cut at one half, which keeps a region's
@@ -84,6 +85,7 @@ class FromModelGridd(MapTransform):  # type: ignore[misc]
         self.orig_keys = orig_keys
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return ``data`` with the volumes on the scan's grid."""
         result = dict(data)
         reference = result[self.orig_keys]
         for key in self.key_iterator(result):

@@ -99,8 +99,9 @@ def _interpolated(
 ) -> OnGrid:
     grid = np.diag([how.spacing_mm] * 3 + [1.0])
     grid[:3, 3] = _centre(brain, ras) - (np.array(how.shape) - 1) / 2 * how.spacing_mm
-    values, part = needed_part(values, np.linalg.inv(ras) @ grid, how.shape)
-    brain, _ = needed_part(brain, np.linalg.inv(ras) @ grid, how.shape)
+    to_scan = np.asarray(np.linalg.inv(ras) @ grid, dtype=np.float64)
+    values, part = needed_part(values, to_scan, how.shape)
+    brain, _ = needed_part(brain, to_scan, how.shape)
     ras = ras.copy()
     ras[:3, 3] += ras[:3, :3] @ part
     seen = brain.astype(np.uint8) * _inside_grid(brain.shape, ras, grid, how.shape)

@@ -22,10 +22,10 @@ _FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
 def spacing_of(affine: Affine) -> Affine:
     """Return the voxel size in mm along the three array axes."""
-    return np.linalg.norm(affine[:3, :3], axis=0)
+    return np.asarray(np.linalg.norm(affine[:3, :3], axis=0), dtype=np.float64)
 
 
-def to_closest_ras(array: NDArray[np.generic], affine: Affine) -> tuple[NDArray[np.generic], Affine]:
+def to_closest_ras(array: NDArray[Any], affine: Affine) -> tuple[NDArray[Any], Affine]:
     """Flip and exchange axes until they point as nearly right, anterior, superior as they can; nothing is resampled."""
     orientation = io_orientation(affine)
     return apply_orientation(array, orientation), np.asarray(affine @ inv_ornt_aff(orientation, array.shape))

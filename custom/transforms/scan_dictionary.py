@@ -25,7 +25,7 @@ from .resampling import spacing_of
 Data = Mapping[Hashable, Any]
 
 
-class ReadScand(MapTransform):  # type: ignore[misc]
+class ReadScand(MapTransform):
     """Replace a path by the scan ``[1, X, Y, Z]`` (MetaTensor), and the path of a mask by the mask.
 
     Without a mask the scan must be an extracted brain: one with its skull on is refused.
@@ -40,6 +40,7 @@ class ReadScand(MapTransform):  # type: ignore[misc]
         self.mask_key = mask_key
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return ``data`` with the scan and its mask."""
         result = dict(data)
         mask = result.pop(self.mask_key, None)
         for key in self.key_iterator(result):
@@ -55,7 +56,7 @@ class ReadScand(MapTransform):  # type: ignore[misc]
         return result
 
 
-class CheckScand(MapTransform):  # type: ignore[misc]
+class CheckScand(MapTransform):
     """After ``ToModelGridd``: collect doubts about the scan as JSON list in ``data["warnings"]``.
 
     Args:
@@ -70,6 +71,7 @@ class CheckScand(MapTransform):  # type: ignore[misc]
         self.contrast = contrast
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return ``data`` with the warnings."""
         result = dict(data)
         for key in self.key_iterator(result):
             grid = result[key]
@@ -79,14 +81,16 @@ class CheckScand(MapTransform):  # type: ignore[misc]
             step = float(spacing_of(np.asarray(grid.affine))[0])
             notes = [n for n in json.loads(grid.meta.get("notes", "[]")) if "training range" not in n]
             if self.contrast and self.contrast.lower() != self.calibration.contrast.lower():
-                notes.append(f"a {self.contrast.upper()} scan, but the model was trained on {self.calibration.contrast.upper()}")
+                notes.append(
+                    f"a {self.contrast.upper()} scan, but the model was trained on {self.calibration.contrast.upper()}"
+                )
             mask_ml = float(grid.meta["mask_ml"])
             notes += quality_warnings(image, mask, step, spacing, mask_ml, self.calibration.reference)
             result["warnings"] = json.dumps(notes)
         return result
 
 
-class SegmentAnomalyd(MapTransform):  # type: ignore[misc]
+class SegmentAnomalyd(MapTransform):
     """Threshold an anomaly map on the model's grid and bring everything back to the scan's grid.
 
     ``keys`` hold ``[1 or 2, X, Y, Z]``: map and, as second channel, the reconstruction. Written: ``keys`` becomes the
@@ -118,6 +122,7 @@ class SegmentAnomalyd(MapTransform):  # type: ignore[misc]
         self.orig_keys = orig_keys
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return ``data`` with the volumes named above."""
         result = dict(data)
         reference: MetaTensor = result[self.orig_keys]
         inside = reference.as_tensor()[1:].cpu() > 0

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """First entry of every bundle's ``initialize``: check the command line, make errors readable, set determinism."""
 
+import logging
 import os
 import random
 import sys
@@ -39,6 +40,7 @@ def start(
             Path(output_dir).mkdir(parents=True, exist_ok=True)
             atomic_write_json(Path(output_dir) / "config.json", resolved_config(arguments))
     warnings.filterwarnings("ignore", message=".*GHSA-.*")
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it repeats every error; ours is printed once, below
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - for libraries that use the global generator
     torch.manual_seed(seed)

@@ -44,7 +44,7 @@ def test_is_the_chain_written_out(network, parts) -> None:
     reconstruction, chain = parts
     inputs = scans(1)
     found = AnomalyInferer(reconstruction, l1, chain, return_reconstruction=True)(inputs, network)
-    image, mask = inputs[0]
+    image = inputs[0, 0]
     healthy = reconstruction(image[None, None], network, ["scan"])[0, 0]
     expected = torch.zeros(SHAPE)
     expected[6:26, 8:24] = (image - healthy).abs()[6:26, 8:24]

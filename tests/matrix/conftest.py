@@ -78,7 +78,9 @@ def finished(tmp_path):
     def make(method, fold, values, contrast="t2", lesion_wise=None, sub="", **protocol) -> Result:
         folder = Path(tmp_path / "results" / f"{method}{sub}_{contrast}_{fold}" / "evaluation")
         folder.mkdir(parents=True)
-        data = {f"{name}/{split}": f"{name} {split}" for name in values for split in ("test", "val")} | {"ixi/val": f"fold {fold}"}
+        data = {f"{name}/{split}": f"{name} {split}" for name in values for split in ("test", "val")} | {
+            "ixi/val": f"fold {fold}"
+        }
         block = {
             "method": method, "contrast": contrast, "fold": fold, "seed": 1, "preparation": {"name": "standard"},
             "postprocessing": {"in_mm": {"median_mm": 10}, "none": {}}, "spacing_mm": [2, 2, 2], "data": data,
@@ -94,17 +96,25 @@ def finished(tmp_path):
                 writer.writerow([name, f"{name}/test", "reconstruction row", 0.1, "", "", ""])
                 for variant, cases in variants.items():
                     for case, dice in cases.items():
-                        writer.writerow([name, f"{name}/test", case, "", variant, "tuned", "" if dice is None else repr(dice)])
+                        writer.writerow(
+                            [name, f"{name}/test", case, "", variant, "tuned", "" if dice is None else repr(dice)]
+                        )
                         writer.writerow([name, f"{name}/test", case, "", variant, "oracle", 0.99])
         return read_result(folder)
 
     return make
 
 
-def baselines(finished, values, folds=(0,), **protocol):
-    """The two rows without which there is no table."""
-    rows = [("threshold", "intensity"), ("atlas", "zscore")]
-    return [finished(m, fold, {n: {score: c} for n, c in values.items()}, **protocol) for m, score in rows for fold in folds]
+@pytest.fixture
+def baselines(finished):
+    """Return ``make({test set: {case: dice}}, folds) -> results``: the two rows without which there is no table."""
+
+    def make(values, folds=(0,), **protocol):
+        rows = [("threshold", "intensity"), ("atlas", "zscore")]
+        sets = {score: {name: {score: cases} for name, cases in values.items()} for _, score in rows}
+        return [finished(method, fold, sets[score], **protocol) for method, score in rows for fold in folds]
+
+    return make
 
 
 BUNDLE = """
@@ -153,7 +163,10 @@ def world(tmp_path, monkeypatch):
     def split(file, folder, cases, label):
         rows = []
         for case in cases:
-            files = {kind: f"/{folder}/{kind}/{case}_{kind}.nii.gz" for kind in ("t1", "t2", "mask", "seg")[: 4 if label else 3]}
+            files = {
+                kind: f"/{folder}/{kind}/{case}_{kind}.nii.gz"
+                for kind in ("t1", "t2", "mask", "seg")[: 4 if label else 3]
+            }
             for path in files.values():
                 (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
                 (root / path[1:]).touch()

@@ -50,5 +50,7 @@ def test_the_real_package_is_followed():
 
 
 def test_places_are_no_configuration():
-    assert digests.configuration_digest({"lr": 1, "output_dir": "a"}) == digests.configuration_digest({"lr": 1, "output_dir": "b"})
+    assert digests.configuration_digest({"lr": 1, "output_dir": "a"}) == digests.configuration_digest(
+        {"lr": 1, "output_dir": "b"}
+    )
     assert digests.configuration_digest({"lr": 1}) != digests.configuration_digest({"lr": 2})

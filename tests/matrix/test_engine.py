@@ -41,7 +41,9 @@ def test_a_killed_dask_worker_loses_nothing(fake, tmp_path):
     """SIGKILL the worker process that holds the job; the scheduler gives it to another, the finished ones stay done."""
     distributed = pytest.importorskip("distributed")
     gate = tmp_path / "gate"
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster:
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0
+    ) as cluster:
         first = list(run_jobs([fake("early")], scheduler=cluster.scheduler_address))
         assert first == [Outcome("early", fake("early").folder, ("training", "evaluation"))]
         victim = next(iter(cluster.workers.values())).pid
@@ -80,7 +82,7 @@ def test_workers_with_threads_are_refused(fake):
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, memory_limit=0
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0", memory_limit=0
         ) as cluster,
         pytest.raises(ConfigError, match="--nthreads 1"),
     ):

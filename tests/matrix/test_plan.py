@@ -65,7 +65,9 @@ def test_what_a_change_repeats(world):
     lists = world.root / "data/splits"
     (lists / "demo_val_fold1.csv").write_text((lists / "demo_val_fold1.csv").read_text() + "\n")
     final = digests(plan_jobs(world.spec(), world.places))
-    folds = {(f"{m}/t2_fold1", s, "split lists") for m in ("threshold", "atlas", "net") for s in ("training", "evaluation")}
+    folds = {
+        (f"{m}/t2_fold1", s, "split lists") for m in ("threshold", "atlas", "net") for s in ("training", "evaluation")
+    }
     assert changed(after, final) == folds
     seeded = digests(plan_jobs(world.spec(seed=2), world.places))
     assert {part for *_, part in changed(final, seeded)} == {"configuration"}
@@ -92,7 +94,11 @@ def wrong(world, key, value):
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("methods/ddmp", {"bundle": "ddpm_ssim_en", "scores": ["l1"]}, "no bundle 'ddpm_ssim_en'; did you mean 'ddpm_ssim_ens'"),
+        (
+            "methods/ddmp",
+            {"bundle": "ddpm_ssim_en", "scores": ["l1"]},
+            "no bundle 'ddpm_ssim_en'; did you mean 'ddpm_ssim_ens'",
+        ),
         ("methods/net/scores", ["ssim_en"], "score 'ssim_en' is unknown; did you mean 'ssim_ens'"),
         ("methods/net/scores", ["l1@non"], "post-processing 'non' of 'l1@non' is unknown"),
         ("contrasts/t2/test_sets", ["demo_tumor"], "no data set is called 'demo_tumor'; did you mean 'demo_tumour'"),

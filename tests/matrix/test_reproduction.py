@@ -4,7 +4,6 @@
 import json
 
 import pytest
-from conftest_matrix import baselines
 
 from custom.errors import ConfigError
 from custom.matrix.reproduction import ordering_table, reproduction_table, verdict
@@ -25,9 +24,9 @@ def test_verdict(points, std, word):
 
 
 @pytest.fixture
-def comparison(finished):
+def comparison(finished, baselines):
     low, high = ({f"P{n}": base + 0.01 * n for n in range(8)} for base in (0.2, 0.4))
-    results = baselines(finished, {"brats21": low})
+    results = baselines({"brats21": low})
     return Comparison([*results, finished("ddpm", 0, {"brats21": {"l1": low, "ssim_ens": high}})])
 
 

@@ -7,7 +7,6 @@ import re
 
 import numpy as np
 import pytest
-from conftest_matrix import baselines
 from scipy import stats
 
 from custom.errors import ConfigError, DataError
@@ -20,19 +19,19 @@ CASES = {"A": 0.1, "B": 0.2, "C": 0.6}
 COLUMN = ("t2", "mslub")
 
 
-def two_folds(finished, l1, ens):
+def two_folds(finished, baselines, l1, ens):
     """A method over two folds with its baselines."""
-    results = baselines(finished, {"mslub": CASES}, folds=(0, 1))
+    results = baselines({"mslub": CASES}, folds=(0, 1))
     return results + [
         finished("ddpm", fold, {"mslub": {"l1": l1[fold], "ssim_ens": ens[fold]}}) for fold in range(len(l1))
     ]
 
 
 @pytest.fixture
-def comparison(finished):
+def comparison(finished, baselines):
     l1 = [{"A": 0.10, "B": 0.20, "C": 0.30}, {"A": 0.20, "B": None, "C": 0.70}]
     ens = [{"A": 0.30, "B": 0.25, "C": 0.50}, {"A": 0.40, "B": 0.35, "C": 0.90}]
-    return Comparison(two_folds(finished, l1, ens), folds=2)
+    return Comparison(two_folds(finished, baselines, l1, ens), folds=2)
 
 
 def test_mean_and_deviation_over_folds_by_hand(comparison):
@@ -47,12 +46,14 @@ def test_a_subject_is_its_mean_over_the_folds_where_it_is_defined(comparison):
     assert comparison.subjects(COLUMN, "ddpm", "l1") == pytest.approx({"A": 0.15, "B": 0.2, "C": 0.5})
 
 
-def test_the_interval_is_scipys_bootstrap_over_subjects(finished):
+def test_the_interval_is_scipys_bootstrap_over_subjects(finished, baselines):
     rng = np.random.default_rng(0)
     cases = {f"P{n}": float(value) for n, value in enumerate(rng.beta(2, 5, 40))}
-    results = [*baselines(finished, {"mslub": cases}), finished("ddpm", 0, {"mslub": {"l1": cases}})]
+    results = [*baselines({"mslub": cases}), finished("ddpm", 0, {"mslub": {"l1": cases}})]
     cell = Comparison(results).cell(COLUMN, "ddpm", "l1")
-    reference = stats.bootstrap((np.array(list(cases.values())),), np.mean, n_resamples=20000, random_state=1).confidence_interval
+    reference = stats.bootstrap(
+        (np.array(list(cases.values())),), np.mean, n_resamples=20000, random_state=1
+    ).confidence_interval
     width = reference.high - reference.low
     assert cell.low == pytest.approx(reference.low, abs=0.1 * width)
     assert cell.high == pytest.approx(reference.high, abs=0.1 * width)
@@ -64,7 +65,11 @@ def test_the_paired_test_is_scipys(comparison):
     ((_, (difference, p, adjusted, n, kind)),) = table.rows
     a, b = np.array([0.35, 0.30, 0.70]), np.array([0.15, 0.20, 0.50])
     reference = stats.permutation_test(
-        (a, b), lambda x, y, axis: (x - y).mean(axis=axis), permutation_type="samples", n_resamples=np.inf, vectorized=True
+        (a, b),
+        lambda x, y, axis: (x - y).mean(axis=axis),
+        permutation_type="samples",
+        n_resamples=np.inf,
+        vectorized=True,
     )
     assert difference.mean == pytest.approx((a - b).mean())
     assert float(p) == pytest.approx(reference.pvalue)
@@ -85,8 +90,8 @@ def test_holm_by_its_definition(p_values):
     assert holm(p_values) == pytest.approx([expected[p] for p in p_values])
 
 
-def test_fewer_folds_than_planned_are_told(finished):
-    results = two_folds(finished, [{"A": 0.1, "B": 0.2}], [{"A": 0.1, "B": 0.3}])
+def test_fewer_folds_than_planned_are_told(finished, baselines):
+    results = two_folds(finished, baselines, [{"A": 0.1, "B": 0.2}], [{"A": 0.1, "B": 0.3}])
     assert "(1 of 2 folds)" in markdown(Comparison(results, folds=2).main())
 
 
@@ -110,28 +115,28 @@ def test_no_table_without_thresholding_and_atlas(finished):
         ({"data": {"mslub/test": "mslub test", "mslub/val": "mslub val", "ixi/val": "x"}}, "healthy validation scans"),
     ],
 )
-def test_other_protocols_are_refused_unless_forced(finished, change, words):
-    results = [*baselines(finished, {"mslub": CASES}), finished("ddpm", 0, {"mslub": {"l1": CASES}}, **change)]
+def test_other_protocols_are_refused_unless_forced(finished, change, words, baselines):
+    results = [*baselines({"mslub": CASES}), finished("ddpm", 0, {"mslub": {"l1": CASES}}, **change)]
     with pytest.raises(ConfigError, match=words):
         Comparison(results)
     assert "FORCED, not comparable" in markdown(Comparison(results, force=True).main())
 
 
-def test_other_healthy_folds_and_ablations_are_no_other_protocol(finished):
+def test_other_healthy_folds_and_ablations_are_no_other_protocol(finished, baselines):
     more = {"postprocessing": {"in_mm": {"median_mm": 10}}}
-    results = [*baselines(finished, {"mslub": CASES}, folds=(0, 1)), finished("ddpm", 1, {"mslub": {"l1": CASES}}, **more)]
+    results = [*baselines({"mslub": CASES}, folds=(0, 1)), finished("ddpm", 1, {"mslub": {"l1": CASES}}, **more)]
     assert Comparison(results).columns == [COLUMN]
 
 
-def test_two_runs_of_one_name_are_refused(finished):
-    results = baselines(finished, {"mslub": CASES})
+def test_two_runs_of_one_name_are_refused(finished, baselines):
+    results = baselines({"mslub": CASES})
     twice = [finished("ddpm", 0, {"mslub": {"l1": CASES}}), finished("ddpm", 0, {"mslub": {"l1": CASES}}, sub="_again")]
     with pytest.raises(ConfigError, match="are both ddpm, t2, fold 0"):
         Comparison([*results, *twice])
 
 
-def test_contrasts_and_test_sets_are_columns(finished):
-    results = baselines(finished, {"mslub": CASES}) + baselines(finished, {"wmh": CASES}, contrast="t1")
+def test_contrasts_and_test_sets_are_columns(finished, baselines):
+    results = baselines({"mslub": CASES}) + baselines({"wmh": CASES}, contrast="t1")
     table = Comparison(results).main()
     assert table.columns == ("mslub (T2)", "wmh (T1)")
     assert "–" not in markdown(table)
@@ -156,10 +161,10 @@ def test_latex_signs_are_escaped():
     assert r"50 \%" in latex(table)
 
 
-def test_size_strata(finished):
+def test_size_strata(finished, baselines):
     found = [{"lesion_recall_0_to_100_mm3": 0.2, "lesion_recall_100_and_more_mm3": None}] * 2
     found[1] = {"lesion_recall_0_to_100_mm3": 0.4, "lesion_recall_100_and_more_mm3": 1.0}
-    results = baselines(finished, {"mslub": CASES}, folds=(0, 1))
+    results = baselines({"mslub": CASES}, folds=(0, 1))
     results += [finished("ddpm", fold, {"mslub": {"l1": CASES}}, lesion_wise=found[fold]) for fold in (0, 1)]
     table = size_table(Comparison(results))
     assert table.columns == ("0–100 mm³", "≥ 100 mm³")
@@ -169,9 +174,9 @@ def test_size_strata(finished):
     assert (cells[1].mean, cells[1].std, cells[1].folds) == (1.0, None, 1)
 
 
-def test_ablation_shows_each_chain(finished):
+def test_ablation_shows_each_chain(finished, baselines):
     raised = {case: value / 2 for case, value in CASES.items()}
-    results = [*baselines(finished, {"mslub": CASES}), finished("ddpm", 0, {"mslub": {"l1": CASES, "l1@none": raised}})]
+    results = [*baselines({"mslub": CASES}), finished("ddpm", 0, {"mslub": {"l1": CASES, "l1@none": raised}})]
     table = ablation_table(Comparison(results))
     assert table.columns == ("in_mm", "none")
     ((head, cells),) = table.rows

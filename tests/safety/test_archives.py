@@ -144,7 +144,7 @@ def test_manifest_and_digest_are_required(tmp_path):
     archive = pack(tmp_path / "c.zip", entries)
     with zipfile.ZipFile(archive, "a") as opened:
         opened.writestr("configs/extra.json", "{}")
-    with pytest.raises(ConfigError, match="not in the manifest: configs/extra.json"):
+    with pytest.raises(ConfigError, match=r"not in the manifest: configs/extra\.json"):
         safe_extract(archive, tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["bare"]
     with pytest.raises(ConfigError, match="cannot be unpacked"):
@@ -167,7 +167,7 @@ def test_a_manifest_notices_every_change(tmp_path):
         verify_manifest(tmp_path)
     (tmp_path / "models/model.pt").unlink()
     (tmp_path / "models/model.pt").symlink_to("/etc/hostname")
-    with pytest.raises(ConfigError, match="changed: models/model.pt"):
+    with pytest.raises(ConfigError, match=r"changed: models/model\.pt"):
         verify_manifest(tmp_path)
 
 

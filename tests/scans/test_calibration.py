@@ -50,7 +50,7 @@ def test_sources_differ(tmp_path) -> None:
 
 
 def test_unknown_name_lists_the_known(tmp_path) -> None:
-    with pytest.raises(ConfigError, match="healthy_fpr_0.01, healthy_fpr_0.05, tuned/mslub"):
+    with pytest.raises(ConfigError, match=r"healthy_fpr_0\.01, healthy_fpr_0\.05, tuned/mslub"):
         load(tmp_path).threshold("high")
 
 

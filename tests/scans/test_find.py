@@ -33,7 +33,9 @@ def test_results_are_named_after_bids_entities(name: str, case_id: str) -> None:
 
 
 def test_folder_gives_scans_in_order_without_masks_and_results(tmp_path: Path) -> None:
-    touch(*(tmp_path / n for n in ("b.nii.gz", "a.nii", "c.mha", "a_mask.nii.gz", "x_desc-anomaly_map.nii.gz", "n.txt")))
+    touch(
+        *(tmp_path / n for n in ("b.nii.gz", "a.nii", "c.mha", "a_mask.nii.gz", "x_desc-anomaly_map.nii.gz", "n.txt"))
+    )
     touch(tmp_path / ".hidden.nii", tmp_path / "folder" / "d.nii")
     sources = find_scans(tmp_path)
     assert [s.path.name for s in sources] == ["a.nii", "b.nii.gz", "c.mha"]

@@ -14,7 +14,9 @@ OBLIQUE = np.array([[-3.8, 0.4, 0.6, 80.0], [0.5, 3.9, -0.4, -100.0], [-0.55, 0.
 OBLIQUE[:3, :3] = np.linalg.svd(OBLIQUE[:3, :3])[0] @ np.linalg.svd(OBLIQUE[:3, :3])[2] @ np.diag([4.0, 4.0, 4.5])
 
 
-@pytest.mark.parametrize("affine", [np.diag([-4.0, 4, 4, 1]), np.eye(4)[[2, 0, 1, 3]] * 4, OBLIQUE], ids="LAS cyc oblique".split())
+@pytest.mark.parametrize(
+    "affine", [np.diag([-4.0, 4, 4, 1]), np.eye(4)[[2, 0, 1, 3]] * 4, OBLIQUE], ids=["LAS", "SRA", "oblique"]
+)
 def test_nifti_keeps_its_own_order(tmp_path, brain, affine) -> None:
     affine = affine.copy()
     affine[3, 3] = 1

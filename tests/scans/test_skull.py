@@ -56,5 +56,7 @@ def test_real_scans(real_data) -> None:
         return skull_signs(array, np.array(image.header.get_zooms(), dtype=float)).skull_on
 
     raw, prepared = sorted(real_data.glob("raw/*.nii.gz")), sorted(real_data.glob("Test/*/[tf]*/*.nii.gz"))
-    assert raw and all(signs(path) for path in raw)
-    assert prepared and not any(signs(path) for path in prepared)
+    assert raw
+    assert prepared
+    assert all(signs(path) for path in raw)
+    assert not any(signs(path) for path in prepared)

@@ -15,9 +15,7 @@ from custom.errors import DataError
 from custom.transforms import FromModelGridd, ToModelGridd, resample, to_model_grid
 
 AXIS_CODES = [
-    "".join(codes)
-    for letters in itertools.permutations(("RL", "AP", "SI"))
-    for codes in itertools.product(*letters)
+    "".join(codes) for letters in itertools.permutations(("RL", "AP", "SI")) for codes in itertools.product(*letters)
 ]
 MARKER_MM, MARKER_RADIUS_MM = np.array([-31.0, 22.0, 13.0]), 9.0  # left, front, up
 BRAIN_MM, BRAIN_CENTRE_MM = np.array([60.0, 75.0, 45.0]), np.array([5.0, -8.0, 6.0])
@@ -167,9 +165,7 @@ def test_prepared_scan_is_cut_as_in_training(tmp_path, spacing: float) -> None:
     affine = np.diag([spacing, spacing, spacing, 1.0])
     for name, array in (("image", image), ("mask", mask)):
         nib.save(nib.Nifti1Image(array, affine), tmp_path / f"{name}.nii.gz")
-    record = ScanRecord(
-        "a", "a", "t1", tmp_path / "image.nii.gz", tmp_path / "mask.nii.gz", None, 0, None, "ixi"
-    )
+    record = ScanRecord("a", "a", "t1", tmp_path / "image.nii.gz", tmp_path / "mask.nii.gz", None, 0, None, "ixi")
     trained = prepare_case(record, HOW)
     ours = to_model_grid(image, mask, affine, HOW, "a")
     assert np.array_equal(ours.image, trained.image[0])

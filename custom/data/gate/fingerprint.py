@@ -10,7 +10,7 @@ import base64
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 GRID = 16
 SAME_SCAN = 0.97
@@ -23,9 +23,9 @@ _MIN_BLOCKS = 64
 def fingerprint(voxels: NDArray[np.float32], occupied: NDArray[np.bool_], box: Sequence[tuple[int, int]]) -> str:
     """Return the coarse picture of ``[X, Y, Z]`` as base64 text of ``16**3`` signed bytes; -128 marks empty blocks."""
     inside = tuple(slice(low, high + 1) for low, high in box)
-    total, count = _block_sums(voxels[inside]), _block_sums(occupied[inside])
-    cells = _block_sums(np.ones([1 + high - low for low, high in box], bool))
-    full = count > 0.5 * cells
+    total, count = _block_sums(voxels[inside], np.float32), _block_sums(occupied[inside], np.int32)
+    x, y, z = (np.maximum(np.diff([*_edges(1 + high - low), 1 + high - low]), 1) for low, high in box)
+    full = count > 0.5 * x[:, None, None] * y[:, None] * z
     means = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     chosen = means[full]
     spread = float(chosen.std()) if chosen.size else 0.0
@@ -56,13 +56,17 @@ def similar_pairs(prints: Sequence[str], least: float = SAME_SCAN) -> Iterator[t
                 yield int(start + i), int(j), float(correlation[i, j])
 
 
-def _block_sums(array: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return sums over ``16**3`` blocks; along an axis shorter than 16 neighbouring blocks share a voxel."""
-    sums: NDArray[np.float64] = array  # type: ignore[assignment]
-    for axis in (2, 1, 0):
-        edges = np.arange(GRID) * array.shape[axis] // GRID
-        sums = np.add.reduceat(sums, edges, axis=axis, dtype=np.float64)
-    return sums
+def _edges(size: int) -> list[int]:
+    """Return the first index of each block; along an axis shorter than 16 neighbouring blocks share a voxel."""
+    return [block * size // GRID for block in range(GRID)]
+
+
+def _block_sums(array: NDArray[np.generic], first: DTypeLike) -> NDArray[np.float64]:
+    """Return sums over ``16**3`` blocks; along the last axis they are taken in the type ``first``, which is faster."""
+    sums = np.add.reduceat(array, _edges(array.shape[2]), axis=2, dtype=first)
+    for axis in (1, 0):
+        sums = np.add.reduceat(sums, _edges(array.shape[axis]), axis=axis, dtype=np.float64)
+    return np.asarray(sums, dtype=np.float64)
 
 
 def _decoded(text: str) -> NDArray[np.int8]:

@@ -185,7 +185,7 @@ def inspect_file(path: Path, kind: Kind, max_voxels: int = MAX_VOXELS) -> FileRe
     faults = [(code, note) for note in layout.notes if (code := code_of(note))]
     if source.surplus:
         faults.append(("surplus-bytes", f"the file goes on behind the {layout.nbytes} bytes of its header"))
-    return _report(layout, bytes(source.unpacked), kind, faults, digest)
+    return _report(layout, source.unpacked, kind, faults, digest)
 
 
 def code_of(text: str) -> str:
@@ -197,7 +197,7 @@ def code_of(text: str) -> str:
     return next((code for pattern, code in _SORTED if re.search(pattern, text)), "unreadable")
 
 
-def _report(layout: NiftiLayout, raw: bytes, kind: Kind, faults: list[tuple[str, str]], digest: str) -> FileReport:
+def _report(layout: NiftiLayout, raw: bytearray, kind: Kind, faults: list[tuple[str, str]], digest: str) -> FileReport:
     stored = np.ndarray(layout.shape, layout.dtype, buffer=raw, offset=layout.offset, order="F")
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = stored if (layout.slope, layout.intercept) == (1, 0) else stored * layout.slope + layout.intercept
@@ -234,7 +234,7 @@ def _report(layout: NiftiLayout, raw: bytes, kind: Kind, faults: list[tuple[str,
         tuple(tuple(float(v) for v in row) for row in affine),
         float(occupied.mean()),
         box,
-        hashlib.sha256(repr(voxels.shape).encode() + voxels.tobytes(order="A")).hexdigest() if is_image else "",
+        _content_digest(voxels) if is_image else "",
         fingerprint(ras, occupied, box) if is_image and box else "",
     )
 
@@ -248,6 +248,12 @@ def _label_faults(voxels: NDArray[np.float32], low: float, high: float, exact: b
     if high > 1 and (present := np.unique(np.rint(voxels))).size > 2:
         return [("label-merged", f"labels {', '.join(f'{v:g}' for v in present[:10])}")]
     return []
+
+
+def _content_digest(voxels: NDArray[np.float32]) -> str:
+    digest = hashlib.sha256(repr(voxels.shape).encode())
+    digest.update(np.ascontiguousarray(voxels.T).data)  # no copy: they are stored in this order
+    return digest.hexdigest()
 
 
 def _box(occupied: NDArray[np.bool_]) -> tuple[tuple[int, int], ...]:

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tidy up when an engine fails, and let the error out.
+
+Ignite (0.5.5) swallows an error as soon as any handler listens to ``EXCEPTION_RAISED`` and none of them raises it: the
+engine goes on with the next epoch and ends as if nothing had happened. A handler that raises it, on the other hand,
+keeps those behind it from running. :func:`on_failure` runs every handler and raises last.
+"""
+
+from collections.abc import Callable
+
+from ignite.engine import Engine, Events
+
+
+def on_failure(engine: Engine, cleanup: Callable[[BaseException], None]) -> None:
+    """Call ``cleanup(error)`` when ``engine`` fails; the error then leaves ``engine.run()``.
+
+    An error inside an epoch passes here twice (from the epoch, then from the run), so ``cleanup`` must bear a second call.
+    """
+    if engine.has_event_handler(_let_out, Events.EXCEPTION_RAISED):
+        engine.remove_event_handler(_let_out, Events.EXCEPTION_RAISED)
+    engine.add_event_handler(Events.EXCEPTION_RAISED, lambda _, error: cleanup(error))
+    engine.add_event_handler(Events.EXCEPTION_RAISED, _let_out)
+
+
+def _let_out(engine: Engine, error: BaseException) -> None:
+    raise error
