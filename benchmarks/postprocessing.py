@@ -42,6 +42,8 @@ def subjects(shape: tuple[int, int, int] = WORKING_GRID) -> Sequence[Subject]:
         return float(np.abs(np.asarray(result, np.float32) - own.numpy())[inner].max())
 
     def itk(module: Any) -> Candidate:
+        module.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(1)
+
         def run() -> Any:
             picture = module.image_from_array(raw)
             return module.array_from_image(module.median_image_filter(picture, radius=radius))
@@ -54,7 +56,7 @@ def subjects(shape: tuple[int, int, int] = WORKING_GRID) -> Sequence[Subject]:
         return Candidate("SimpleITK", run, interior, 0.0, "interior; other border")
 
     def monai(module: Any) -> Candidate:
-        return Candidate("MONAI median_filter", lambda: module.median_filter(found[None, None], radius)[0, 0], interior, 0.0, "interior")
+        return Candidate("MONAI median_filter", lambda: module.median_filter(found[None, None], [WIDTH] * 3)[0, 0], interior, 0.0, "interior")
 
     median = Subject(
         f"5x5x5 median of a brain map, {' x '.join(map(str, shape))}",

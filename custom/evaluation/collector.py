@@ -79,7 +79,10 @@ class MapCollector:
         return {
             "cases": [(case.case_id, case.group, case.label) for case in self.cases],
             "variants": list(self.variants),
-            **{name: [(*key, _as_tensors(found.state_dict())) for key, found in kept.items()] for name, kept in histograms.items()},
+            **{
+                name: [(*key, _as_tensors(found.state_dict())) for key, found in kept.items()]
+                for name, kept in histograms.items()
+            },
         }
 
     def merge(self, state: Mapping[str, Any]) -> None:

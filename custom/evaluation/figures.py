@@ -2,7 +2,7 @@
 """Pictures of an evaluation: cases, precision-recall curves, healthy histogram, and the paper's Figure 2.
 
 ``cases/<data set>/<case>_<variant>.png`` show input, reconstruction, anomaly map and mask with the truth outlined; one
-colour scale serves all cases of a variant: from 0 to twice the threshold drawn on it.
+colour scale serves all cases of a variant: from 0 to twice the first healthy threshold.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,8 @@ class EvaluationFigures:
         for test in plan.test_plans:
             points = {v: self._chosen(measured.points[test.name, v]) for v in variants}
             for variant in variants:
-                self._draw_cases(collector, test.group, variant, points[variant], folder / "cases" / test.name)
+                vmax = max(2 * healthy_points(collector, plan, variant)[0].threshold, 1e-6)
+                self._draw_cases(collector, test.group, variant, points[variant], vmax, folder / "cases" / test.name)
             self._draw_curves(collector, test.name, test.group, variants, measured, folder)
         self._draw_healthy(collector, plan, folder)
         self._draw_sweep(measured, folder)
@@ -54,7 +55,7 @@ class EvaluationFigures:
         return named.get(self.operating_point) or next(p for name, p in named.items() if name.startswith("healthy"))
 
     def _draw_cases(
-        self, collector: MapCollector, group: str, variant: str, point: OperatingPoint, folder: Path
+        self, collector: MapCollector, group: str, variant: str, point: OperatingPoint, vmax: float, folder: Path
     ) -> None:
         cases = sorted(collector.of_group(group), key=lambda c: -int(collector.volume(c, "seg").sum()))
         for case in cases[: self.cases]:
@@ -64,7 +65,6 @@ class EvaluationFigures:
             chain = collector.postprocessing_of(variant)
             binary = chain.binarise(torch.from_numpy(anomaly_map), point.threshold, collector.spacing_mm).numpy()
             title = f"{case.case_id}: {variant}, threshold {point.name}"
-            vmax = max(2 * point.threshold, 1e-6)
             figure = case_panel(
                 image, reconstruction, anomaly_map, binary, seg, mask, None, vmax, max(point.threshold, 0.0), title
             )

@@ -2,8 +2,8 @@
 """Write what an evaluation found: ``metrics.json``, ``per_case.csv``, ``calibration.json``, ``report.md``.
 
 ``metrics.json`` begins with the protocol: two results may stand in one table only if theirs agree (see
-:func:`protocol_key`). ``calibration.json`` is what inference needs of it: thresholds, healthy quantiles and the intensity
-histogram that out-of-range scans are recognised by.
+:func:`protocol_key`). ``calibration.json`` is what inference needs of it: thresholds, healthy quantiles, and the
+reference by which scans of another contrast are recognised.
 """
 
 import csv
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..atomic import atomic_write_json, atomic_write_text
+from ..scans.quality import build_reference
 from .collector import MapCollector
 from .measure import Measurements, Measurer
 from .operating_points import healthy_points
@@ -24,7 +25,7 @@ from .plan import EvaluationPlan
 
 COMPARED = ("data", "contrast", "preparation", "postprocessing", "plan", "spacing_mm")
 QUANTILE_LEVELS = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
-REFERENCE_BINS = 64
+RECONSTRUCTION = ("t_test", "chain_steps")
 
 
 class EvaluationReport:
@@ -71,7 +72,11 @@ class EvaluationReport:
         atomic_write_json(self.folder / "metrics.json", {"protocol": protocol, **measured.summary})
         atomic_write_text(self.folder / "per_case.csv", rows_to_csv(measured.rows))
         atomic_write_text(self.folder / "report.md", markdown_report(protocol, measured.summary))
-        calibration = calibration_of(collector, plan, self.primary, measured) | {"protocol_key": protocol["key"]}
+        calibration = calibration_of(collector, plan, self.primary, measured) | {
+            "protocol_key": protocol["key"],
+            "contrast": protocol.get("contrast"),
+            "reconstruction": {name: protocol[name] for name in RECONSTRUCTION if name in protocol},
+        }
         for folder in filter(None, (self.folder, self.calibration_folder)):
             atomic_write_json(folder / "calibration.json", calibration)
         for figure in self.figures:
@@ -111,15 +116,10 @@ def calibration_of(
 ) -> dict[str, Any]:
     """Return thresholds and healthy statistics of the primary variant for inference."""
     cases = collector.of_group(plan.healthy_calibration)
-    levels, quantiles = np.asarray(QUANTILE_LEVELS), [0.0] * len(QUANTILE_LEVELS)
+    levels = np.asarray(QUANTILE_LEVELS)
     histogram = collector.brain[primary, plan.healthy_calibration]
     quantiles = [histogram.normal_quantile_threshold(1 - level) for level in levels]
-    edges = np.linspace(0, 1, REFERENCE_BINS + 1)
-    counts = []
-    for case in cases:
-        image, mask = collector.volume(case, "image"), collector.volume(case, "mask")
-        found, _ = np.histogram(np.clip(image[mask > 0], 0, 1), edges)
-        counts.append((found / max(found.sum(), 1)).tolist())
+    scans = [(collector.volume(case, "image"), collector.volume(case, "mask")) for case in cases]
     tuned = {
         dataset: point.threshold
         for (dataset, variant), points in measured.points.items()
@@ -132,7 +132,7 @@ def calibration_of(
         "thresholds": {p.name: p.threshold for p in healthy_points(collector, plan, primary)} | {"tuned": tuned},
         "healthy_scans": len(cases),
         "healthy_quantiles": {"levels": levels.tolist(), "scores": quantiles},
-        "reference": {"edges": edges.tolist(), "histograms": counts},
+        "reference": build_reference(scans) if len(scans) >= 3 else {},
         "spacing_mm": list(collector.spacing_mm),
     }
 

@@ -10,16 +10,18 @@ import errno
 import io
 import json
 import logging
+import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..atomic import atomic_write_bytes, atomic_write_json
 from ..errors import ConfigError, UADError
-from ..networks.weights import file_sha256
+from ..networks.weights import file_sha256, state_difference
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class CheckpointFolder:
         path = self.folder / f"{'best' if best else f'iteration_{iteration:08d}'}.pt"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            for left_over in self.folder.glob(".tmp-*"):  # of a process that was killed while it wrote
+                left_over.unlink(missing_ok=True)
             free = shutil.disk_usage(self.folder).free
             if free < len(data) + 1_000_000:
                 raise OSError(errno.ENOSPC, f"{free} bytes are free")
@@ -83,7 +87,7 @@ class CheckpointFolder:
             if info["sha256"] != file_sha256(path):
                 return None
             return torch.load(path, map_location="cpu", weights_only=True), info
-        except (OSError, ValueError, KeyError, RuntimeError, EOFError):
+        except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError):
             return None
 
     def _drop_old(self) -> None:
@@ -102,6 +106,12 @@ def load_objects(objects: Mapping[str, Any], content: Mapping[str, Any], source:
     if missing:
         raise ConfigError(f"{source} holds no {', '.join(missing)}; it was written by another kind of training.")
     for name, item in objects.items():
+        difference = state_difference(item.state_dict(), content[name]) if isinstance(item, nn.Module) else None
+        if difference:
+            raise ConfigError(
+                f"{source} does not fit the {name} of this configuration ({difference}); continue with the settings it was "
+                "trained with, or choose another --output_dir."
+            )
         try:
             item.load_state_dict(content[name])
         except (RuntimeError, ValueError, KeyError) as error:

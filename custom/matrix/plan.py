@@ -8,8 +8,9 @@ in it for each contrast and fold, that thresholding and atlas are there, and tha
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .spec import ContrastSpec, MatrixSpec, MethodSpec, hint
 
 BASELINES = {"threshold": "intensity thresholding", "atlas": "the voxel-wise atlas"}
 EVALUATION = "evaluation"
+Resolve = Callable[[tuple[str, ...]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ def plan_jobs(
         DataError: a split list or a file in it is missing or wrong.
     """
     _check_contrasts(spec)
+    resolve = cache(resolved_config)  # once for every command line
     jobs = [
-        _job(spec, places, method, contrast, fold, any_code, tuple(command), environment or {})
+        _job(resolve, spec, places, method, contrast, fold, any_code, tuple(command), environment or {})
         for contrast in spec.contrasts
         for method in spec.methods
         if contrast in method.contrasts
@@ -70,7 +73,7 @@ def plan_jobs(
     ]
     _check_baselines(spec, jobs)
     _check_comparisons(spec)
-    _check_data(spec, places, jobs)
+    _check_data(resolve, spec, places, jobs)
     return jobs
 
 
@@ -82,7 +85,7 @@ def rows_of(method: MethodSpec) -> Iterator[tuple[str, str]]:
 
 
 def _job(
-    spec: MatrixSpec, places: Places, method: MethodSpec, contrast: str, fold: int, any_code: bool,
+    resolve: Resolve, spec: MatrixSpec, places: Places, method: MethodSpec, contrast: str, fold: int, any_code: bool,
     command: tuple[str, ...], environment: Mapping[str, str],
 ) -> Job:  # fmt: skip
     data = spec.contrasts[contrast]
@@ -95,7 +98,9 @@ def _job(
         del where["cache_dir"]
     where["tracking_uri"] = places.tracking_uri
     training = _arguments("training", method.training, {**where, **spec.train, **data.train}, method.train)
-    stages = [_stage("training", training, "settings.json", None, _lists(places, data, fold, test=False))]
+    stages = [
+        _stage("training", resolve(training), training, "settings.json", None, _lists(places, data, fold, test=False))
+    ]
     general = {**where, **spec.evaluate, **data.evaluate}
     general |= {"test_sets": list(data.test_sets), "test_split": data.test_split, "tuning_sets": data.tuning_sets}
     extra = [(name, method.evaluations.get(row, {})) for row, name in rows_of(method)]
@@ -104,12 +109,12 @@ def _job(
         own = {**method.evaluate, **overrides} | ({"evaluation_dir": str(folder / name)} if name != EVALUATION else {})
         arguments = _arguments("evaluating", method.evaluating, general, own)
         lists = _lists(places, data, fold, test=True)
-        stages.append(_stage(name, arguments, f"{name}/metrics.json", name, lists))
-        _check_scores(method, resolved_config(arguments))
+        stages.append(_stage(name, resolve(arguments), arguments, f"{name}/metrics.json", name, lists))
+        _check_scores(method, resolve(arguments))
     labels = {
         "matrix": spec.name, "method": method.name, "contrast": contrast, "fold": fold, "seed": spec.seed,
         "dataset_name": data.dataset_name, "test_sets": list(data.test_sets), "experiment": f"matrix {spec.name}",
-        "kind": str(resolved_config(training).get("method", "")),
+        "kind": str(resolve(training).get("method", "")),
         "rows": {name: row for row, name in rows_of(method)},
     }  # fmt: skip
     return Job(
@@ -138,9 +143,13 @@ def _arguments(run: str, files: Sequence[str], general: Mapping[str, Any], own: 
 
 
 def _stage(
-    name: str, arguments: tuple[str, ...], product: str, clears: str | None, lists: Sequence[tuple[str, Path]]
+    name: str,
+    config: Mapping[str, Any],
+    arguments: tuple[str, ...],
+    product: str,
+    clears: str | None,
+    lists: Sequence[tuple[str, Path]],
 ) -> Stage:
-    config = resolved_config(arguments)
     found = [path for _, path in lists if path.is_file()]  # missing ones are told by _check_data
     digests = {
         "configuration": configuration_digest(config),
@@ -219,12 +228,12 @@ def _check_comparisons(spec: MatrixSpec) -> None:
             )
 
 
-def _check_data(spec: MatrixSpec, places: Places, jobs: Sequence[Job]) -> None:
+def _check_data(resolve: Resolve, spec: MatrixSpec, places: Places, jobs: Sequence[Job]) -> None:
     seen: set[tuple[Any, ...]] = set()
     for job in jobs:
         contrast, fold = job.labels["contrast"], job.labels["fold"]
         data = spec.contrasts[contrast]
-        healthy_test = any(resolved_config(stage.arguments).get("healthy_test") for stage in job.stages[1:])
+        healthy_test = any(resolve(stage.arguments).get("healthy_test") for stage in job.stages[1:])
         wanted: list[tuple[str, str]] = [(data.dataset_name, "train"), (data.dataset_name, "val")]
         wanted += [(data.dataset_name, "test")] if healthy_test else []
         wanted += [(name, data.test_split) for name in data.test_sets]

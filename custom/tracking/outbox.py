@@ -86,3 +86,6 @@ class Outbox:
                 if stream.read(1) != b"\n":  # torn by a crash: end that line first
                     line = "\n" + line
             stream.write(line.encode())
+            if "status" in event:  # a run's end survives a power cut, and with it all before
+                stream.flush()
+                os.fsync(stream.fileno())

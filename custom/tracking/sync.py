@@ -2,19 +2,23 @@
 """Send an outbox to MLflow: from where the last sending stopped, so that everything arrives once.
 
 ``tracking_state.json`` beside the outbox remembers, per tracking server, the MLflow run and the byte behind the last
-line that was accepted. A folder is one run, for ever: no other run's lines are ever added to it.
+line that was accepted. A folder is one run, for ever: no other run's lines are ever added to it. A tag of the run tells
+where it comes from, so that it is found again when a sending was killed before it could remember it.
 """
 
 import fcntl
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..atomic import atomic_write_json
+import psutil
+
+from ..atomic import atomic_path, atomic_write_json
 from .outbox import Outbox
 
 STATE_NAME = "tracking_state.json"
@@ -60,20 +64,23 @@ def sync_outbox(folder: str | Path, tracking_uri: str, stop: Callable[[], bool] 
 
 def mark_dead(folder: str | Path) -> bool:
     """Add the status FAILED to a run whose process is gone without a word; return whether it was so."""
-    outbox, last_run, ended = Outbox(folder), None, False
+    outbox, last_run, ended, began_ms = Outbox(folder), None, False, 0
     for event, _ in outbox.lines():
         if "run" in event:
-            last_run, ended = event["run"], False
+            last_run, ended, began_ms = event["run"], False, event["time"]
         ended = ended or "status" in event
-    if (
-        last_run is None
-        or ended
-        or last_run["host"] != socket.gethostname()
-        or Path(f"/proc/{last_run['pid']}").exists()
-    ):
+    if last_run is None or ended or last_run["host"] != socket.gethostname() or _is_alive(last_run["pid"], began_ms):
         return False
     outbox.status("FAILED")
     return True
+
+
+def _is_alive(pid: int, since_ms: int) -> bool:
+    """Tell whether the process that wrote at ``since_ms`` still runs; a later one may have got its number."""
+    try:
+        return bool(psutil.Process(pid).create_time() * 1000 <= since_ms)
+    except psutil.Error:
+        return False
 
 
 class _Sender:
@@ -90,13 +97,18 @@ class _Sender:
         else:
             self.database.parent.mkdir(parents=True, exist_ok=True)
             with _only_one(self.database.with_name(self.database.name + ".lock")):  # one process migrates the schema
+                if not self.database.exists():  # the migrations take seconds; killed half-way they leave a broken file
+                    with atomic_path(self.database) as temporary:
+                        MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
                 self.client = MlflowClient(tracking_uri)
                 self.client.search_experiments(max_results=1)
         self.metrics: list[Any] = []
 
     def send(self, event: dict[str, Any]) -> None:
         if "metrics" in event:
-            self.metrics += [self.metric(k, v, event["time"], event["step"]) for k, v in event["metrics"].items()]
+            self.metrics += [
+                self.metric(_name(k), v, event["time"], event["step"]) for k, v in event["metrics"].items()
+            ]
             if len(self.metrics) >= 400:
                 self.flush()
             return
@@ -105,7 +117,8 @@ class _Sender:
             self._start(event["run"], event["time"])
         elif "params" in event:
             done = self.client.get_run(self.state["run_id"]).data.params
-            new = [self.param(k, v[:_LONGEST_PARAM]) for k, v in event["params"].items() if k not in done]
+            values = {_name(k): v[:_LONGEST_PARAM] for k, v in event["params"].items()}
+            new = [self.param(k, v) for k, v in values.items() if k not in done]
             for first in range(0, len(new), 90):
                 self.client.log_batch(self.state["run_id"], params=new[first : first + 90])
         elif "artifact" in event and Path(event["artifact"]).exists():
@@ -140,9 +153,20 @@ class _Sender:
             experiment = self.client.create_experiment(run["experiment"], artifact_location=place)
         else:
             experiment = found.experiment_id
-        tags = run["tags"] | ({"mlflow.parentRunId": parent} if (parent := self._run_of(run.get("parent"))) else {})
+        origin = f"{run['host']}:{run['pid']}:{time_ms}"
+        same = self.client.search_runs([experiment], f"tags.outbox = '{origin}'", max_results=1)
+        if same:
+            self.state["run_id"] = same[0].info.run_id
+            return
+        tags = run["tags"] | {"outbox": origin}
+        tags |= {"mlflow.parentRunId": parent} if (parent := self._run_of(run.get("parent"))) else {}
         created = self.client.create_run(experiment, start_time=time_ms, tags=tags, run_name=run["name"])
         self.state["run_id"] = created.info.run_id
+
+
+def _name(key: str) -> str:
+    """Return ``key`` with what MLflow allows in names; one line that it refuses would hold up all behind it."""
+    return re.sub(r"[^\w\-. :/]", "_", key)[:250]
 
 
 def _database(tracking_uri: str) -> Path | None:

@@ -138,10 +138,9 @@ class SegmentAnomalyd(MapTransform):
                 low, high = (float(v) for v in reference.meta["intensity_range"])
                 healthy = torch.where(inside, output[1:2], torch.zeros(()))
                 result["grid_reconstruction"] = healthy
-                brain = to_scan_grid(inside, reference)
-                weight = to_scan_grid(inside.float(), reference).clamp(min=0.5)  # undo the fading at the brain's edge
-                native = to_scan_grid(healthy, reference) / weight * (high - low) + low
-                result["pseudohealthy"] = torch.where(brain, native, torch.zeros(()))
+                weight = to_scan_grid(inside.float(), reference)  # undoes the fading at the brain's edge
+                native = to_scan_grid(healthy, reference) / weight.clamp(min=0.5) * (high - low) + low
+                result["pseudohealthy"] = torch.where(weight > 0.5, native, torch.zeros(()))
             result[key] = mask.to(torch.uint8)
             result["result"] = {
                 "anomaly_score": float(output[0].max()),

@@ -98,7 +98,7 @@ def _check_one(key: str, value: str, config: Mapping[str, Any]) -> None:
             )
         known = known[part] if isinstance(known, Mapping) else None
     if isinstance(known, (bool, int, float)) and not _fits(value, known):
-        kind = "true or false" if isinstance(known, bool) else "a number"
+        kind = "True or False" if isinstance(known, bool) else "a number"
         raise ConfigError(f"--{key} must be {kind} (its default is {known}), got '{value}'.")
 
 
@@ -106,7 +106,7 @@ def _fits(text: str, default: bool | int | float) -> bool:
     if text.startswith(("$", "@", "%")) or text in ("None", "null"):
         return True
     try:
-        value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
+        value = ast.literal_eval(text)  # "false" in lower case would reach the configuration as a word, which is true
     except (ValueError, SyntaxError):
         return False
     if isinstance(default, bool):

@@ -25,7 +25,7 @@ def bundle(repository, tiny_cohort, tmp_path_factory):
 
     def run(stage, config, output, *overrides, **environment):
         command = [sys.executable, "-m", "monai.bundle", "run", stage, "--config_file", config, "--dataset_dir", str(tiny_cohort),
-                   "--cache_dir", str(cache), "--output_dir", str(output), "--tracking_uri", "None", *overrides]  # fmt: skip
+                   "--cache_dir", str(cache), "--output_dir", str(output), "--tracking_uri", "", *overrides]  # fmt: skip
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment
         return subprocess.run(
             command, cwd=repository, capture_output=True, text=True, timeout=300, env=environment, check=False

@@ -60,12 +60,12 @@ def test_the_merged_result_is_exactly_that_of_one_process(tiny_cohort, tmp_path,
     single, sharded = _model(tmp_path / "single"), _model(tmp_path / "sharded")
     _run("evaluating", tiny_cohort, single, sharded=False)
     with pytest.raises(RuntimeError) as wrapped:
-        _run("merging", tiny_cohort, sharded, sharded=True, num_shards=3)
-    assert "shard(s) 0, 1, 2 of 3 have not finished" in str(find_foreseen(wrapped.value))
-    for shard in (2, 0, 1):
-        _run("evaluating", tiny_cohort, sharded, sharded=True, shard=shard, num_shards=3)
+        _run("merging", tiny_cohort, sharded, sharded=True, num_shards=2)
+    assert "shard(s) 0, 1 of 2 have not finished" in str(find_foreseen(wrapped.value))
+    for shard in (1, 0):
+        _run("evaluating", tiny_cohort, sharded, sharded=True, shard=shard, num_shards=2)
     assert not (sharded / "evaluation" / "metrics.json").exists()
-    _run("merging", tiny_cohort, sharded, sharded=True, num_shards=3)
+    _run("merging", tiny_cohort, sharded, sharded=True, num_shards=2)
 
     def files(model: Path) -> dict[str, bytes]:
         names = ("metrics.json", "per_case.csv", "calibration.json", "report.md")

@@ -122,8 +122,14 @@ import csv, json, os, sys, time
 from pathlib import Path
 run, *rest = sys.argv[1:]
 options = dict(zip(rest[::2], rest[1::2]))
-config = json.loads(Path(options["--config_file"]).read_text())
 folder = Path(options["--output_dir"])
+files = options["--config_file"]
+config = {}
+for file in eval(files) if files.startswith("[") else [files]:
+    config.update(json.loads(Path(file).read_text()))
+if isinstance(config.get("scores"), str) or "bundle_root" in config:
+    config["scores"] = ["l1", "ssim_ens", "ssim_mean", "intensity", "darkness", "zscore"]
+    config["method"] = {"threshold": "threshold", "atlas": "atlas"}.get(folder.parent.name, "network")
 place = Path(options.get("--evaluation_dir", folder / "evaluation"))
 with open(os.environ["JOURNAL"], "a") as journal:
     journal.write(f"{folder.parent.name}/{folder.name} {run} start\\n")
@@ -136,19 +142,22 @@ else:
     place.mkdir(parents=True, exist_ok=True)
     fold, names = int(options["--fold"]), eval(options["--test_sets"])
     variants = {name: number for number, name in enumerate(config["scores"])}
-    groups = {name: {"group": name + "/test", "tuning_group": name + "/val", "cases": 4, "variants": {
-        v: {"operating_points": {"tuned": {"lesion_wise": {"lesion_recall_0_to_100_mm3": 0.5}}}} for v in variants}} for name in names}
+    found = {"operating_points": {"tuned": {"lesion_wise": {"lesion_recall_0_to_100_mm3": 0.5}}}}
+    groups = {name: {"group": name + "/test", "tuning_group": name + "/val", "cases": 4, "variants": {v: found for v in variants}}
+        for name in names}
     protocol = {"method": config["method"], "contrast": options["--contrast"], "fold": fold, "t_test": config.get("t_test"),
         "plan": {"healthy_calibration": "demo/val"}, "data": {}, "postprocessing": {"in_mm": {}}}
     protocol["t_test"] = int(options["--t_test"]) if "--t_test" in options else protocol["t_test"]
     (place / "metrics.json").write_text(json.dumps({"protocol": protocol, "datasets": groups}))
     with open(place / "per_case.csv", "w") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["dataset", "group", "case_id", "variant", "operating_point", "dice"])
+        writer.writerow(["dataset", "group", "case_id", "variant", "operating_point", "dice", "average_precision"])
         for name in names:
             for v, number in variants.items():
                 for case in range(4):
-                    writer.writerow([name, name + "/test", f"P{case}", v, "tuned", 0.1 * case + 0.05 * number + 0.01 * fold])
+                    for point in ("tuned", "interval_search"):
+                        dice = 0.1 * case + 0.05 * number + 0.01 * fold
+                        writer.writerow([name, name + "/test", f"P{case}", v, point, dice, dice])
 with open(os.environ["JOURNAL"], "a") as journal:
     journal.write(f"{folder.parent.name}/{folder.name} {run} end\\n")
 """
@@ -185,7 +194,7 @@ def world(tmp_path, monkeypatch):
         train = common | {"method": method, "max_epochs": 1}
         evaluate = common | {
             "method": method, "evaluation_dir": "", "test_sets": [], "test_split": "", "tuning_sets": None,
-            "healthy_test": False, "scores": dict.fromkeys(scores, {}), "t_test": 500, "postprocessings": {"in_mm": {}},
+            "healthy_test": False, "scores": {score: {} for score in scores}, "t_test": 500, "postprocessings": {"in_mm": {}},
         }  # fmt: skip
         (tmp_path / f"{method}_train.json").write_text(json.dumps(train))
         (tmp_path / f"{method}_evaluate.json").write_text(json.dumps(evaluate))

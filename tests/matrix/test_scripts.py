@@ -26,9 +26,8 @@ def call(repository, monkeypatch, capsys):
 @pytest.mark.parametrize("name", ["demo", "real_t1", "isbi2024"])
 def test_the_shipped_matrices_are_valid_up_to_the_data(call, repository, tmp_path, name):
     """Without data the plan stops at the first split list, behind all checks of methods, scores and overrides."""
-    code, _, told = call(
-        "benchmark.py", repository / f"matrices/{name}.json", "--dataset_dir", tmp_path, "--output_dir", tmp_path / "out", "--only", "plan"
-    )  # fmt: skip
+    arguments = ["--dataset_dir", tmp_path, "--output_dir", tmp_path / "out", "--only", "plan"]
+    code, _, told = call("benchmark.py", repository / f"matrices/{name}.json", *arguments)
     assert code == 4
     assert "train_fold0.csv" in told
 
@@ -42,23 +41,28 @@ def test_an_unreadable_matrix_is_one_sentence(call, tmp_path):
     assert "cannot be read: No such file" in told
 
 
-def test_the_reproduce_path_on_a_stand_in(world):
-    """The keys of the ISBI file (published, tolerance, orderings) through the same code as there."""
+def test_the_reproduce_file_runs_on_other_data(world, repository, monkeypatch):
+    """isbi2024.json with its own bundles, overrides and published rows; only data and the command are stand-ins."""
     from custom.matrix.run import run_matrix
+    from custom.matrix.spec import parse_spec
 
-    published = {
-        "source": "a test",
-        "rows": {"net l1": {"demo_tumour": [15.0, 1.0]}, "net ssim_ens": {"demo_tumour": [40.0, 1.0]}},
-    }
-    spec = world.spec(
-        published=published, tolerance={"points": 2.0, "stds": 2.0, "near_points": 8.0},
-        orderings=[["net ssim_ens", "net l1"]], doubts=["none"],
-    )  # fmt: skip
-    assert run_matrix(spec, world.places, command=world.command) == 0
+    monkeypatch.chdir(repository)
+    content = json.loads((repository / "matrices/isbi2024.json").read_text())
+    content["folds"] = [0, 1]
+    content["contrasts"] = {"t2": {"dataset_name": "demo", "test_sets": ["demo_tumour"]}}
+    content["evaluate"]["healthy_test"] = False
+    for row in content["published"]["rows"].values():
+        row["demo_tumour"] = row.pop("brats21")
+    content["published"]["rows"]["ddpm l1"]["demo_tumour"] = [15.0, 1.0]
+    assert run_matrix(parse_spec(content), world.places, command=world.command) == 0
     table = (world.root / "out/tables/reproduction.md").read_text()
-    assert "| net l1 | demo_tumour | 15.00 ± 1.00 | 15.50 ± 0.71" in table
-    assert "| reproduced |" in table
-    assert "| not reproduced |" in table
+    # the stand-in gives 0, 0.1, 0.2, 0.3 for l1 and 0.01 more in fold 1; 0.05 more for ssim_ens
+    assert "| ddpm l1 | demo_tumour | 15.00 ± 1.00 | 15.50 ± 0.71" in table
+    ensemble = next(line for line in table.splitlines() if line.startswith("| ddpm ssim_ens | demo_tumour"))
+    assert "57.44 ± 1.40 | 20.50 ± 0.71" in ensemble
+    assert ensemble.endswith("| not reproduced |")
+    assert "| pddpm_3t l1 | demo_tumour |" in table
+    assert table.count("Doubt:") == len(content["doubts"])
     # four equal differences: the exact two-sided p is 2 / 2^4, which shows nothing
     assert "not significant" in (world.root / "out/tables/orderings.md").read_text()
 

@@ -65,7 +65,7 @@ def test_dead_server_costs_nothing_but_the_message(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     outbox = Outbox(tmp_path)
     outbox.start("run", "experiment", {})
-    with pytest.raises(Exception, match="127.0.0.1"):
+    with pytest.raises(Exception, match=r"127\.0\.0\.1"):
         sync_outbox(tmp_path, "http://127.0.0.1:9")
     assert len(list(outbox.lines())) == 1
 
@@ -77,7 +77,7 @@ def test_torn_line_is_passed_over(database, tmp_path):
         stream.write(b'{"metrics": {"loss": 0.')
     assert len(list(outbox.lines())) == 1
     outbox.metrics({"loss": 0.5}, 1)
-    assert [list(event)[0] for event, _ in outbox.lines()] == ["run", "metrics"]
+    assert [next(iter(event)) for event, _ in outbox.lines()] == ["run", "metrics"]
     sync_outbox(tmp_path, database)
     assert _run(database, tmp_path).data.metrics == {"loss": 0.5}
 

@@ -50,7 +50,8 @@ def test_known_overrides_pass(config_file, override):
         (["--zzz", "3"], "no setting"),
         (["--max_epochs", "abc"], "must be a number"),
         (["--max_epochs", "2.5"], "must be a number"),
-        (["--compile", "perhaps"], "true or false"),
+        (["--compile", "perhaps"], "True or False"),
+        (["--compile", "false"], "True or False"),
         (["--noise::octaves", "3"], "override it whole"),
     ],
 )

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One test scan from disk to a written segmentation, against the same steps slice by slice with stock functions."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from scipy import ndimage
+from skimage.measure import label, regionprops
+
+from benchmarks.harness import Candidate, Subject
+from benchmarks.loading import record
+from benchmarks.networks import network, noise, scheduler
+from benchmarks.phantoms import write_scans
+from benchmarks.scores import SIGMAS, dense_mean, merged, ssim_by
+from custom.data.cache import cached_case
+from custom.data.prepare import preparation, prepare_case
+from custom.inferers import PartialDiffusionInferer
+from custom.postprocessing import in_mm
+from custom.scoring import SSIMEnsemble
+from custom.seeding import generator_for
+
+T_TEST, SEED, THRESHOLD_QUANTILE = 500, 1, 0.97
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []  # live as long as the process
+
+
+def subjects(size: str = "small", shape: tuple[int, int, int] = (192, 192, 100)) -> Sequence[Subject]:
+    """Return the whole way of one scan with the network ``size``."""
+    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="bench_end_to_end_"))
+    folder = Path(_FOLDERS[-1].name)
+    scan = record(0, write_scans(folder, 1, shape)[0])
+    how = preparation("standard", shape=tuple(n // 2 for n in shape))
+    net, make_noise, steps = network(size).eval(), noise(), scheduler()
+    score, chain, spacing = SSIMEnsemble(SIGMAS), in_mm(), (2.0, 2.0, 2.0)
+    cached_case(scan, how, folder / "cache")
+
+    def write(binary: Any, name: str) -> None:
+        nib.save(nib.Nifti1Image(np.asarray(binary, np.uint8), np.diag([2.0, 2.0, 2.0, 1.0])), folder / f"{name}.nii.gz")
+
+    threshold: list[float] = []  # frozen on the first run of ours
+
+    def ours(precision: str, slice_batch_size: int) -> torch.Tensor:
+        case = cached_case(scan, how, folder / "cache")
+        image, mask = torch.from_numpy(case.image[0]), torch.from_numpy(case.mask[0])
+        inferer = PartialDiffusionInferer(steps, make_noise, T_TEST, SEED, slice_batch_size, precision=precision)
+        reconstruction = inferer(image[None, None], net, [scan.case_id])[0, 0]
+        prepared = chain.prepare(score(image, reconstruction), mask, spacing)
+        if not threshold:
+            threshold.append(float(torch.quantile(prepared[prepared > 0], THRESHOLD_QUANTILE)))
+        binary = chain.binarise(prepared, threshold[0], spacing)
+        write(binary, "ours")
+        return binary
+
+    @torch.inference_mode()
+    def slice_by_slice() -> Any:
+        case = prepare_case(scan, how)
+        image, mask = torch.from_numpy(case.image[0]), case.mask[0] > 0
+        slices = image.permute(2, 0, 1)[:, None] * 2 - 1
+        fields = make_noise(slices, generator_for(SEED, "reconstruction", scan.case_id, T_TEST))
+        index = torch.tensor([T_TEST - 1])
+        parts = []
+        for clean, field in zip(slices.split(1), fields.split(1), strict=True):
+            noisy = steps.add_noise(original_samples=clean, noise=field, timesteps=index)
+            parts.append(net(noisy, timesteps=index))
+        reconstruction = ((torch.cat(parts) + 1) / 2)[:, 0].permute(1, 2, 0).contiguous()
+        data_range = max(float(v.max() - v.min()) for v in (image, reconstruction))
+        found = merged([ssim_by(dense_mean, image, reconstruction, sigma, data_range) for sigma in SIGMAS]).numpy()
+        eroded = np.stack([ndimage.binary_erosion(mask[:, :, z], iterations=3) for z in range(mask.shape[2])], axis=2)
+        found = ndimage.median_filter(found * mask * eroded, 5, mode="reflect")
+        binary = found > threshold[0]
+        for region in regionprops(label(binary, connectivity=3)):
+            if region.area_filled <= 7:
+                binary[tuple(region.coords.T)] = False
+        write(binary, "peer")
+        return binary
+
+    def share_that_differs(result: Any, own: Any) -> float:
+        return float((np.asarray(result) != np.asarray(own)).sum() / max(int(own.sum()), 1))
+
+    return [
+        Subject(
+            f"One test scan end to end, {size} network",
+            [
+                Candidate("ours, fp32, micro-batches of 4, prepared scan cached", lambda: ours("fp32", 4)),
+                Candidate("slice by slice, dense SSIM, scipy, regionprops", slice_by_slice, share_that_differs, 0.02, "flagged voxels that differ, share"),
+                Candidate("ours, bf16", lambda: ours("bf16", 4), share_that_differs, 0.5, "random weights: no statement on quality"),
+                Candidate("ours, fp32, all slices at once", lambda: ours("fp32", 1000), share_that_differs, 0.02, "a GPU's batch"),
+            ],
+            2,
+            "at least 1.4x (fp32), 2.8x (bf16)",
+        )
+    ]  # fmt: skip

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Preparing a 1 mm scan, and an epoch of one slice per scan, against MONAI's stock chain and TorchIO without a cache."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import monai.transforms as mt
+import numpy as np
+import torch
+from monai.data import CacheDataset, Dataset
+from torch.utils.data import DataLoader
+
+from benchmarks.harness import Candidate, Subject, peer
+from benchmarks.phantoms import write_scans
+from custom.data.cases import build_cases
+from custom.data.dataset import SliceDataset
+from custom.data.prepare import preparation, prepare_case
+from custom.data.records import ScanRecord
+from custom.data.sampler import EpochSampler
+
+BATCH = 4
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []  # live as long as the process
+
+
+def record(number: int, scan: dict[str, str]) -> ScanRecord:
+    """Return our record of a written scan."""
+    return ScanRecord(
+        case_id=f"scan{number:03d}", dataset="ixi", label=0, contrast="t2", image=Path(scan["image"]), mask=Path(scan["mask"]), seg=None
+    )  # fmt: skip
+
+
+def monai_chain(shape: Sequence[int]) -> mt.Compose:
+    """Return the dictionary chain that MONAI's tutorials would build for these scans."""
+    keys = ["image", "mask"]
+    return mt.Compose(
+        [
+            mt.LoadImaged(keys),
+            mt.EnsureChannelFirstd(keys),
+            mt.Orientationd(keys, "RAS", labels=None),
+            mt.Spacingd(keys, (2.0, 2.0, 2.0), mode=("bilinear", "nearest")),
+            mt.ResizeWithPadOrCropd(keys, shape),
+            mt.ScaleIntensityRangePercentilesd("image", 1, 99, 0, 1, clip=True),
+        ]
+    )
+
+
+def subjects(scans: int = 4, shape: tuple[int, int, int] = (192, 192, 100)) -> Sequence[Subject]:
+    """Return cold and warm loading of generated scans."""
+    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="bench_loading_"))
+    folder = Path(_FOLDERS[-1].name)
+    paths = write_scans(folder, scans, shape)
+    records = [record(number, scan) for number, scan in enumerate(paths)]
+    grid = (shape[0] // 2, shape[1] // 2, shape[2] // 2)
+    how = preparation("standard", shape=grid)
+    chain = monai_chain(grid)
+    inside = prepare_case(records[0], how).mask[0] > 0
+
+    def uncorrelated(result: Any, own: Any) -> float:
+        values = np.asarray(result["image"])[0][inside], own.image[0][inside]
+        return 1 - float(np.corrcoef(*values)[0, 1])
+
+    def torchio_subject(module: Any, scan: dict[str, str]) -> Any:
+        return module.Subject(image=module.ScalarImage(scan["image"]), mask=module.LabelMap(scan["mask"]))
+
+    def torchio_chain(module: Any) -> Any:
+        steps = [module.ToCanonical(), module.Resample(2), module.CropOrPad(grid), module.RescaleIntensity((0, 1), (1, 99), masking_method="mask")]
+        return module.Compose(steps)
+
+    def torchio_cold(module: Any) -> Candidate:
+        steps = torchio_chain(module)
+        run = lambda: {"image": steps(torchio_subject(module, paths[0])).image.data.numpy()}  # noqa: E731
+        return Candidate("TorchIO", run, uncorrelated, 0.1, "1 - correlation in the brain; interpolates")
+
+    cold = Subject(
+        f"One cold scan with mask, {' x '.join(map(str, shape))} at 1 mm",
+        [
+            Candidate("ours: read, scale, halve by cell means", lambda: prepare_case(records[0], how)),
+            Candidate("MONAI dictionary chain", lambda: chain(paths[0]), uncorrelated, 0.1, "1 - correlation in the brain; interpolates"),
+            peer("torchio", "TorchIO", torchio_cold),
+        ],
+        3,
+        "at least 2.3x",
+    )
+
+    cases = build_cases(records, how, folder / "cache", "train")
+    held = SliceDataset(cases, seed=0)
+    sampler = EpochSampler(len(held), min(BATCH, scans), seed=0)
+    loader = DataLoader(held, batch_sampler=sampler)
+
+    def slices_of(dataset: Any, image: Callable[[Any], Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            order = torch.randperm(len(dataset))
+            picked = [image(dataset[int(index)])[..., int(torch.randint(0, grid[2], ()))] for index in order]
+            return torch.stack([torch.as_tensor(np.asarray(part)) for part in picked])
+
+        return run
+
+    def torchio_warm(module: Any) -> Candidate:
+        dataset = module.SubjectsDataset([torchio_subject(module, scan) for scan in paths], transform=torchio_chain(module))
+        return Candidate("TorchIO SubjectsDataset, no cache", slices_of(dataset, lambda item: item.image.data))
+
+    plain, cached = Dataset(paths, chain), CacheDataset(paths, chain, progress=False)
+    warm = Subject(
+        f"One epoch, {scans} scans x 1 slice",
+        [
+            Candidate("ours: slices of one array in memory", lambda: [batch["image"] for batch in loader]),
+            Candidate("MONAI CacheDataset", slices_of(cached, lambda item: item["image"]), note="whole volumes, then a slice"),
+            Candidate("MONAI Dataset, no cache", slices_of(plain, lambda item: item["image"])),
+            peer("torchio", "TorchIO SubjectsDataset, no cache", torchio_warm),
+        ],
+        3,
+        "at least 1000x without a cache",
+    )
+    return [cold, warm]
