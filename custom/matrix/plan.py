@@ -221,7 +221,8 @@ def _check_baselines(spec: MatrixSpec, jobs: Sequence[Job]) -> None:
 
 def _check_comparisons(spec: MatrixSpec) -> None:
     rows = {f"{row} {score}" for method in spec.methods for row, _ in rows_of(method) for score in method.scores}
-    for name in (name for pair in spec.comparisons for name in pair):
+    pairs = [*spec.comparisons, *spec.source.get("orderings", ())]
+    for name in (*(name for pair in pairs for name in pair), *spec.source.get("published", {}).get("rows", ())):
         if name not in rows:
             raise ConfigError(
                 f"matrix {spec.name}: comparison of {name!r}, which is no row; {hint(name, rows)}rows are 'METHOD SCORE'."

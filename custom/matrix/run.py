@@ -101,7 +101,7 @@ def make_report(
         "table1" if metric == "dice" else f"table1_{metric}": comparison.main(metric) for metric in spec.metrics
     }
     tables |= {
-        "comparisons": comparison.comparisons(_present(spec.comparisons, comparison)),
+        "comparisons": comparison.comparisons(spec.comparisons),
         "lesion_size": size_table(comparison),
         "postprocessing": ablation_table(comparison),
     }
@@ -157,11 +157,6 @@ def _sweep(spec: MatrixSpec, jobs: Sequence[Job], method: str) -> dict[int, list
                 if name not in pending:
                     found.setdefault(int(t), []).append(read_result(Path(job.folder) / name, method))
     return {t: [*results, *others] for t, results in found.items()}
-
-
-def _present(pairs: Sequence[tuple[str, str]], comparison: Comparison) -> list[tuple[str, str]]:
-    rows = {f"{method} {score}" for method, score in comparison.rows}
-    return [pair for pair in pairs if {*pair} <= rows]
 
 
 def _write_cases(results: Sequence[Result], path: Path) -> None:

@@ -50,7 +50,7 @@ class Comparison:
 
     Args:
         results: all evaluations.
-        scores: scores shown of each method; None: all, without post-processing ablations and the sweep over sigma.
+        scores: scores shown of each method, also of methods without results yet; None: all, without post-processing ablations and the sweep over sigma.
         point: threshold: "tuned", "healthy_fpr_0.05", "oracle", ...
         seed: of bootstrap and permutations.
         force: show results of different protocols in one table.
@@ -65,8 +65,9 @@ class Comparison:
             raise ConfigError("there is no finished evaluation to make a table of.")
         self.results, self.point, self.seed = list(results), point, seed
         self.columns: list[Column] = list(dict.fromkeys((r.contrast, name) for r in results for name in r.test_sets))
-        self.scores = {r.method: list((scores or {}).get(r.method, self._all_scores(r))) for r in results}
-        self.folds = folds or max(len({r.fold for r in results if r.method == name}) for name in self.scores)
+        shown = scores if scores is not None else {r.method: self._all_scores(r) for r in results}
+        self.scores = {method: list(names) for method, names in shown.items()}
+        self.folds = folds or max(len({r.fold for r in results if r.method == r0.method}) for r0 in results)
         self.warnings: list[str] = []
         self._check(force)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What surrounds a bundle run: checked overrides, readable errors, determinism, the settings of a trained model."""
 
-from .settings import save_settings, trained_settings
+from .settings import require_trained_with, save_settings, trained_settings
 from .start import start
 
-__all__ = ["save_settings", "start", "trained_settings"]
+__all__ = ["require_trained_with", "save_settings", "start", "trained_settings"]

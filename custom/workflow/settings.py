@@ -52,3 +52,21 @@ def trained_settings(output_dir: str | Path) -> dict[str, Any]:
         )
     settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return settings
+
+
+def require_trained_with(trained: Mapping[str, Any], **used: Any) -> None:
+    """Refuse parts that a model was not trained with, for example another noise.
+
+    Args:
+        trained: settings of the model; what they do not know is not compared.
+        **used: setting -> its value now.
+
+    Raises:
+        ConfigError: a value differs.
+    """
+    for name, value in json.loads(json.dumps(used)).items():
+        if trained.get(name, value) != value:
+            raise ConfigError(
+                f"the model was trained with {name} {trained[name]} and would be used with {value}; its output would mean "
+                f"nothing. Give the same --{name} as in training."
+            )

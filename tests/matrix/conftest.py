@@ -147,7 +147,7 @@ else:
         for name in names}
     protocol = {"method": config["method"], "contrast": options["--contrast"], "fold": fold, "t_test": config.get("t_test"),
         "plan": {"healthy_calibration": "demo/val"}, "data": {}, "postprocessing": {"in_mm": {}}}
-    protocol["t_test"] = int(options["--t_test"]) if "--t_test" in options else protocol["t_test"]
+    protocol["t_test"] = eval(options["--t_test"]) if "--t_test" in options else protocol["t_test"]
     (place / "metrics.json").write_text(json.dumps({"protocol": protocol, "datasets": groups}))
     with open(place / "per_case.csv", "w") as stream:
         writer = csv.writer(stream)

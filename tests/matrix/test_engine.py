@@ -54,6 +54,8 @@ def test_a_killed_dask_worker_loses_nothing(fake, tmp_path):
                 time.sleep(0.02)
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)
+            while fake.starts().count(("held", "training")) < 2:
+                time.sleep(0.02)
             gate.touch()
 
         thread = threading.Thread(target=kill, daemon=True)

@@ -114,6 +114,8 @@ def wrong(world, key, value):
         ("methods/net/contrasts", ["t1"], "'t1' is unknown"),
         ("methods/a b", {"bundle": "ae_baseline", "scores": ["l1"]}, "'a b' cannot be a folder name"),
         ("comparisons", [["net l1", "net l2"]], "comparison of 'net l2', which is no row"),
+        ("orderings", [["net l1", "net l3"]], "comparison of 'net l3', which is no row"),
+        ("published", {"rows": {"nets l1": {}}}, "comparison of 'nets l1', which is no row; did you mean 'net l1'"),
         ("t_sweep", {"nett": [1]}, "'nett' is unknown"),
     ],
 )

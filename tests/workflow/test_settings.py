@@ -2,7 +2,7 @@
 import pytest
 
 from custom.errors import ConfigError
-from custom.workflow.settings import save_settings, trained_settings
+from custom.workflow.settings import require_trained_with, save_settings, trained_settings
 
 
 def test_round_trip_and_resume_with_the_same_settings(tmp_path):
@@ -20,3 +20,10 @@ def test_other_settings_are_refused_by_name(tmp_path):
 def test_missing_model_names_the_remedy(tmp_path):
     with pytest.raises(ConfigError, match="run the training workflow"):
         trained_settings(tmp_path)
+
+
+def test_other_noise_than_in_training_is_refused():
+    require_trained_with({"noise": {"name": "SimplexNoise", "octaves": 6}}, noise={"name": "SimplexNoise", "octaves": 6})
+    require_trained_with({}, noise={"name": "GaussianNoise"})
+    with pytest.raises(ConfigError, match="Give the same --noise as in training"):
+        require_trained_with({"noise": {"name": "SimplexNoise"}}, noise={"name": "GaussianNoise"})
