@@ -15,7 +15,7 @@ install: $(VENV)/.installed ## virtual environment with the tested versions
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,cluster,dicom]"
 	touch $@
 
 demo: install ## demo cohort, short CPU training of the small preset, evaluation, figures
@@ -26,7 +26,7 @@ matrix: install ## six methods, two folds on the demo cohort: Table 1, figures (
 	$(BIN)/python scripts/benchmark.py matrices/demo.json --dataset_dir $(DEMO_DATA) --output_dir $(OUT)/matrix --workers 2
 
 test: install ## all tests
-	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 2 --dist loadscope tests
 
 check: install ## style and types
 	$(BIN)/ruff check .

@@ -26,9 +26,8 @@ _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []  # live as long as the pro
 
 def record(number: int, scan: dict[str, str]) -> ScanRecord:
     """Return our record of a written scan."""
-    return ScanRecord(
-        case_id=f"scan{number:03d}", dataset="ixi", label=0, contrast="t2", image=Path(scan["image"]), mask=Path(scan["mask"]), seg=None
-    )  # fmt: skip
+    name = f"scan{number:03d}"
+    return ScanRecord(name, name, "t2", Path(scan["image"]), Path(scan["mask"]), None, 0, None, "ixi")
 
 
 def monai_chain(shape: Sequence[int]) -> mt.Compose:

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asymmetric phantoms on three grids, and a model that finds their marker: what the check of a label server needs.
+
+A brain-sized ellipsoid (1.3 l) carries one bright ball of 16 mm radius on the left, in front, above. The model's network
+is tiny and random; its score is the scan's own brightness, so the mask is known in advance and any flip, shift or wrong
+axis on the way through the server shows.
+"""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.networks.nets import DiffusionModelUNet
+from numpy.typing import NDArray
+
+from ..atomic import atomic_write_json
+from ..networks.weights import save_weights
+from ..workflow.settings import save_settings
+
+MARKER_MM = np.array([-26.0, 30.0, 20.0])
+RADIUS_MM = 16.0
+THRESHOLDS = {"healthy_fpr_0.01": 0.7, "healthy_fpr_0.05": 0.5}
+_AXES_MM = np.array([62.0, 80.0, 62.0])
+
+
+def write_phantoms(folder: str | Path) -> dict[str, Path]:
+    """Write ``las``, ``oblique`` and ``anisotropic`` and return their paths by name."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    turn = _rotation(2, 20.0) @ _rotation(0, 10.0)
+    grids = {
+        "las": (np.diag([-2.0, 2.0, 2.0]), (70, 90, 70)),
+        "oblique": (turn @ np.diag([2.0, 2.0, 2.5]), (84, 96, 66)),
+        "anisotropic": (np.diag([1.2, 1.2, 4.0]), (112, 144, 36)),
+    }
+    return {name: _write(folder / f"{name}.nii.gz", matrix, shape) for name, (matrix, shape) in grids.items()}
+
+
+def write_marker_model(folder: str | Path, seed: int = 0) -> Path:
+    """Write a run folder (settings, weights, calibration) whose score is the scan's brightness; return it."""
+    folder = Path(folder)
+    settings = {
+        **{"method": "ddpm_ssim_ens", "dataset_name": "phantom", "contrast": "t1", "fold": 0, "seed": 1},
+        **{"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False},
+        **{"num_train_timesteps": 1000, "prediction_type": "sample"},
+    }
+    save_settings(folder, settings)
+    network = DiffusionModelUNet(
+        spatial_dims=2, in_channels=1, out_channels=1, channels=(32, 32), num_res_blocks=1,
+        attention_levels=(False, False), num_head_channels=32,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05, generator=generator)
+    save_weights(network, folder / "model.safetensors", {})
+    calibration = {
+        "contrast": "t1",
+        "score": "intensity",
+        "thresholds": {**THRESHOLDS, "tuned": {}},
+        "healthy_quantiles": {"levels": [0.0, 0.95, 0.99, 1.0], "scores": [0.0, 0.5, 0.7, 1.0]},
+        "reference": None,
+        "reconstruction": {"t_test": 500},
+    }
+    atomic_write_json(folder / "calibration.json", calibration)
+    return folder
+
+
+def _write(path: Path, matrix: NDArray[np.float64], shape: tuple[int, int, int]) -> Path:
+    affine = np.eye(4)
+    affine[:3, :3] = matrix
+    affine[:3, 3] = -matrix @ ((np.array(shape) - 1) / 2) + [1.0, -2.0, 3.0]
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
+    world = np.einsum("ij,jxyz->ixyz", matrix, index) + affine[:3, 3][:, None, None, None]
+    brain = ((world / _AXES_MM[:, None, None, None]) ** 2).sum(0) < 1
+    distance = np.sqrt(((world - MARKER_MM[:, None, None, None]) ** 2).sum(0))
+    texture = 1 + 0.2 * np.sin(world[0] / 25) + 0.1 * np.cos(world[1] / 30)
+    image = np.where(distance < RADIUS_MM, 3.0, texture) * brain
+    scan = nib.Nifti1Image((100 * image).astype(np.float32), affine)
+    scan.set_sform(affine, 1)
+    scan.set_qform(affine, 1)
+    nib.save(scan, path)
+    return path
+
+
+def _rotation(axis: int, degrees: float) -> NDArray[np.float64]:
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    turn = np.eye(3)
+    first, second = [k for k in range(3) if k != axis]
+    turn[[first, first, second, second], [first, second, first, second]] = [c, -s, s, c]
+    return turn
