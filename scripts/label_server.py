@@ -17,7 +17,7 @@ def main() -> int:
     setup = commands.add_parser("setup", help="create the environment with the pinned versions")
     setup.add_argument("--python", default="python3.11", help="Python 3.11 interpreter")
     start = commands.add_parser("serve", help="start the server on 127.0.0.1")
-    start.add_argument("bundles", nargs="+", help="frozen bundles, made by freeze_bundle.py from one version of the code")
+    start.add_argument("bundles", nargs="+", help="frozen bundles, all from one version of the code")
     start.add_argument("--studies", required=True, help="folder of scans; the server writes labels into it")
     start.add_argument("--work", default="output/label", help="where the app goes")
     start.add_argument("--port", type=int, default=8000)

@@ -50,7 +50,8 @@ class Comparison:
 
     Args:
         results: all evaluations.
-        scores: scores shown of each method, also of methods without results yet; None: all, without post-processing ablations and the sweep over sigma.
+        scores: scores shown of each method, also of methods without results yet; None: all that results hold, without
+            post-processing ablations and the sweep over sigma.
         point: threshold: "tuned", "healthy_fpr_0.05", "oracle", ...
         seed: of bootstrap and permutations.
         force: show results of different protocols in one table.

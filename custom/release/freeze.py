@@ -135,7 +135,9 @@ def _bundle_of(method: str) -> Path:
 
 def _require_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"the name {name!r} must be a word of letters, digits and _; it becomes a folder and an address.")
+        raise ConfigError(
+            f"the name {name!r} must be a word of letters, digits and _; it becomes a folder and an address."
+        )
     taken = next((word for word in _TYPES if word in name.lower()), None)
     if taken:
         raise ConfigError(

@@ -102,7 +102,9 @@ def label_server(
 def table(checks: list[Check]) -> str:
     """Return the checks as text."""
     width = max(len(check.name) for check in checks)
-    return "\n".join(f"{'ok' if check.passed else 'FAILED':<6}  {check.name:<{width}}  {check.found}" for check in checks)
+    return "\n".join(
+        f"{'ok' if check.passed else 'FAILED':<6}  {check.name:<{width}}  {check.found}" for check in checks
+    )
 
 
 def _info(info: Mapping[str, Any]) -> list[Check]:
@@ -112,7 +114,11 @@ def _info(info: Mapping[str, Any]) -> list[Check]:
     menu, threshold = config.get("sensitivity"), config.get("threshold")
     return [
         Check("/info/ model", model.get("type") == "segmentation" and model.get("labels") == {"anomaly": 1}, kind),
-        Check("/info/ options", menu == list(THRESHOLDS) and threshold == 0.0, f"threshold {threshold}, sensitivity {menu}"),
+        Check(
+            "/info/ options",
+            menu == list(THRESHOLDS) and threshold == 0.0,
+            f"threshold {threshold}, sensitivity {menu}",
+        ),
     ]
 
 
@@ -126,7 +132,9 @@ def _scan(address: str, name: str, path: Path, work: Path, expected: np.ndarray[
     mask = np.asarray(found.dataobj) > 0
     distance = affine_distance_mm(found.affine, scan.affine, [*scan.shape])
     same_grid = mask.shape == scan.shape and distance < MAX_AFFINE_MM
-    checks = [Check(f"{name}: grid", same_grid, f"{list(mask.shape)}, corners {distance:.1e} mm apart, {seconds:.1f} s")]
+    checks = [
+        Check(f"{name}: grid", same_grid, f"{list(mask.shape)}, corners {distance:.1e} mm apart, {seconds:.1f} s")
+    ]
     if mask.shape != scan.shape or not mask.any():
         return [*checks, Check(f"{name}: marker", False, f"{int(mask.sum())} voxels")]
     world = np.argwhere(mask) @ found.affine[:3, :3].T + found.affine[:3, 3]
@@ -170,7 +178,7 @@ def _infer(address: str, model: str, scan: str, params: Mapping[str, Any], outpu
     body = f'--{boundary}\r\nContent-Disposition: form-data; name="params"\r\n\r\n{json.dumps(params)}\r\n--{boundary}--\r\n'
     query = urllib.parse.urlencode({"image": scan, "output": output})
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    request = urllib.request.Request(f"{address}/infer/{model}?{query}", body.encode(), headers)  # noqa: S310
+    request = urllib.request.Request(f"{address}/infer/{model}?{query}", body.encode(), headers)
     answer: bytes = _open(request, 600)
     return answer
 

@@ -17,16 +17,13 @@ from ..errors import ConfigError
 
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "label" / "constraints-label.txt"
 ENV_PYTHON = "UAD_LABEL_PYTHON"
-_INSTALLS: tuple[tuple[str, ...], ...] = (
-    ("torch", "numpy", "setuptools<81", "wheel"),
-    ("monai[nibabel,ignite,skimage,einops]", "torchvision", "itk"),
-    ("--no-deps", "monailabel", "pydicom-seg"),
-    (
-        *("uvicorn", "fastapi", "pydantic", "pydantic-settings", "python-dotenv", "python-multipart", "httpx", "schedule"),
-        *("dicomweb-client", "timeloop", "expiringdict", "expiring_dict", "cachetools", "watchdog", "pydicom"),
-        *("pynetdicom", "pynrrd", "girder-client", "passlib", "pyjwt", "bcrypt", "shapely", "requests-toolbelt"),
-        *("jsonschema", "SimpleITK", "google-auth", "pyyaml", "scikit-learn", "psutil"),
-    ),
+_INSTALLS = (
+    "torch numpy setuptools<81 wheel",
+    "monai[nibabel,ignite,skimage,einops] torchvision itk",
+    "--no-deps monailabel pydicom-seg",
+    "uvicorn fastapi pydantic pydantic-settings python-dotenv python-multipart httpx schedule dicomweb-client timeloop "
+    "expiringdict expiring_dict cachetools watchdog pydicom pynetdicom pynrrd girder-client passlib pyjwt bcrypt shapely "
+    "requests-toolbelt jsonschema SimpleITK google-auth pyyaml scikit-learn psutil",
 )
 _SHIM = '''"""Declare the operators of torchvision whose library cannot be loaded beside a CPU torch."""
 
@@ -64,9 +61,11 @@ def create_environment(folder: str | Path, python: str = "python3.11") -> Path:
             raise ConfigError(f"{python} was not found; MONAI Label 0.8.5 needs Python 3.11, give it with --python.")
         subprocess.run([python, "-m", "venv", str(Path(folder).absolute())], check=True)
     for packages in _INSTALLS:
-        command = [str(own), "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS), *packages]
+        command = [str(own), "-m", "pip", "install", "--quiet", "-c", str(CONSTRAINTS), *packages.split()]
         if subprocess.run(command, check=False).returncode:
-            raise ConfigError(f"pip could not install {' '.join(packages)[:100]} (see above); the versions stand in {CONSTRAINTS}.")
+            raise ConfigError(
+                f"pip could not install '{packages[:80]}' (see above); the versions stand in {CONSTRAINTS}."
+            )
     return own
 
 
@@ -85,12 +84,15 @@ def server_environment(python: str | Path, work: str | Path) -> dict[str, str]:
     return environment
 
 
-def install_app(python: str | Path, work: str | Path, bundles: Sequence[str | Path], environment: Mapping[str, str]) -> Path:
+def install_app(
+    python: str | Path, work: str | Path, bundles: Sequence[str | Path], environment: Mapping[str, str]
+) -> Path:
     """Copy the app ``monaibundle`` from the wheel to ``work/apps``, link the bundles into it and return its folder."""
     apps = Path(work).absolute() / "apps"
     app = apps / "monaibundle"
     if not app.is_dir():
-        command = [str(python), "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle", "--output", str(apps)]
+        download = ["apps", "--download", "--name", "monaibundle", "--output", str(apps)]
+        command = [str(python), "-m", "monailabel.main", *download]
         subprocess.run(command, check=True, env=dict(environment), stdout=subprocess.DEVNULL, cwd=str(work))
     (app / "model").mkdir(exist_ok=True)
     for bundle in map(Path, bundles):
@@ -131,4 +133,6 @@ def _torchvision_loads(python: str | Path, environment: Mapping[str, str]) -> bo
     try:
         return not subprocess.run(probe, env=dict(environment), capture_output=True, check=False).returncode
     except OSError as error:
-        raise ConfigError(f"{python} cannot be run ({error.strerror}); make the environment with label_server.py setup.") from None
+        raise ConfigError(
+            f"{python} cannot be run ({error.strerror}); make the environment with label_server.py setup."
+        ) from None

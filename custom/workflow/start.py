@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""First entry of every bundle's ``initialize``: check the command line, make errors readable, set determinism."""
+"""First entries of every bundle's ``initialize``: check the command line, make errors readable, set determinism."""
 
 import logging
 import os
@@ -32,13 +32,10 @@ def start(
     Raises:
         ConfigError: a misspelt or ill-typed override on the command line.
     """
-    sys.excepthook = short_traceback
-    if "run" in sys.argv and "monai" in os.path.basename(os.path.dirname(os.path.dirname(sys.argv[0] or ""))):
-        arguments = sys.argv[sys.argv.index("run") + 1 :]
-        check_arguments(arguments)
-        if output_dir is not None:
-            Path(output_dir).mkdir(parents=True, exist_ok=True)
-            atomic_write_json(Path(output_dir) / "config.json", resolved_config(arguments))
+    check_command()
+    if _is_bundle_run() and output_dir is not None:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        atomic_write_json(Path(output_dir) / "config.json", resolved_config(_arguments()))
     warnings.filterwarnings("ignore", message=".*GHSA-.*")
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it repeats every error; ours is printed once, below
     random.seed(seed)
@@ -50,6 +47,26 @@ def start(
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
+
+
+def check_command() -> None:
+    """Make errors readable and refuse misspelt overrides, before anything that the configuration refers to is built.
+
+    Raises:
+        ConfigError: a misspelt or ill-typed override on the command line.
+    """
+    sys.excepthook = short_traceback
+    if _is_bundle_run():
+        check_arguments(_arguments())
+
+
+def _is_bundle_run() -> bool:
+    program = os.path.dirname(os.path.dirname(sys.argv[0] or ""))
+    return "run" in sys.argv and os.path.basename(program) == "monai"
+
+
+def _arguments() -> list[str]:
+    return sys.argv[sys.argv.index("run") + 1 :]
 
 
 def short_traceback(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

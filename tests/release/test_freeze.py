@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A frozen bundle stands alone: bit-identical maps from any folder, MONAI's checks, refusal of other weights."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
+from safetensors.torch import load_file
+
+from custom.errors import ConfigError
+from custom.predict import Predictor
+from custom.release.checked import CheckedInferer, state_sha256
+from custom.release.freeze import freeze_bundle, write_zip
+from custom.release.frozen_config import frozen_config
+from custom.release.label_phantoms import write_marker_model
+from custom.safety import safe_extract, verify_manifest
+
+NAME = "ddpm_ssim_ens_t1_fold0"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A tiny random network scored by SSIM-ens."""
+    folder = write_marker_model(tmp_path_factory.mktemp("run"))
+    calibration = json.loads((folder / "calibration.json").read_text())
+    (folder / "calibration.json").write_text(json.dumps({**calibration, "score": "ssim_ens"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frozen(run, tmp_path_factory) -> Path:
+    return freeze_bundle(run, tmp_path_factory.mktemp("release"), archive=True)
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory) -> Path:
+    """Coarse oblique brain of 1.3 l with noise."""
+    affine = np.diag([-4.0, 4.0, 5.0, 1.0])
+    affine[:3, 3] = [94, -110, -80]
+    index = np.stack(np.meshgrid(*map(np.arange, (48, 56, 34)), indexing="ij"))
+    world = np.einsum("ij,jxyz->ixyz", affine[:3, :3], index) + affine[:3, 3][:, None, None, None]
+    brain = ((world / np.array([62, 80, 62])[:, None, None, None]) ** 2).sum(0) < 1
+    image = (1 + np.random.default_rng(0).normal(0, 0.1, brain.shape)) * brain
+    path = tmp_path_factory.mktemp("scan") / "sub-1_T1w.nii.gz"
+    nib.save(nib.Nifti1Image(image.astype(np.float32), affine), path)
+    return path
+
+
+def test_same_map_from_another_folder_without_the_repository(run, frozen, scan, tmp_path, repository) -> None:
+    """MONAI's command in a fresh process whose only ``custom`` is the frozen one, against the source bundle here."""
+    expected = Predictor.load(run, device="cpu").predict(scan)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file"]
+    command += [str(frozen / "configs/inference.json"), "--bundle_root", str(frozen), "--input", str(scan)]
+    command += ["--results_dir", str(tmp_path / "out"), "--device", "cpu", "--report", "False"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**environment, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for name, array in (("map", expected.anomaly_map), ("mask", expected.mask)):
+        image = nib.load(next((tmp_path / "out").rglob(f"*_desc-anomaly_{name}.nii.gz")))
+        assert np.array_equal(np.asarray(image.dataobj), array)
+    assert expected.anomaly_map.any()
+    verify_manifest(frozen)
+
+
+def test_config_stands_alone(frozen) -> None:
+    text = (frozen / "configs/inference.json").read_text()
+    config = json.loads(text)
+    assert '"%' not in text
+    assert "@_meta_" not in text
+    assert str(frozen) not in text
+    assert config["channels"] == [32, 32]
+    assert config["seed"] == 1
+    assert config["displayable_configs"] == {"threshold": 0.0, "sensitivity": ["healthy_fpr_0.01", "healthy_fpr_0.05"]}
+    assert {"imports", "device", "bundle_root", "network_def", "inferer", "preprocessing", "postprocessing"} <= set(config)
+    for weights in ("model.pt", "model.safetensors"):
+        assert (frozen / "models" / f"{weights}.sha256").is_file()
+
+
+def test_reads_as_monai_label_reads_it(frozen) -> None:
+    """Root, device and knobs replaced as strings; the knob decides the threshold."""
+    parser = ConfigParser(json.loads((frozen / "configs/inference.json").read_text()))
+    parser.config.update(bundle_root=str(frozen), device="cpu")
+    for knobs, threshold in (
+        ({}, 0.7),
+        ({"sensitivity": "healthy_fpr_0.05"}, 0.5),
+        ({"threshold": 0.25, "sensitivity": "healthy_fpr_0.05"}, 0.25),
+    ):
+        parser["displayable_configs"].update(knobs)
+        parser.parse()
+        segment = parser.get_parsed_content("postprocessing").transforms[-1]
+        assert segment.threshold.value == threshold
+    assert isinstance(parser.get_parsed_content("inferer"), CheckedInferer)
+
+
+def test_state_dicts_are_equal_and_flat(frozen) -> None:
+    flat = torch.load(frozen / "models/model.pt", weights_only=True)
+    safe = load_file(frozen / "models/model.safetensors")
+    assert flat.keys() == safe.keys()
+    assert all(torch.equal(flat[key], safe[key]) for key in safe)
+
+
+def test_monai_checks(frozen, tmp_path, repository, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    schema = tmp_path / "eval" / "schema.json"
+    schema.parent.mkdir()
+    schema.write_bytes((repository / "tests/bundles/meta_schema.json").read_bytes())
+    meta, config = str(frozen / "configs/metadata.json"), str(frozen / "configs/inference.json")
+    verify_metadata(meta_file=meta, filepath=str(schema))
+    verify_net_in_out(
+        net_id="network_def", meta_file=meta, config_file=config, device="cpu",
+        extra_forward_args={"timesteps": torch.tensor([1])},
+    )  # fmt: skip
+
+
+def test_other_weights_are_refused(frozen) -> None:
+    state = torch.load(frozen / "models/model.pt", weights_only=True)
+    parser = ConfigParser(json.loads((frozen / "configs/inference.json").read_text()))
+    parser.config.update(device="cpu")
+    network = parser.get_parsed_content("network_def").eval()
+    inferer = CheckedInferer(lambda inputs, network: inputs + 1, state_sha256(state))
+    with pytest.raises(ConfigError, match="does not have the weights of this release"):
+        inferer(torch.zeros(1), network)
+    network.load_state_dict(state)
+    assert inferer(torch.zeros(1), network) == 1
+    with torch.no_grad():
+        next(network.parameters()).view(-1)[0] += 1e-3
+    with pytest.raises(ConfigError, match="unpack the release again"):
+        inferer(torch.zeros(1), network)
+
+
+def test_digest_sees_names_shapes_kinds() -> None:
+    base = {"a": torch.zeros(2, 3), "b": torch.ones(4, dtype=torch.int64)}
+    others = [{**base, "a": torch.zeros(3, 2)}, {"c": base["a"], "b": base["b"]}, {**base, "a": torch.zeros(2, 3).half()}]
+    digests = {state_sha256(state) for state in [base, *others]}
+    assert len(digests) == 4
+    assert state_sha256({"s": torch.tensor(1.0)}) != state_sha256({"s": torch.tensor(2.0)})
+
+
+def test_zip_has_one_top_folder_and_is_reproducible(frozen, tmp_path) -> None:
+    archive = frozen.with_name(f"{frozen.name}.zip")
+    with zipfile.ZipFile(archive) as opened:
+        names = opened.namelist()
+    assert {name.split("/")[0] for name in names} == {NAME}
+    assert not any("__pycache__" in name for name in names)
+    write_zip(frozen, tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
+    unpacked = safe_extract(archive, tmp_path / "unpacked", require_manifest=False)
+    verify_manifest(unpacked / NAME)
+
+
+def test_manifest_notices_an_exchanged_file(frozen, tmp_path) -> None:
+    safe_extract(frozen.with_name(f"{NAME}.zip"), tmp_path / "unpacked", require_manifest=False)
+    (tmp_path / "unpacked" / NAME / "models/model.pt").write_bytes(b"other")
+    with pytest.raises(ConfigError, match="changed: models/model.pt"):
+        verify_manifest(tmp_path / "unpacked" / NAME)
+
+
+def test_faults(run, frozen, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="exists already"):
+        freeze_bundle(run, frozen.parent)
+    with pytest.raises(ConfigError, match="contains 'detection'"):
+        freeze_bundle(run, tmp_path, name="anomaly_detection")
+    with pytest.raises(ConfigError, match="must be a word"):
+        freeze_bundle(run, tmp_path, name="../up")
+    with pytest.raises(ConfigError, match="no trained model"):
+        freeze_bundle(tmp_path, tmp_path)
+    with pytest.raises(ConfigError, match="is no bundle"):
+        freeze_bundle(run, tmp_path, bundle=tmp_path)
+    (tmp_path / "configs").mkdir()
+    config = json.loads((frozen / "configs/inference.json").read_text())
+    (tmp_path / "configs/inference.json").write_text(json.dumps({**config, "bad": "/home/someone/file"}))
+    with pytest.raises(ConfigError, match="bad holds a path of this machine"):
+        frozen_config(run, tmp_path, NAME, "0", "0")
+    assert not list(tmp_path.glob(".freezing-*"))
