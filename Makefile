@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_DATA ?= demo_data
 OUT ?= output
 
-.PHONY: help install demo matrix test check bench clean
+.PHONY: help install demo matrix test check bench label-test clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,6 +32,10 @@ check: install ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+label-test: install ## a real MONAI Label server on this machine, checked with phantoms (3 GB environment in .venv-label)
+	$(BIN)/python scripts/label_server.py --env .venv-label setup
+	$(BIN)/python scripts/label_check.py --python .venv-label/bin/python
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) $(DEMO_DATA) $(OUT)/demo

@@ -70,13 +70,13 @@ def subjects(scans: int = 4, shape: tuple[int, int, int] = (192, 192, 100)) -> S
     def torchio_cold(module: Any) -> Candidate:
         steps = torchio_chain(module)
         run = lambda: {"image": steps(torchio_subject(module, paths[0])).image.data.numpy()}  # noqa: E731
-        return Candidate("TorchIO", run, uncorrelated, 0.1, "1 - correlation in the brain; interpolates")
+        return Candidate("TorchIO", run, uncorrelated, 0.25, "1 - correlation in the brain; another interpolation")
 
     cold = Subject(
         f"One cold scan with mask, {' x '.join(map(str, shape))} at 1 mm",
         [
             Candidate("ours: read, scale, halve by cell means", lambda: prepare_case(records[0], how)),
-            Candidate("MONAI dictionary chain", lambda: chain(paths[0]), uncorrelated, 0.1, "1 - correlation in the brain; interpolates"),
+            Candidate("MONAI dictionary chain", lambda: chain(paths[0]), uncorrelated, 0.25, "1 - correlation in the brain; another interpolation"),
             peer("torchio", "TorchIO", torchio_cold),
         ],
         3,

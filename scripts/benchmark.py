@@ -4,6 +4,7 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from custom.errors import UADError
@@ -19,6 +20,7 @@ def main() -> int:
     parser.add_argument("--dataset_dir", required=True, help="folder with splits, Train and Test")
     parser.add_argument("--output_dir", required=True, help="runs, tables, figures and the tracking database go here")
     parser.add_argument("--cache_dir", help="prepared scans (default: DATASET_DIR/.prepared)")
+    parser.add_argument("--folds", type=int, nargs="+", help="other folds than the file's")
     parser.add_argument("--workers", type=int, default=1, help="jobs at a time (default 1)")
     parser.add_argument("--scheduler", help="running Dask scheduler, tcp://host:8786")
     parser.add_argument(
@@ -38,8 +40,9 @@ def main() -> int:
     uri = None if tracking == "none" else tracking
     places = Places(str(Path(args.dataset_dir).resolve()), str(output), cache, uri)
     try:
+        spec = read_spec(args.matrix)
         failed = run_matrix(
-            read_spec(args.matrix), places, args.engine, args.workers, args.scheduler, args.slurm,
+            replace(spec, folds=tuple(args.folds)) if args.folds else spec, places, args.engine, args.workers, args.scheduler, args.slurm,
             args.force, args.any_code, args.only,
         )  # fmt: skip
     except UADError as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..data.cases import Case, datalist
 from ..data.datasets import get_dataset
+from ..data.gate import gate_splits
 from ..data.records import ScanRecord
 from ..errors import ConfigError
 from .plan import EvaluationPlan
@@ -61,7 +62,7 @@ def evaluation_cases(
     shard: int = 0,
     num_shards: int = 1,
 ) -> list[Case]:
-    """Return the datalist of all groups of the plan.
+    """Return the datalist of all groups of the plan; faulty lists and scans are refused first, all at once.
 
     Args:
         plan: the groups.
@@ -89,6 +90,7 @@ def evaluation_cases(
     cases: list[Case] = []
     for group in plan.groups:
         name, split = group.split("/")
+        gate_splits(data_root, name, contrast, fold if get_dataset(name).healthy else None, (split,))
         of_fold = fold if get_dataset(name).healthy else None
         found = datalist(data_root, name, split, contrast, of_fold, how, cache_dir, only=share)
         cases += [case | {"role": group} for case in found]

@@ -7,7 +7,6 @@ measures as if it had scored everything itself. A shard that was killed is start
 Used by ``custom/configs/sharded_evaluate.json``.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ def shard_path(folder: str | Path, shard: int, num_shards: int) -> Path:
     return Path(folder) / f"shard_{shard:04d}_of_{num_shards:04d}.pt"
 
 
-def save_shard(collector: MapCollector, folder: str | Path, shard: int, num_shards: int, key: Any) -> Path:
+def save_shard(collector: MapCollector, folder: str | Path, shard: int, num_shards: int, key: Mapping[str, Any]) -> Path:
     """Write the cases and histograms of a finished shard.
 
     Args:
@@ -36,12 +35,12 @@ def save_shard(collector: MapCollector, folder: str | Path, shard: int, num_shar
         folder: common to all shards.
         shard: number of the shard, 0 ... num_shards - 1.
         num_shards: number of shards.
-        key: everything that the maps depend on beside the scans; any JSON value.
+        key: everything that the maps depend on beside the scans; JSON values.
     """
     path = shard_path(folder, shard, num_shards)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        torch.save({"key": _digest(collector, key), "collection": collector.state_dict()}, temporary)
+        torch.save({"key": _full_key(collector, key), "collection": collector.state_dict()}, temporary)
     return path
 
 
@@ -51,7 +50,7 @@ def merge_shards(
     reporters: Sequence[Reporter],
     folder: str | Path,
     num_shards: int,
-    key: Any,
+    key: Mapping[str, Any],
 ) -> dict[str, float]:
     """Fill ``collector`` from all shards, run the reporters, and return their numbers.
 
@@ -65,14 +64,16 @@ def merge_shards(
             f"shard(s) {', '.join(map(str, missing))} of {num_shards} have not finished (nothing in {folder}); run "
             f"'evaluating' with --num_shards {num_shards} --shard {missing[0]}, then merge again."
         )
-    expected = _digest(collector, key)
+    expected = json.loads(_full_key(collector, key))
     collector.forget()
     for shard, path in enumerate(paths):
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["key"] != expected:
+        found = json.loads(content["key"])
+        changed = sorted(name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name))
+        if changed:
             raise ConfigError(
-                f"{path} was made by another model, code version or settings than this merging run; run shard {shard} "
-                "again, and merge with the options of the shards."
+                f"{path} was made with another {', '.join(changed)} than this merging run has; run shard {shard} again, or "
+                "merge with the options of the shards."
             )
         collector.merge(content["collection"])
     numbers: dict[str, float] = {}
@@ -81,7 +82,7 @@ def merge_shards(
     return numbers
 
 
-def _digest(collector: MapCollector, key: Any) -> str:
+def _full_key(collector: MapCollector, key: Mapping[str, Any]) -> str:
     chains = {name: chain.describe() for name, chain in collector.postprocessings.items()}
-    text = json.dumps([key, list(collector.scores), chains, collector.spacing_mm], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    own = {"scores": list(collector.scores), "postprocessing": chains, "spacing_mm": collector.spacing_mm}
+    return json.dumps({**key, **own}, sort_keys=True, default=str)

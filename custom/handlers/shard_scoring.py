@@ -2,6 +2,7 @@
 """Score one shard of an evaluation and leave the measuring to the merging run, see :mod:`custom.evaluation.shards`."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class ShardScoringHandler(AnomalyScoringHandler):
     """
 
     def __init__(
-        self, collector: MapCollector, plan: EvaluationPlan, folder: str | Path, shard: int, num_shards: int, key: Any
+        self, collector: MapCollector, plan: EvaluationPlan, folder: str | Path, shard: int, num_shards: int, key: Mapping[str, Any]
     ) -> None:
         super().__init__(collector, plan, reporters=())
         self.folder, self.shard, self.num_shards, self.key = Path(folder), shard, num_shards, key

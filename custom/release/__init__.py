@@ -2,5 +2,5 @@
 """Hand a trained model on: frozen bundles, and their service in a MONAI Label server.
 
 Nothing is imported here: MONAI Label's environment, which lacks most of this package's dependencies, reads
-:mod:`.checked` only.
+:mod:`.checked` and :mod:`.for_label` only.
 """

@@ -65,6 +65,9 @@ def frozen_config(
         },
         "network": {**config["network"], "sha256": file_sha256},
     }
+    config["postprocessing"]["transforms"].append(
+        {"_target_": "custom.release.for_label.ForMonaiLabeld", "keys": "image"}
+    )
     # MONAI puts the bundle's folder on the path between "initialize" and the run; only then is its custom/ found.
     config["inference"] = [*config["initialize"], *config["inference"]]
     config["initialize"] = []

@@ -57,6 +57,7 @@ def _run(what: str, data: Path, model: Path, sharded: bool, **overrides) -> None
 
 def test_the_merged_result_is_exactly_that_of_one_process(tiny_cohort, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("custom.evaluation.protocol.code_revision", lambda: "a commit in between would rightly be refused")
     single, sharded = _model(tmp_path / "single"), _model(tmp_path / "sharded")
     _run("evaluating", tiny_cohort, single, sharded=False)
     with pytest.raises(RuntimeError) as wrapped:
@@ -132,6 +133,6 @@ def test_shards_of_another_model_are_refused(tmp_path):
     collector = _collector(tmp_path / "maps")
     for shard in range(2):
         save_shard(collector, tmp_path, shard, 2, {"weights": f"{shard}"})
-    with pytest.raises(ConfigError, match=r"shard_0001_of_0002.pt was made by another model"):
+    with pytest.raises(ConfigError, match=r"shard_0001_of_0002.pt was made with another weights than"):
         merge_shards(_collector(tmp_path / "maps"), None, [], tmp_path, 2, {"weights": "0"})
     assert shard_path(tmp_path, 1, 2).is_file()

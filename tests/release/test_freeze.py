@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
+from monai.data import MetaTensor
 from safetensors.torch import load_file
 
 from custom.errors import ConfigError
 from custom.predict import Predictor
 from custom.release.checked import CheckedInferer, state_sha256
+from custom.release.for_label import ForMonaiLabeld
 from custom.release.freeze import freeze_bundle, write_zip
 from custom.release.frozen_config import frozen_config
 from custom.release.label_phantoms import write_marker_model
@@ -81,7 +83,9 @@ def test_config_stands_alone(frozen) -> None:
     assert config["channels"] == [32, 32]
     assert config["seed"] == 1
     assert config["displayable_configs"] == {"threshold": 0.0, "sensitivity": ["healthy_fpr_0.01", "healthy_fpr_0.05"]}
-    assert {"imports", "device", "bundle_root", "network_def", "inferer", "preprocessing", "postprocessing"} <= set(config)
+    assert {"imports", "device", "bundle_root", "network_def", "inferer", "preprocessing", "postprocessing"} <= set(
+        config
+    )
     for weights in ("model.pt", "model.safetensors"):
         assert (frozen / "models" / f"{weights}.sha256").is_file()
 
@@ -140,7 +144,11 @@ def test_other_weights_are_refused(frozen) -> None:
 
 def test_digest_sees_names_shapes_kinds() -> None:
     base = {"a": torch.zeros(2, 3), "b": torch.ones(4, dtype=torch.int64)}
-    others = [{**base, "a": torch.zeros(3, 2)}, {"c": base["a"], "b": base["b"]}, {**base, "a": torch.zeros(2, 3).half()}]
+    others = [
+        {**base, "a": torch.zeros(3, 2)},
+        {"c": base["a"], "b": base["b"]},
+        {**base, "a": torch.zeros(2, 3).half()},
+    ]
     digests = {state_sha256(state) for state in [base, *others]}
     assert len(digests) == 4
     assert state_sha256({"s": torch.tensor(1.0)}) != state_sha256({"s": torch.tensor(2.0)})
@@ -161,7 +169,7 @@ def test_zip_has_one_top_folder_and_is_reproducible(frozen, tmp_path) -> None:
 def test_manifest_notices_an_exchanged_file(frozen, tmp_path) -> None:
     safe_extract(frozen.with_name(f"{NAME}.zip"), tmp_path / "unpacked", require_manifest=False)
     (tmp_path / "unpacked" / NAME / "models/model.pt").write_bytes(b"other")
-    with pytest.raises(ConfigError, match="changed: models/model.pt"):
+    with pytest.raises(ConfigError, match=r"changed: models/model\.pt"):
         verify_manifest(tmp_path / "unpacked" / NAME)
 
 
@@ -182,3 +190,16 @@ def test_faults(run, frozen, tmp_path) -> None:
     with pytest.raises(ConfigError, match="bad holds a path of this machine"):
         frozen_config(run, tmp_path, NAME, "0", "0")
     assert not list(tmp_path.glob(".freezing-*"))
+
+
+def test_metadata_as_monai_label_compares_it() -> None:
+    """Its last transform asks ``numpy.any`` of a comparison with the shape; the doubts travel in the reply."""
+    image = MetaTensor(
+        torch.zeros(2, 4, 5, 6), meta={"spatial_shape": torch.tensor([7, 8, 9]), "original_affine": torch.eye(4)}
+    )
+    made = ForMonaiLabeld("image")({"image": image, "result": {"threshold": 1.0}, "warnings": '["thick slices"]'})
+    shape = made["image"].meta["spatial_shape"]
+    assert isinstance(shape, np.ndarray)
+    assert np.any(np.not_equal((7, 8, 8), shape[-3:]))
+    assert not np.any(np.not_equal((7, 8, 9), shape[-3:]))
+    assert made["result"] == {"threshold": 1.0, "warnings": ["thick slices"]}
