@@ -68,11 +68,22 @@ def subjects(size: str = "small", pixels: int = 96, batch: int = 2, compiled: bo
     if compiled:
         optimised = torch.compile(net)
         candidates += [
-            Candidate("fp32, torch.compile", forward(optimised, "fp32", x), relative_rms, 1e-4, "compiling not counted"),
-            Candidate("bf16, torch.compile", forward(optimised, "bf16", x), relative_rms, 0.05, "compiling not counted"),
+            Candidate(
+                "fp32, torch.compile", forward(optimised, "fp32", x), relative_rms, 1e-4, "compiling not counted"
+            ),
+            Candidate(
+                "bf16, torch.compile", forward(optimised, "bf16", x), relative_rms, 0.05, "compiling not counted"
+            ),
         ]
     batches = [
-        Candidate(f"fp32, {count} slices at once", forward(net, "fp32", images[:count]), relative_rms, 1e-4, "per slice", every=count / batch)
+        Candidate(
+            f"fp32, {count} slices at once",
+            forward(net, "fp32", images[:count]),
+            relative_rms,
+            1e-4,
+            "per slice",
+            every=count / batch,
+        )
         for count in ((1, 4, 8, 32) if pixels > 32 else (1, 4))
     ]
     return [

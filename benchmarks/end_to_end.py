@@ -39,7 +39,9 @@ def subjects(size: str = "small", shape: tuple[int, int, int] = (192, 192, 100))
     cached_case(scan, how, folder / "cache")
 
     def write(binary: Any, name: str) -> None:
-        nib.save(nib.Nifti1Image(np.asarray(binary, np.uint8), np.diag([2.0, 2.0, 2.0, 1.0])), folder / f"{name}.nii.gz")
+        nib.save(
+            nib.Nifti1Image(np.asarray(binary, np.uint8), np.diag([2.0, 2.0, 2.0, 1.0])), folder / f"{name}.nii.gz"
+        )
 
     threshold: list[float] = []  # frozen on the first run of ours
 

@@ -95,7 +95,9 @@ def preparation(count: int, folder: str, shape: tuple[int, int, int]) -> dict[st
 def evaluation(count: int, folder: str, shape: tuple[int, int, int]) -> dict[str, float]:
     """Collect ``count`` reconstructions with two scores and write their maps."""
     torch.set_num_threads(1)
-    collector = MapCollector({"ssim_ens": SSIMEnsemble([0.5, 1.1, 1.7]), "l1": lambda a, b: (a - b).abs()}, {"in_mm": in_mm()}, folder)
+    collector = MapCollector(
+        {"ssim_ens": SSIMEnsemble([0.5, 1.1, 1.7]), "l1": lambda a, b: (a - b).abs()}, {"in_mm": in_mm()}, folder
+    )
     image, reconstruction, mask, seg = head(0, shape)
     marks: list[float] = []
     start = time.process_time()
@@ -140,7 +142,12 @@ def in_own_process(function: Any, count: int, shape: tuple[int, int, int], scrat
 
 def table(title: str, results: list[dict[str, float]]) -> str:
     """Return results as Markdown, one column per size."""
-    lines = [f"### {title}", "", "| | " + " | ".join(f"{next(iter(r.values())):,.0f}" for r in results) + " |", "|---|" + "---|" * len(results)]
+    lines = [
+        f"### {title}",
+        "",
+        "| | " + " | ".join(f"{next(iter(r.values())):,.0f}" for r in results) + " |",
+        "|---|" + "---|" * len(results),
+    ]
     for name in list(results[0])[1:]:
         lines.append(f"| {name} | " + " | ".join(f"{r[name]:.4g}" for r in results) + " |")
     return "\n".join(lines) + "\n"
@@ -149,10 +156,16 @@ def table(title: str, results: list[dict[str, float]]) -> str:
 def main() -> int:
     """Measure all sizes and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--largest", type=int, default=1000, help="largest number of scans that are prepared and evaluated")
-    parser.add_argument("--streamed", type=int, default=10000, help="number of maps that are streamed through a histogram")
+    parser.add_argument(
+        "--largest", type=int, default=1000, help="largest number of scans that are prepared and evaluated"
+    )
+    parser.add_argument(
+        "--streamed", type=int, default=10000, help="number of maps that are streamed through a histogram"
+    )
     parser.add_argument("--scratch", help="folder for temporary files (7 MB a scan)")
-    parser.add_argument("--smoke", action="store_true", help="tiny volumes and few of them: only shows that the code runs")
+    parser.add_argument(
+        "--smoke", action="store_true", help="tiny volumes and few of them: only shows that the code runs"
+    )
     arguments = parser.parse_args()
     shape = (24, 24, 12) if arguments.smoke else WORKING_GRID
     sizes = [3, 6] if arguments.smoke else [min(100, arguments.largest), arguments.largest]

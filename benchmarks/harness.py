@@ -125,7 +125,11 @@ def markdown(measured: Measured) -> str:
         if row.ratio is None or row.low is None or row.high is None:
             lines.append(f"| {row.name} | not run | | | {row.note} |")
             continue
-        time_of = f"1 ({1000 * row.seconds:.3g} ms CPU)" if number == 0 and row.seconds is not None else f"**{row.ratio:.3g}x**"
+        time_of = (
+            f"1 ({1000 * row.seconds:.3g} ms CPU)"
+            if number == 0 and row.seconds is not None
+            else f"**{row.ratio:.3g}x**"
+        )
         spread = "" if number == 0 else f"{row.low:.3g} ... {row.high:.3g}"
         deviation = "" if row.deviation is None else f"{row.deviation:.2g} (tolerance {row.tolerance:.2g})"
         lines.append(f"| {row.name} | {time_of} | {spread} | {deviation} | {row.note} |")

@@ -64,7 +64,12 @@ def subjects(scans: int = 4, shape: tuple[int, int, int] = (192, 192, 100)) -> S
         return module.Subject(image=module.ScalarImage(scan["image"]), mask=module.LabelMap(scan["mask"]))
 
     def torchio_chain(module: Any) -> Any:
-        steps = [module.ToCanonical(), module.Resample(2), module.CropOrPad(grid), module.RescaleIntensity((0, 1), (1, 99), masking_method="mask")]
+        steps = [
+            module.ToCanonical(),
+            module.Resample(2),
+            module.CropOrPad(grid),
+            module.RescaleIntensity((0, 1), (1, 99), masking_method="mask"),
+        ]
         return module.Compose(steps)
 
     def torchio_cold(module: Any) -> Candidate:
@@ -76,7 +81,13 @@ def subjects(scans: int = 4, shape: tuple[int, int, int] = (192, 192, 100)) -> S
         f"One cold scan with mask, {' x '.join(map(str, shape))} at 1 mm",
         [
             Candidate("ours: read, scale, halve by cell means", lambda: prepare_case(records[0], how)),
-            Candidate("MONAI dictionary chain", lambda: chain(paths[0]), uncorrelated, 0.25, "1 - correlation in the brain; another interpolation"),
+            Candidate(
+                "MONAI dictionary chain",
+                lambda: chain(paths[0]),
+                uncorrelated,
+                0.25,
+                "1 - correlation in the brain; another interpolation",
+            ),
             peer("torchio", "TorchIO", torchio_cold),
         ],
         3,
@@ -97,7 +108,9 @@ def subjects(scans: int = 4, shape: tuple[int, int, int] = (192, 192, 100)) -> S
         return run
 
     def torchio_warm(module: Any) -> Candidate:
-        dataset = module.SubjectsDataset([torchio_subject(module, scan) for scan in paths], transform=torchio_chain(module))
+        dataset = module.SubjectsDataset(
+            [torchio_subject(module, scan) for scan in paths], transform=torchio_chain(module)
+        )
         return Candidate("TorchIO SubjectsDataset, no cache", slices_of(dataset, lambda item: item.image.data))
 
     plain, cached = Dataset(paths, chain), CacheDataset(paths, chain, progress=False)
@@ -105,7 +118,9 @@ def subjects(scans: int = 4, shape: tuple[int, int, int] = (192, 192, 100)) -> S
         f"One epoch, {scans} scans x 1 slice",
         [
             Candidate("ours: slices of one array in memory", lambda: [batch["image"] for batch in loader]),
-            Candidate("MONAI CacheDataset", slices_of(cached, lambda item: item["image"]), note="whole volumes, then a slice"),
+            Candidate(
+                "MONAI CacheDataset", slices_of(cached, lambda item: item["image"]), note="whole volumes, then a slice"
+            ),
             Candidate("MONAI Dataset, no cache", slices_of(plain, lambda item: item["image"])),
             peer("torchio", "TorchIO SubjectsDataset, no cache", torchio_warm),
         ],

@@ -56,13 +56,21 @@ def subjects(shape: tuple[int, int, int] = WORKING_GRID) -> Sequence[Subject]:
         return Candidate("SimpleITK", run, interior, 0.0, "interior; other border")
 
     def monai(module: Any) -> Candidate:
-        return Candidate("MONAI median_filter", lambda: module.median_filter(found[None, None], [WIDTH] * 3)[0, 0], interior, 0.0, "interior")
+        return Candidate(
+            "MONAI median_filter",
+            lambda: module.median_filter(found[None, None], [WIDTH] * 3)[0, 0],
+            interior,
+            0.0,
+            "interior",
+        )
 
     median = Subject(
         f"5x5x5 median of a brain map, {' x '.join(map(str, shape))}",
         [
             Candidate("ours", lambda: median_filter(found, WIDTH)),
-            Candidate("scipy.ndimage.median_filter", lambda: ndimage.median_filter(raw, WIDTH, mode="reflect"), whole, 0.0),
+            Candidate(
+                "scipy.ndimage.median_filter", lambda: ndimage.median_filter(raw, WIDTH, mode="reflect"), whole, 0.0
+            ),
             peer("itk", "ITK", itk),
             peer("SimpleITK", "SimpleITK", simpleitk),
             peer("monai.networks.layers", "MONAI median_filter", monai),
@@ -70,7 +78,11 @@ def subjects(shape: tuple[int, int, int] = WORKING_GRID) -> Sequence[Subject]:
         3,
         "at least 1x scipy, bit for bit equal",
     )
-    return [median, _components("after the median", flagged), _components("without a median, the worst case", unfiltered)]
+    return [
+        median,
+        _components("after the median", flagged),
+        _components("without a median, the worst case", unfiltered),
+    ]
 
 
 def _components(name: str, binary: Tensor) -> Subject:

@@ -75,7 +75,13 @@ def subjects(shape: tuple[int, int, int] = WORKING_GRID, full: bool = True) -> S
             )  # fmt: skip
             return torch.from_numpy(found)
 
-        return Candidate("scikit-image, width by width", lambda: merged([one(s) for s in SIGMAS]), interior, 5e-4, "interior; pads otherwise")
+        return Candidate(
+            "scikit-image, width by width",
+            lambda: merged([one(s) for s in SIGMAS]),
+            interior,
+            5e-4,
+            "interior; pads otherwise",
+        )
 
     def torchmetrics(module: Any) -> Candidate:
         def one(sigma: float) -> Tensor:
@@ -85,7 +91,9 @@ def subjects(shape: tuple[int, int, int] = WORKING_GRID, full: bool = True) -> S
             )  # fmt: skip
             return found[0, 0]
 
-        return Candidate("torchmetrics, 3-D", lambda: merged([one(s) for s in SIGMAS]), interior, 2e-3, "interior; float32 variances")
+        return Candidate(
+            "torchmetrics, 3-D", lambda: merged([one(s) for s in SIGMAS]), interior, 2e-3, "interior; float32 variances"
+        )
 
     def monai(module: Any) -> Candidate:
         def one(sigma: float) -> Tensor:
@@ -97,7 +105,9 @@ def subjects(shape: tuple[int, int, int] = WORKING_GRID, full: bool = True) -> S
             )  # fmt: skip
             return found[0, 0]
 
-        return Candidate("MONAI compute_ssim_and_cs", lambda: merged([one(s) for s in SIGMAS]), whole, 2e-3, "padded by hand")
+        return Candidate(
+            "MONAI compute_ssim_and_cs", lambda: merged([one(s) for s in SIGMAS]), whole, 2e-3, "padded by hand"
+        )
 
     candidates = [
         Candidate("ours", lambda: score(x, y)),

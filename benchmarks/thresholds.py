@@ -39,7 +39,11 @@ def subjects(volumes: int = 10, shape: tuple[int, int, int] = WORKING_GRID) -> S
             labels, scores = flat()
             precision, recall, _ = module.precision_recall_curve(labels, scores)
             dice = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-            return {"dice": dice.max(), "ap": module.average_precision_score(labels, scores), "auroc": module.roc_auc_score(labels, scores)}
+            return {
+                "dice": dice.max(),
+                "ap": module.average_precision_score(labels, scores),
+                "auroc": module.roc_auc_score(labels, scores),
+            }
 
         def deviation(result: Any, own: Any) -> float:
             return max(abs(result[key] - own[key]) for key in own)
@@ -51,7 +55,10 @@ def subjects(volumes: int = 10, shape: tuple[int, int, int] = WORKING_GRID) -> S
 
     curves = Subject(
         f"Best Dice, AP and AUROC together, {volumes} volumes",
-        [Candidate("ours: one streaming histogram", ours), peer("sklearn.metrics", "scikit-learn: PRC, AP, ROC", sklearn)],
+        [
+            Candidate("ours: one streaming histogram", ours),
+            peer("sklearn.metrics", "scikit-learn: PRC, AP, ROC", sklearn),
+        ],
         3,
         "at least 50x scikit-learn, within 1e-4",
     )

@@ -25,7 +25,9 @@ LR, STEPS = 1e-4, 1000
 
 def augmentation() -> IntensityAugmentation:
     """Return the augmentation of the main method."""
-    return IntensityAugmentation(0.5, (-0.3, 0.3), 0.25, 3, 0.5, 0.25, (0.0, 2.0), 2.0, 0.5, (4, 10), (0.5, 1.0), 0.02, False)
+    return IntensityAugmentation(
+        0.5, (-0.3, 0.3), 0.25, 3, 0.5, 0.25, (0.0, 2.0), 2.0, 0.5, (4, 10), (0.5, 1.0), 0.02, False
+    )
 
 
 def batch_of(count: int, shape: tuple[int, int]) -> dict[str, Any]:
@@ -95,7 +97,9 @@ def largest_difference_for_equal_draws(size: str, batch: dict[str, Any]) -> floa
     return float((ours - peer).abs().max() / ours.abs().max())
 
 
-def subjects(size: str = "small", count: int = 16, shape: tuple[int, int] = (96, 96), steps: int = 2) -> Sequence[Subject]:
+def subjects(
+    size: str = "small", count: int = 16, shape: tuple[int, int] = (96, 96), steps: int = 2
+) -> Sequence[Subject]:
     """Return ``steps`` training steps of a batch of ``count``."""
     batch = batch_of(count, shape)
     difference = largest_difference_for_equal_draws(size, batch)

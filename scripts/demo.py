@@ -26,7 +26,16 @@ def main() -> int:
         "demo cohort": [sys.executable, "scripts/make_demo_cohort.py", arguments.data],
         "training": [
             *(*bundle, "training", "--config_file", f"['{CONFIGS}/train.json','{small}']", *common),
-            *("--dataset_name", "demo", "--contrast", "t2", "--slices_per_volume", "8", "--max_epochs", arguments.max_epochs),
+            *(
+                "--dataset_name",
+                "demo",
+                "--contrast",
+                "t2",
+                "--slices_per_volume",
+                "8",
+                "--max_epochs",
+                arguments.max_epochs,
+            ),
         ],
         "evaluation": [
             *(*bundle, "evaluating", "--config_file", f"{CONFIGS}/evaluate.json", *common, "--precision", "auto"),

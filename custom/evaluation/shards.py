@@ -27,7 +27,9 @@ def shard_path(folder: str | Path, shard: int, num_shards: int) -> Path:
     return Path(folder) / f"shard_{shard:04d}_of_{num_shards:04d}.pt"
 
 
-def save_shard(collector: MapCollector, folder: str | Path, shard: int, num_shards: int, key: Mapping[str, Any]) -> Path:
+def save_shard(
+    collector: MapCollector, folder: str | Path, shard: int, num_shards: int, key: Mapping[str, Any]
+) -> Path:
     """Write the cases and histograms of a finished shard.
 
     Args:

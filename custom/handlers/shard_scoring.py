@@ -29,7 +29,13 @@ class ShardScoringHandler(AnomalyScoringHandler):
     """
 
     def __init__(
-        self, collector: MapCollector, plan: EvaluationPlan, folder: str | Path, shard: int, num_shards: int, key: Mapping[str, Any]
+        self,
+        collector: MapCollector,
+        plan: EvaluationPlan,
+        folder: str | Path,
+        shard: int,
+        num_shards: int,
+        key: Mapping[str, Any],
     ) -> None:
         super().__init__(collector, plan, reporters=())
         self.folder, self.shard, self.num_shards, self.key = Path(folder), shard, num_shards, key

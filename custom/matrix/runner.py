@@ -27,7 +27,7 @@ from ..errors import ConfigError, UADError
 from ..tracking.outbox import Outbox
 from .jobs import DONE, STARTED, Job, Outcome, Stage, last_words, pending_stages, read_json
 
-LOCK = ".job.lock"
+LOCK, PREVIOUS = ".job.lock", "previous"
 PATIENCE_S = 120.0
 _child: "subprocess.Popen[bytes] | None" = None
 _stopping = threading.Event()
@@ -93,20 +93,27 @@ def run(job: Job, lock: int, ran: list[str]) -> None:
 
 
 def _make_room(job: Job, folder: Path) -> None:
-    """Keep the folder of the same, interrupted training; empty that of another one; refuse a foreign one."""
+    """Keep the folder of the same, interrupted training; set that of another one aside; refuse a foreign one.
+
+    What was trained from other digests goes to ``previous`` (one generation), without evaluations and reconstructions.
+    """
     started = read_json(folder / STARTED)
     first = job.stages[0]
-    inside = [path for path in folder.iterdir() if path.name not in (LOCK, STARTED)]
+    inside = [path for path in folder.iterdir() if path.name not in (LOCK, STARTED, PREVIOUS)]
     if inside and not started:
         raise ConfigError(
             f"{folder} holds files that no job made ({inside[0].name}); move them or choose another output_dir."
         )
     known = started.get("digests", {})
     if any(known.get(key) != digest for key, digest in first.digests.items() if not (job.any_code and key == "code")):
+        shutil.rmtree(folder / PREVIOUS, ignore_errors=True)
         for path in inside:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    labels = dict(job.labels)
-    atomic_write_json(folder / STARTED, {"job": job.name, "labels": labels, "digests": dict(first.digests)})
+            if path.name.startswith(("evaluation", "reconstructions")):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            else:
+                (folder / PREVIOUS).mkdir(exist_ok=True)
+                path.rename(folder / PREVIOUS / path.name)
+    atomic_write_json(folder / STARTED, {"job": job.name, "labels": dict(job.labels), "digests": dict(first.digests)})
 
 
 def _command(job: Job, stage: Stage, log: Path, lock: int) -> int:

@@ -13,4 +13,15 @@ from .ssim import SSIM, kernel_size, ssim_map
 from .ssim_ensemble import SSIMEnsemble
 from .standard import StandardScore
 
-__all__ = ["SSIM", "Product", "SSIMEnsemble", "StandardScore", "darkness", "intensity", "kernel_size", "l1", "l2", "ssim_map"]
+__all__ = [
+    "SSIM",
+    "Product",
+    "SSIMEnsemble",
+    "StandardScore",
+    "darkness",
+    "intensity",
+    "kernel_size",
+    "l1",
+    "l2",
+    "ssim_map",
+]

@@ -52,7 +52,9 @@ def device() -> torch.device:
         return torch.device("cpu")
     local, found = _environment("LOCAL_RANK", 0), torch.cuda.device_count()
     if local >= found:
-        raise ConfigError(f"process {local} of this machine has no GPU of its own ({found} found); lower --nproc_per_node.")
+        raise ConfigError(
+            f"process {local} of this machine has no GPU of its own ({found} found); lower --nproc_per_node."
+        )
     return torch.device("cuda", local)
 
 
@@ -158,4 +160,6 @@ def _environment(name: str, default: int) -> int:
     try:
         return int(os.environ.get(name, default))
     except ValueError:
-        raise ConfigError(f"the environment variable {name} is {os.environ[name]!r}; torchrun sets it to a number.") from None
+        raise ConfigError(
+            f"the environment variable {name} is {os.environ[name]!r}; torchrun sets it to a number."
+        ) from None

@@ -40,9 +40,14 @@ def _clock(ticks):
 def test_ratios_are_those_of_one_round_and_report_their_range(monkeypatch):
     ends = iter([0, 1, 1, 3, 3, 5, 5, 13])  # ours 1 then 2 s, the peer 2 then 8 s
     monkeypatch.setattr("benchmarks.harness.time.process_time", _clock(ends))
-    subject = Subject("s", [Candidate("ours", lambda: 1.0), Candidate("peer", lambda: 1.5, lambda a, b: a - b, 0.4)], rounds=2)
+    subject = Subject(
+        "s", [Candidate("ours", lambda: 1.0), Candidate("peer", lambda: 1.5, lambda a, b: a - b, 0.4)], rounds=2
+    )
     measured = measure(subject)
-    assert [(row.seconds, row.ratio, row.low, row.high) for row in measured.rows] == [(1.5, 1.0, 1.0, 1.0), (5.0, 3.0, 2.0, 4.0)]
+    assert [(row.seconds, row.ratio, row.low, row.high) for row in measured.rows] == [
+        (1.5, 1.0, 1.0, 1.0),
+        (5.0, 3.0, 2.0, 4.0),
+    ]
     assert disagreements(measured) == ["s: peer deviates by 0.5, more than 0.4"]
     assert "| peer | **3x** | 2 ... 4 | 0.5 (tolerance 0.4) |" in markdown(measured)
 

@@ -16,7 +16,9 @@ def _head(seed: int, lesion: bool):
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
     a, b = 0.7 + 0.05 * rng.random(2)
     mask = (x / a) ** 2 + (y / b) ** 2 + (z / 0.95) ** 2 < 1
-    texture = ndimage.gaussian_filter(rng.standard_normal(SHAPE), 4)  # no two heads alike: the gate would take them for one
+    texture = ndimage.gaussian_filter(
+        rng.standard_normal(SHAPE), 4
+    )  # no two heads alike: the gate would take them for one
     image = 0.5 + 0.12 * texture / texture.std() + 0.03 * rng.standard_normal(SHAPE)
     seg = np.zeros(SHAPE, bool)
     if lesion:

@@ -46,18 +46,25 @@ def _model(folder: Path) -> Path:
 
 
 def _run(what: str, data: Path, model: Path, sharded: bool, **overrides) -> None:
-    files = ["bundles/ddpm_ssim_ens/configs/evaluate.json", *(["custom/configs/sharded_evaluate.json"] if sharded else [])]
+    files = [
+        "bundles/ddpm_ssim_ens/configs/evaluate.json",
+        *(["custom/configs/sharded_evaluate.json"] if sharded else []),
+    ]
     settings = {
         "dataset_dir": str(data), "output_dir": str(model), "test_sets": ["demo_tumour"], "sigma_sweep": False, "primary": "l1",
         "scores": {"l1": "%custom/configs/scoring.json::l1", "l2": "%custom/configs/scoring.json::l2"}, **overrides,
     }  # fmt: skip
-    workflow = ConfigWorkflow(files, logging_file=False, workflow_type="infer", run_id=what, init_id="", final_id="", **settings)
+    workflow = ConfigWorkflow(
+        files, logging_file=False, workflow_type="infer", run_id=what, init_id="", final_id="", **settings
+    )
     workflow.run()
 
 
 def test_the_merged_result_is_exactly_that_of_one_process(tiny_cohort, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("custom.evaluation.protocol.code_revision", lambda: "a commit in between would rightly be refused")
+    monkeypatch.setattr(
+        "custom.evaluation.protocol.code_revision", lambda: "a commit in between would rightly be refused"
+    )
     single, sharded = _model(tmp_path / "single"), _model(tmp_path / "sharded")
     _run("evaluating", tiny_cohort, single, sharded=False)
     with pytest.raises(RuntimeError) as wrapped:
@@ -118,7 +125,9 @@ def test_histograms_and_cases_merge_to_those_of_one_pass(tmp_path):
             _add(part, number)
         save_shard(part, tmp_path / "shards", shard, 3, {"weights": "x"})
     merged = _collector(tmp_path / "maps")
-    numbers = merge_shards(merged, None, [lambda c, p: {"cases": len(c.cases)}], tmp_path / "shards", 3, {"weights": "x"})
+    numbers = merge_shards(
+        merged, None, [lambda c, p: {"cases": len(c.cases)}], tmp_path / "shards", 3, {"weights": "x"}
+    )
     assert numbers == {"cases": 7}
     for group in ("a/val", "b/test"):
         assert merged.of_group(group) == whole.of_group(group)

@@ -41,7 +41,7 @@ def test_done_once_then_skipped(fake):
     assert fake.ends() == [("a", "evaluating"), ("a", "training")]
 
 
-def test_a_changed_digest_repeats_everything_and_empties_the_folder(fake):
+def test_a_changed_digest_repeats_everything_and_sets_the_old_aside(fake):
     execute(fake("a"))
     old = Path(fake("a").folder) / "checkpoint_of_other_settings"
     old.touch()
@@ -49,6 +49,9 @@ def test_a_changed_digest_repeats_everything_and_empties_the_folder(fake):
     assert names(changed) == (["training", "evaluation"], "configuration of training changed")
     assert execute(changed).ran == ("training", "evaluation")
     assert not old.exists()
+    aside = Path(changed.folder) / "previous"
+    assert (aside / old.name).exists()
+    assert not (aside / "evaluation").exists()
     assert len(fake.ends()) == 4
 
 

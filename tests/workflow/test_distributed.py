@@ -40,7 +40,17 @@ def _start(data: Path, output: Path, processes: int) -> subprocess.Popen:
     files = [TRAIN, *(["custom/configs/multi_gpu.json"] if processes else [])]
     settings = SETTINGS | {"dataset_dir": str(data), "output_dir": str(output)}
     options = [word for key, value in settings.items() for word in (f"--{key}", value)]
-    command = [sys.executable, *launcher, "-m", "monai.bundle", "run", "training", "--config_file", str(files), *options]
+    command = [
+        sys.executable,
+        *launcher,
+        "-m",
+        "monai.bundle",
+        "run",
+        "training",
+        "--config_file",
+        str(files),
+        *options,
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     with open(f"{output}.log", "ab") as log:
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
@@ -168,7 +178,9 @@ def test_a_signal_stops_all_processes_at_the_iteration_they_agree_on(tmp_path):
         checkpoint.watch(engine)
 
 
-@pytest.mark.parametrize(("num_items", "batch_size", "world_size"), [(10, 4, 2), (9, 4, 2), (7, 3, 3), (5, 8, 2), (8, 4, 1)])
+@pytest.mark.parametrize(
+    ("num_items", "batch_size", "world_size"), [(10, 4, 2), (9, 4, 2), (7, 3, 3), (5, 8, 2), (8, 4, 1)]
+)
 def test_shared_batches_are_the_plain_ones_dealt_out(num_items, batch_size, world_size):
     shares = [SharedBatches(num_items, batch_size, rank, world_size) for rank in range(world_size)]
     seen = sorted(index for share in shares for batch in share for index in batch)

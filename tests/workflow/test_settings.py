@@ -23,7 +23,9 @@ def test_missing_model_names_the_remedy(tmp_path):
 
 
 def test_other_noise_than_in_training_is_refused():
-    require_trained_with({"noise": {"name": "SimplexNoise", "octaves": 6}}, noise={"name": "SimplexNoise", "octaves": 6})
+    require_trained_with(
+        {"noise": {"name": "SimplexNoise", "octaves": 6}}, noise={"name": "SimplexNoise", "octaves": 6}
+    )
     require_trained_with({}, noise={"name": "GaussianNoise"})
     with pytest.raises(ConfigError, match="Give the same --noise as in training"):
         require_trained_with({"noise": {"name": "SimplexNoise"}}, noise={"name": "GaussianNoise"})

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The README's commands are run as they stand there, on a tiny cohort and with a tiny network."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+TINY = {
+    "training": [
+        *(
+            "--dataset_name",
+            "demo",
+            "--contrast",
+            "t1",
+            "--max_epochs",
+            "1",
+            "--channels",
+            "[32,32]",
+            "--num_res_blocks",
+            "1",
+        ),
+        *(
+            "--num_head_channels",
+            "32",
+            "--resblock_updown",
+            "False",
+            "--batch_size",
+            "2",
+            "--val_slices_per_volume",
+            "1",
+        ),
+        *("--val_interval", "1", "--tracking_uri", ""),
+    ],
+    "evaluating": ["--test_sets", "['demo_tumour']", "--limit", "1", "--sigma_sweep", "False", "--tracking_uri", ""],
+}
+
+
+def _commands(repository):
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_everyday_commands(repository, tiny_cohort, tmp_path):
+    cohort = shutil.copytree(tiny_cohort, tmp_path / "DATA")
+    scan = next((cohort / "Test/demo_tumour/t1").glob("*.nii.gz"))
+    shutil.copy(scan, tmp_path / "scan.nii.gz")
+    ran = set()
+    for command in _commands(repository):
+        program, *arguments = shlex.split(command)
+        if program != "python":
+            continue
+        stage = arguments[3] if "monai.bundle" in arguments else arguments[0]
+        if stage.endswith(("benchmark.py", "make_splits.py")):
+            arguments = [stage, "--help"]  # run by tests of their own: tests/matrix, tests/data/test_folds.py
+        arguments = [a.replace("DATA", str(cohort)).replace("output/", f"{tmp_path}/output/") for a in arguments]
+        arguments = [str(tmp_path / a) if a in ("scan.nii.gz", "out") else a for a in arguments]
+        finished = subprocess.run(
+            [sys.executable, *arguments, *TINY.get(stage, [])],
+            cwd=repository, capture_output=True, text=True, timeout=400, check=False,
+            env=os.environ | {"PYTHONPATH": str(repository)},
+        )  # fmt: skip
+        assert finished.returncode == 0, f"{command}\n{finished.stdout}\n{finished.stderr}"
+        ran.add(stage)
+    assert {"training", "evaluating", "scripts/predict.py", "scripts/check_data.py"} <= ran
+    assert list((tmp_path / "out").rglob("*anomaly*.nii.gz"))
+
+
+def test_make_targets_exist(repository):
+    targets = {
+        line.split(":")[0] for line in (repository / "Makefile").read_text().splitlines() if re.match(r"[a-z-]+:", line)
+    }
+    wanted = {command.split()[1] for command in _commands(repository) if command.startswith("make ")}
+    assert {"demo", "test"} <= wanted <= targets
+
+
+def test_continuous_integration_calls_the_test_command(repository):
+    assert "make test" in (repository / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["preparation_isbi2024", "simplex_isbi2024", "postprocessing_isbi2024", "gaussian", "postprocessing_ablation"],
+)
+def test_variants_of_the_table_exist(repository, flag):
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    path = re.search(rf"%(custom/configs/\w+\.json)::{flag}", text).group(1)
+    assert f'"{flag}"' in (repository / path).read_text()
