@@ -41,10 +41,10 @@ def main() -> int:
     places = Places(str(Path(args.dataset_dir).resolve()), str(output), cache, uri)
     try:
         spec = read_spec(args.matrix)
+        spec = replace(spec, folds=tuple(args.folds)) if args.folds else spec
         failed = run_matrix(
-            replace(spec, folds=tuple(args.folds)) if args.folds else spec, places, args.engine, args.workers, args.scheduler, args.slurm,
-            args.force, args.any_code, args.only,
-        )  # fmt: skip
+            spec, places, args.engine, args.workers, args.scheduler, args.slurm, args.force, args.any_code, args.only
+        )
     except UADError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 
+REFUSAL = "the network does not have the weights of this release"
+
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
     """Return one digest of names, kinds, shapes and bytes of all tensors, whatever their order and device.
@@ -50,7 +52,7 @@ class CheckedInferer(Inferer):
         """
         if state_sha256(network.state_dict()) != self.weights_sha256:
             raise ConfigError(
-                "the network does not have the weights of this release (models/model.pt was exchanged, damaged or "
+                f"{REFUSAL} (models/model.pt was exchanged, damaged or "
                 "belongs to another network), so its maps would mean nothing; unpack the release again."
             )
         return self.inferer(inputs, network, *args, **kwargs)

@@ -30,6 +30,7 @@ import numpy as np
 from ..data.nifti_header import affine_distance_mm
 from ..errors import ConfigError
 from ..predict import Predictor
+from .checked import REFUSAL
 from .freeze import freeze_bundle
 from .label_environment import install_app, server_command, server_environment
 from .label_phantoms import MARKER_MM, THRESHOLDS, write_marker_model, write_phantoms
@@ -72,7 +73,7 @@ def check_label_server(python: str | Path, work: str | Path, start_seconds: floa
         for name, path in scans.items():
             checks += _scan(address, name, path, work, np.asarray(predictor.predict(path).mask))
         checks += _knobs(address, next(iter(scans)))
-        checks.append(_refusal(address, next(iter(scans))))
+        checks.append(_refusal(address, next(iter(scans)), work / "server.log"))
     return checks
 
 
@@ -165,11 +166,12 @@ def _knobs(address: str, scan: str) -> list[Check]:
     return checks
 
 
-def _refusal(address: str, scan: str) -> Check:
+def _refusal(address: str, scan: str, log: Path) -> Check:
     try:
         _infer(address, EXCHANGED, scan, {}, "json")
     except urllib.error.HTTPError as error:
-        return Check("exchanged weights", True, f"refused (HTTP {error.code})")
+        told = REFUSAL in log.read_text(encoding="utf-8", errors="replace")
+        return Check("exchanged weights", told, f"HTTP {error.code}, reason {'' if told else 'not '}in the log")
     return Check("exchanged weights", False, "answered with a mask")
 
 

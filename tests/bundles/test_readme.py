@@ -42,8 +42,8 @@ TINY = {
 
 def _commands(repository):
     text = (repository / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.strip()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return [line for language, block in blocks if not language for line in block.splitlines() if line.strip()]
 
 
 def test_everyday_commands(repository, tiny_cohort, tmp_path):

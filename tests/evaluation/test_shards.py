@@ -23,6 +23,11 @@ cohort = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(cohort)
 tiny_cohort = cohort.tiny_cohort
 
+REPORT = {  # without figures
+    "_target_": "custom.evaluation.EvaluationReport", "measurer": {"_target_": "custom.evaluation.Measurer", "seed": "@seed"},
+    "folder": "@evaluation_dir", "calibration_folder": "@output_dir", "primary": "@primary",
+    "protocol": "$dict(@protocol, **@reconstruction_settings)",
+}  # fmt: skip
 NETWORK = {"channels": [32, 32, 32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False}
 
 
@@ -52,7 +57,7 @@ def _run(what: str, data: Path, model: Path, sharded: bool, **overrides) -> None
     ]
     settings = {
         "dataset_dir": str(data), "output_dir": str(model), "test_sets": ["demo_tumour"], "sigma_sweep": False, "primary": "l1",
-        "scores": {"l1": "%custom/configs/scoring.json::l1", "l2": "%custom/configs/scoring.json::l2"}, **overrides,
+        "scores": {"l1": "%custom/configs/scoring.json::l1", "l2": "%custom/configs/scoring.json::l2"}, "report": REPORT, **overrides,
     }  # fmt: skip
     workflow = ConfigWorkflow(
         files, logging_file=False, workflow_type="infer", run_id=what, init_id="", final_id="", **settings
