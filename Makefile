@@ -25,6 +25,10 @@ matrix: install ## six methods, two folds on the demo cohort: Table 1, figures (
 	$(BIN)/python scripts/make_demo_cohort.py $(DEMO_DATA)
 	$(BIN)/python scripts/benchmark.py matrices/demo.json --dataset_dir $(DEMO_DATA) --output_dir $(OUT)/matrix --workers 2
 
+bench: install ## times beside public packages, under ten minutes; the tables go to docs/benchmarks.md
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench]"
+	$(BIN)/python benchmarks/run.py --markdown docs/benchmarks.md
+
 test: install ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadscope tests
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the network costs on a CPU by arithmetic, memory format, batch, compilation and ONNX Runtime."""
 
+import importlib
 import io
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,6 +53,7 @@ def subjects(size: str = "small", pixels: int = 96, batch: int = 2, compiled: bo
         return run
 
     def onnx(module: Any) -> Candidate:
+        importlib.import_module("onnx")  # torch writes the file with it
         options = module.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         buffer = io.BytesIO()
@@ -65,7 +68,7 @@ def subjects(size: str = "small", pixels: int = 96, batch: int = 2, compiled: bo
         Candidate("bf16, channels-last", forward(last, "bf16", x, True), relative_rms, 0.05),
         peer("onnxruntime", "ONNX Runtime, fp32", onnx),
     ]
-    if compiled:
+    if compiled and shutil.which("c++"):
         optimised = torch.compile(net)
         candidates += [
             Candidate(

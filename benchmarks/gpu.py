@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-warnings.filterwarnings("ignore")
-
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -70,7 +68,14 @@ class Training:
     """One training step, in parts that can be timed by themselves."""
 
     def __init__(
-        self, size: str, batch: int, pixels: int, device: torch.device, precision: str, channels_last: bool, compiled: bool
+        self,
+        size: str,
+        batch: int,
+        pixels: int,
+        device: torch.device,
+        precision: str,
+        channels_last: bool,
+        compiled: bool,
     ) -> None:
         self.batch, self.device, self.precision = batch, device, Precision.of(precision)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -136,14 +141,21 @@ def training_report(arguments: argparse.Namespace, clock: Clock, rate: float) ->
     variants = [("fp32", False, False), ("bf16", False, False), ("bf16", True, False)]
     if not arguments.smoke:
         variants += [("bf16", False, True), ("bf16", True, True)]
-    lines = ["| training step | ms | images/s | TFLOP/s | of the matrix rate | hours for 19,200 steps |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| training step | ms | images/s | TFLOP/s | of the matrix rate | hours for 19,200 steps |",
+        "|---|---|---|---|---|---|",
+    ]
     best: tuple[float, Training] | None = None
     for precision, channels_last, compiled in variants:
-        training = Training(arguments.network, arguments.batch, arguments.pixels, clock.device, precision, channels_last, compiled)
+        training = Training(
+            arguments.network, arguments.batch, arguments.pixels, clock.device, precision, channels_last, compiled
+        )
         if best is None:
             flops = training.flops()
         seconds = clock(training.step)
-        name = ", ".join([precision, *(["channels-last"] if channels_last else []), *(["torch.compile"] if compiled else [])])
+        name = ", ".join(
+            [precision, *(["channels-last"] if channels_last else []), *(["torch.compile"] if compiled else [])]
+        )
         lines.append(
             f"| {name} | {1000 * seconds:.4g} | {arguments.batch / seconds:.4g} | {flops / seconds / 1e12:.4g} | "
             f"{flops / seconds / rate:.1%} | {FULL_SCHEDULE_STEPS * seconds / 3600:.3g} |"
@@ -154,7 +166,13 @@ def training_report(arguments: argparse.Namespace, clock: Clock, rate: float) ->
     whole, training = best
     parts = {"batch from the array": training.draw, "augmentation": training.augment, "noise": training.make_noise,
              "forward and backward": training.learn, "clipping, optimiser, averaging": training.update}  # fmt: skip
-    lines += ["", f"{flops / 1e12:.4g} TFLOP a step. Parts of the fastest variant, each by itself:", "", "| part | ms | share |", "|---|---|---|"]
+    lines += [
+        "",
+        f"{flops / 1e12:.4g} TFLOP a step. Parts of the fastest variant, each by itself:",
+        "",
+        "| part | ms | share |",
+        "|---|---|---|",
+    ]
     for name, part in parts.items():
         seconds = clock(part)
         lines.append(f"| {name} | {1000 * seconds:.4g} | {seconds / whole:.1%} |")
@@ -191,7 +209,12 @@ def inference_report(arguments: argparse.Namespace, clock: Clock) -> list[str]:
     }
     seconds = {name: clock(part) for name, part in parts.items()}
     whole = sum(seconds.values())
-    lines = [f"{1 / whole:.4g} volumes/s on one stream, input on the device:", "", "| part of a test volume | ms | share |", "|---|---|---|"]
+    lines = [
+        f"{1 / whole:.4g} volumes/s on one stream, input on the device:",
+        "",
+        "| part of a test volume | ms | share |",
+        "|---|---|---|",
+    ]
     return lines + [f"| {name} | {1000 * value:.4g} | {value / whole:.1%} |" for name, value in seconds.items()]
 
 
@@ -204,6 +227,7 @@ def main(arguments_given: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--smoke", action="store_true", help="tiny, on the CPU: only shows that the code runs")
     arguments = parser.parse_args(arguments_given)
+    warnings.filterwarnings("ignore")
     if arguments.smoke:
         arguments.network, arguments.batch, arguments.pixels, arguments.repeats = "tiny", 2, 32, 1
     elif not torch.cuda.is_available():
@@ -213,8 +237,13 @@ def main(arguments_given: list[str] | None = None) -> int:
     clock = Clock(device, arguments.repeats)
     name = "CPU, smoke run: the numbers mean nothing" if arguments.smoke else torch.cuda.get_device_name()
     sizes = 256 if arguments.smoke else 8192
-    rates = {kind: matrix_rate(clock, dtype, sizes) for kind, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
-    print(f"{name}; torch {torch.__version__}; measured matrix rate: " + ", ".join(f"{k} {v / 1e12:.4g} TFLOP/s" for k, v in rates.items()))
+    rates = {
+        kind: matrix_rate(clock, dtype, sizes) for kind, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    }
+    print(
+        f"{name}; torch {torch.__version__}; measured matrix rate: "
+        + ", ".join(f"{k} {v / 1e12:.4g} TFLOP/s" for k, v in rates.items())
+    )
     print("\n".join(["", *training_report(arguments, clock, rates["bf16"]), "", *inference_report(arguments, clock)]))
     return 0
 

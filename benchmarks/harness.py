@@ -71,8 +71,8 @@ def peer(package: str, name: str, build: Callable[[Any], Candidate]) -> Candidat
     """Return ``build(module)``, or a candidate that says that the package is not installed."""
     try:
         return build(importlib.import_module(package))
-    except ImportError:
-        return Candidate(name, None, note=f"{package.split('.')[0]} is not installed")
+    except ImportError as error:
+        return Candidate(name, None, note=f"{(error.name or package).split('.')[0]} is not installed")
 
 
 def agreement(subject: Subject) -> dict[str, tuple[float, float]]:

@@ -15,11 +15,9 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-    os.environ[variable] = "1"  # idle threads that spin would be counted as everybody's time
-warnings.filterwarnings("ignore")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ["OMP_NUM_THREADS"] = "1"  # idle threads that spin would be counted as everybody's time
+os.environ["NUMBA_NUM_THREADS"] = "1"
 
 import torch
 
@@ -71,6 +69,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="rounds of every subject instead of its own number")
     parser.add_argument("--markdown", type=Path, help="write the tables between the marks of this file")
     arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     parts, faults, start = [machine()], [], time.time()
     print(parts[0], flush=True)

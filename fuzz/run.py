@@ -70,10 +70,14 @@ class Defects:
                 self.found[key] = (data, str(error)[:160])
 
 
-def fuzz(target: Target, seconds: float, defects: Defects, start_seed: int) -> int:
-    """Run one target for a time; return the number of executions."""
+def fuzz(target: Target, seconds: float, defects: Defects, start_seed: int, most: int = sys.maxsize) -> int:
+    """Run one target for a time, at most ``most`` times; return the number of executions."""
     before, end, number = defects.executions, time.monotonic() + seconds, start_seed
-    while time.monotonic() < end:
+
+    def going_on() -> bool:
+        return time.monotonic() < end and defects.executions - before < most
+
+    while going_on():
 
         @seed(number)
         @settings(
@@ -85,7 +89,7 @@ def fuzz(target: Target, seconds: float, defects: Defects, start_seed: int) -> i
         )
         @given(mutated(target))
         def batch(data: bytes) -> None:
-            if time.monotonic() < end:
+            if going_on():
                 defects.run(target, data)
 
         batch()
@@ -111,7 +115,7 @@ def main() -> int:
         count = fuzz(target, args.seconds / len(chosen), defects, args.seed)
         print(f"{target.name:10} {count:8} executions", flush=True)
     for (name, kind, place), (data, message) in defects.found.items():
-        print(f"\ndefect in {name}: {kind}: {message}\n  at {place}\n  input ({len(data)} bytes): {data[:400]!r}")
+        print(f"\ndefect in {name}: {kind}: {message}\n  at {place}\n  input ({len(data)} bytes): {data[:200]!r}")
     print(f"\n{defects.executions} executions, {len(defects.found)} defects")
     return 1 if defects.found else 0
 

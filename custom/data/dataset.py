@@ -50,15 +50,17 @@ class _SlicesInMemory(Dataset):
             raise ConfigError(
                 f"dtype {dtype!r} must be one of {', '.join(_DTYPES)}, slices {slices!r} 'all' or 'brain'"
             )
-        images, masks, self.usable = [], [], []
-        for case in progress(self.data, desc="loading scans", unit="scan"):
+        self.usable: list[list[int]] = []
+        for number, case in enumerate(progress(self.data, desc="loading scans", unit="scan")):
             loaded = load_case(case)
             image, mask = (loaded[key].permute(3, 0, 1, 2) for key in ("image", "mask"))
-            images.append(_stored(image, _DTYPES[dtype], case["case_id"]))
-            masks.append(mask.contiguous())
+            if number == 0:  # filled in place: a list that is stacked at the end would need twice the memory
+                self.images = torch.empty((len(cases), *image.shape), dtype=_DTYPES[dtype])
+                self.masks = torch.empty((len(cases), *mask.shape), dtype=mask.dtype)
+            self.images[number] = _stored(image, _DTYPES[dtype], case["case_id"])
+            self.masks[number] = mask
             brain = mask.flatten(1).any(dim=1)
             self.usable.append(brain.nonzero().flatten().tolist() if slices == "brain" else list(range(len(mask))))
-        self.images, self.masks = torch.stack(images), torch.stack(masks)
 
     def _item(self, case: int, index: int, epoch: int, position: int) -> Any:
         image = self.images[case, index]

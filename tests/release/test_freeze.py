@@ -101,7 +101,7 @@ def test_reads_as_monai_label_reads_it(frozen) -> None:
     ):
         parser["displayable_configs"].update(knobs)
         parser.parse()
-        segment = parser.get_parsed_content("postprocessing").transforms[-1]
+        segment = parser.get_parsed_content("postprocessing").transforms[0]
         assert segment.threshold.value == threshold
     assert isinstance(parser.get_parsed_content("inferer"), CheckedInferer)
 

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The measurements that need a GPU or minutes run through on something tiny."""
+
+import pytest
+
+from benchmarks import gpu, growth, run
+
+
+def test_the_gpu_benchmark_runs_on_a_cpu(capsys):
+    assert gpu.main(["--smoke"]) == 0
+    printed = capsys.readouterr().out
+    assert "the numbers mean nothing" in printed
+    for part in ("hours for 19,200 steps", "of the matrix rate", "forward and backward", "volumes/s", "histogram"):
+        assert part in printed
+
+
+def test_growth_counts_what_is_there(tmp_path):
+    shape = (16, 16, 10)
+    found = growth.preparation(3, str(tmp_path / "a"), shape)
+    voxels = 16 * 16 * 10
+    assert found["training set float32, MiB a scan"] == pytest.approx(5 * voxels / 2**20)
+    assert found["training set uint8, MiB a scan"] == pytest.approx(2 * voxels / 2**20)
+    assert found["cache, MiB a scan"] >= 6 * voxels / 2**20
+    evaluated = growth.evaluation(3, str(tmp_path / "b"), shape)
+    assert evaluated["maps on disk, MiB a case"] >= (4 * 4 + 2) * voxels / 2**20
+    streamed = growth.histograms(5, "", shape)
+    assert streamed["histogram, KiB"] < 2000
+    text = growth.table("Title", [found, found])
+    assert text.count("\n|") == len(found) + 1
+
+
+def test_measured_tables_go_between_the_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- measured: begin -->\nold\n<!-- measured: end -->\nafter\n")
+    run.write_between_marks(page, "new")
+    assert page.read_text() == "before\n<!-- measured: begin -->\nnew\n<!-- measured: end -->\nafter\n"
+    page.write_text("no marks")
+    with pytest.raises(SystemExit, match="lacks the lines"):
+        run.write_between_marks(page, "new")
+    assert run.machine().startswith("- processor: ")
