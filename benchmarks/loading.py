@@ -10,6 +10,7 @@ import monai.transforms as mt
 import numpy as np
 import torch
 from monai.data import CacheDataset, Dataset
+from monai.data import DataLoader as MonaiDataLoader
 from torch.utils.data import DataLoader
 
 from benchmarks.harness import Candidate, Subject, peer
@@ -20,7 +21,7 @@ from custom.data.prepare import preparation, prepare_case
 from custom.data.records import ScanRecord
 from custom.data.sampler import EpochSampler
 
-BATCH = 4
+BATCH = 8
 _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []  # live as long as the process
 
 
@@ -99,29 +100,36 @@ def subjects(scans: int = 4, shape: tuple[int, int, int] = (192, 192, 100)) -> S
     sampler = EpochSampler(len(held), min(BATCH, scans), seed=0)
     loader = DataLoader(held, batch_sampler=sampler)
 
-    def slices_of(dataset: Any, image: Callable[[Any], Any]) -> Callable[[], Any]:
-        def run() -> Any:
-            order = torch.randperm(len(dataset))
-            picked = [image(dataset[int(index)])[..., int(torch.randint(0, grid[2], ()))] for index in order]
-            return torch.stack([torch.as_tensor(np.asarray(part)) for part in picked])
+    crop = [
+        mt.RandSpatialCropd(["image", "mask"], (*grid[:2], 1), random_size=False),
+        mt.SqueezeDimd(["image", "mask"], -1),
+    ]
 
-        return run
+    def batches_of(dataset: Any) -> Callable[[], Any]:
+        stock = MonaiDataLoader(dataset, batch_size=min(BATCH, scans), shuffle=True)
+        return lambda: [batch["image"] for batch in stock]
 
     def torchio_warm(module: Any) -> Candidate:
         dataset = module.SubjectsDataset(
             [torchio_subject(module, scan) for scan in paths], transform=torchio_chain(module)
         )
-        return Candidate("TorchIO SubjectsDataset, no cache", slices_of(dataset, lambda item: item.image.data))
 
-    plain, cached = Dataset(paths, chain), CacheDataset(paths, chain, progress=False)
+        def run() -> Any:
+            order = torch.randperm(len(dataset))
+            return torch.stack(
+                [dataset[int(index)].image.data[..., int(torch.randint(0, grid[2], ()))] for index in order]
+            )
+
+        return Candidate("TorchIO SubjectsDataset, no cache", run, note="without a loader")
+
+    stock_steps = mt.Compose([*chain.transforms, *crop])
+    plain, cached = Dataset(paths, stock_steps), CacheDataset(paths, stock_steps, progress=False)
     warm = Subject(
         f"One epoch, {scans} scans x 1 slice",
         [
             Candidate("ours: slices of one array in memory", lambda: [batch["image"] for batch in loader]),
-            Candidate(
-                "MONAI CacheDataset", slices_of(cached, lambda item: item["image"]), note="whole volumes, then a slice"
-            ),
-            Candidate("MONAI Dataset, no cache", slices_of(plain, lambda item: item["image"])),
+            Candidate("MONAI CacheDataset", batches_of(cached)),
+            Candidate("MONAI Dataset, no cache", batches_of(plain)),
             peer("torchio", "TorchIO SubjectsDataset, no cache", torchio_warm),
         ],
         3,

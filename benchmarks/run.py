@@ -32,7 +32,7 @@ SUBJECTS: dict[str, Callable[[bool], Sequence[Subject]]] = {
     "scores": lambda quick: scores.subjects(full=not quick),
     "postprocessing": lambda quick: postprocessing.subjects(),
     "thresholds": lambda quick: thresholds.subjects(3 if quick else 10),
-    "loading": lambda quick: loading.subjects(2 if quick else 4),
+    "loading": lambda quick: loading.subjects(2 if quick else 8),
     "end_to_end": lambda quick: end_to_end.subjects(),
     "training": lambda quick: training.subjects(count=4 if quick else 16),
     "cpu": lambda quick: cpu.subjects(compiled=not quick),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables as Markdown, CSV and LaTeX. Shares are printed in %, the CSV holds them unrounded as numbers in [0, 1]."""
+"""Tables as Markdown, CSV and LaTeX. Shares are printed in %, the CSV holds them unrounded in [0, 1]."""
 
 import csv
 import io
@@ -23,12 +23,12 @@ def write_table(table: Table, stem: Path) -> list[Path]:
 
 
 def markdown(table: Table) -> str:
-    """Return the table as Markdown; the best mean of a column is bold if larger is better and rows differ."""
+    """Return the table as Markdown."""
     head = [*table.head, *table.columns]
     lines = [f"**{table.title}**", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     folds = _most_folds(table)
     for names, cells in table.rows:
-        lines.append(f"| {' | '.join([*names, *(_text(cell, folds) for cell in cells)])} |")
+        lines.append(f"| {' | '.join([*names, *(_text(cell, folds, table.scale) for cell in cells)])} |")
     return "\n".join([*lines, "", *(f"{note}  " for note in table.notes)]).rstrip() + "\n"
 
 
@@ -66,7 +66,7 @@ def latex(table: Table) -> str:
     for names, cells in table.rows:
         texts = [_tex(name) for name in names]
         for cell in cells:
-            texts.append(_tex(_text(cell, folds)).replace("±", r"$\pm$").replace("–", "--"))
+            texts.append(_tex(_text(cell, folds, table.scale)).replace("±", r"$\pm$").replace("–", "--"))
         lines.append(" & ".join(texts) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -75,14 +75,16 @@ def _most_folds(table: Table) -> int:
     return max((cell.folds for _, cells in table.rows for cell in cells if isinstance(cell, Cell)), default=0)
 
 
-def _text(cell: Any, folds: int) -> str:
+def _text(cell: Any, folds: int, scale: float) -> str:
     if not isinstance(cell, Cell):
         return str(cell)
     if cell.mean is None:
         return "–"
-    text = f"{100 * cell.mean:.2f}"
-    text += f" ± {100 * cell.std:.2f}" if cell.std is not None else ""
-    text += f" [{100 * cell.low:.1f}, {100 * cell.high:.1f}]" if cell.low is not None and cell.high is not None else ""
+    text = f"{scale * cell.mean:.2f}"
+    text += f" ± {scale * cell.std:.2f}" if cell.std is not None else ""
+    text += (
+        f" [{scale * cell.low:.1f}, {scale * cell.high:.1f}]" if cell.low is not None and cell.high is not None else ""
+    )
     return text + (f" ({cell.folds} of {folds} folds)" if 0 < cell.folds < folds else "")
 
 

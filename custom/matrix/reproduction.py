@@ -38,7 +38,7 @@ def reproduction_table(comparison: Comparison, source: Mapping[str, Any]) -> Tab
     notes = [f"Published: {published.get('source', 'not said')}.", f"Tolerance: {_say(tolerance)}."]
     notes += [f"Doubt: {doubt}" for doubt in source.get("doubts", ())]
     return Table(
-        "Published and measured",
+        "Published and measured, Dice in %",
         ("row", "test set"),
         ("published", "measured", "difference", "verdict"),
         tuple(rows),
@@ -56,7 +56,11 @@ def ordering_table(comparison: Comparison, source: Mapping[str, Any]) -> Table:
         word = "holds" if holds and float(p_value) < 0.05 else "not significant" if holds else "fails"
         rows.append((head, (difference, p_value, word)))
     return Table(
-        "Published orderings (first > second)", tests.head, ("difference", "p", "verdict"), tuple(rows), tests.notes
+        "Published orderings (first > second), Dice in %",
+        tests.head,
+        ("difference", "p", "verdict"),
+        tuple(rows),
+        tests.notes,
     )
 
 

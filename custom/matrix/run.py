@@ -86,7 +86,10 @@ def make_report(
     output = Path(places.output_dir)
     results = finished_results(spec, jobs)
     if not results:
-        raise ConfigError(f"no job of the matrix has finished in {output}; there is nothing to make a table of.")
+        raise ConfigError(
+            f"no job of the matrix has finished in {output} with these settings and this code (--any_code takes other code); "
+            "there is nothing to make a table of."
+        )
     scores = {row: method.scores for method in spec.methods for row, _ in rows_of(method)}
     settings: dict[str, Any] = {
         "point": spec.operating_point,

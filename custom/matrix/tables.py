@@ -19,6 +19,7 @@ from .results import Result, Values, check_comparable
 
 REQUIRED = {"threshold": "threshold_baseline", "atlas": "atlas_baseline"}
 _SWEEP = re.compile(r"ssim_\d.*")  # SSIM at one width: Figure 2, not a row
+_COUNTS = {"tp", "fp", "fn", "lesions", "false_positive_components", "threshold"}
 Column = tuple[str, str]  # (contrast, test set)
 
 
@@ -43,6 +44,7 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[tuple[str, ...], tuple[Any, ...]], ...]
     notes: tuple[str, ...] = field(default=())
+    scale: float = 100.0  # what texts show of a cell: 100 for shares in %
 
 
 class Comparison:
@@ -158,9 +160,10 @@ class Comparison:
             for (head, test), adjusted in zip(found, holm(p_values), strict=True)
         )
         return Table(
-            f"Paired permutation tests of {metric} over subjects", ("first", "second", "test set"),
+            f"Paired permutation tests of {metric}{unit_of(metric)[0]} over subjects", ("first", "second", "test set"),
             ("difference", "p", "p (Holm)", "subjects", "permutations"), rows,
             ("Two-sided, on each subject's mean over folds.",),
+            unit_of(metric)[1],
         )  # fmt: skip
 
     def _all_scores(self, result: Result) -> list[str]:
@@ -218,6 +221,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(order) - rank) * p_values[index]))
         corrected[index] = highest
     return corrected
+
+
+def unit_of(metric: str) -> tuple[str, float]:
+    """Return how a column of ``per_case.csv`` is shown: its unit, and the factor of the printed number.
+
+    >>> unit_of("dice"), unit_of("fp_ml"), unit_of("lesions")
+    ((' in %', 100.0), (' in ml', 1.0), ('', 1.0))
+    """
+    if metric.endswith("_ml"):
+        return " in ml", 1.0
+    return ("", 1.0) if metric in _COUNTS else (" in %", 100.0)
 
 
 def defined(cell: Cell) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ..metrics import mean_std
 from .results import Result
-from .tables import Cell, Comparison, Table
+from .tables import Cell, Comparison, Table, unit_of
 
 _SIZE = re.compile(r"lesion_recall_(\d+(?:\.\d+)?)_(?:to_(\d+(?:\.\d+)?)|and_more)_mm3")
 
@@ -35,7 +35,11 @@ def ablation_table(comparison: Comparison, metric: str = "dice") -> Table | None
                 rows.append(((method, score, title), tuple(cells)))
     notes = ("Thresholds are tuned anew for every post-processing.",)
     return Table(
-        f"Post-processing ablation, {metric}", ("method", "score", "test set"), tuple(chains), tuple(rows), notes
+        f"Post-processing ablation, {metric}{unit_of(metric)[0]}",
+        ("method", "score", "test set"),
+        tuple(chains),
+        tuple(rows),
+        notes,
     )
 
 
@@ -47,7 +51,13 @@ def t_sweep_table(sweeps: Mapping[int, Comparison], method: str, metric: str = "
         for score in any_one.scores[method]
         for t, sweep in sorted(sweeps.items())
     ]
-    return Table(f"{metric} of {method} over the test time step", ("score", "t"), any_one.titles(), tuple(rows))
+    return Table(
+        f"{metric}{unit_of(metric)[0]} of {method} over the test time step",
+        ("score", "t"),
+        any_one.titles(),
+        tuple(rows),
+        scale=unit_of(metric)[1],
+    )
 
 
 def size_table(comparison: Comparison, metric_prefix: str = "lesion_recall") -> Table | None:
@@ -73,7 +83,7 @@ def size_table(comparison: Comparison, metric_prefix: str = "lesion_recall") -> 
             if any(cell.mean is not None for cell in cells):
                 rows.append(((title, method, score), tuple(cells)))
     heads = tuple(_label(key) for key in sizes)
-    return Table("Share of lesions found, by volume", ("test set", "method", "score"), heads, tuple(rows))
+    return Table("Share of lesions found in %, by volume", ("test set", "method", "score"), heads, tuple(rows))
 
 
 def _sizes(results: Sequence[Result]) -> list[str]:

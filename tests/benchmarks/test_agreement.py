@@ -30,6 +30,8 @@ def test_candidates_agree_with_ours(name):
         for candidate, (deviation, tolerance) in agreement(subject).items():
             assert deviation <= tolerance, f"{subject.name}: {candidate}"
             compared += 1
+    if name == "noise" and compared == 0:
+        pytest.skip("opensimplex, the only peer of the noise, is not installed")
     assert compared > 0
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 from custom.errors import ConfigError, DataError
 from custom.matrix.rendering import csv_text, latex, markdown, write_table
 from custom.matrix.results import find_results, read_result
-from custom.matrix.tables import Cell, Comparison, Table, holm
+from custom.matrix.tables import Cell, Comparison, Table, holm, unit_of
 from custom.matrix.views import ablation_table, size_table
 
 CASES = {"A": 0.1, "B": 0.2, "C": 0.6}
@@ -159,6 +159,12 @@ def test_latex_signs_are_escaped():
     table = Table("a_b", ("x",), ("50 %",), ((("ssim_ens",), (Cell(),)),))
     assert r"ssim\_ens & -- \\" in latex(table)
     assert r"50 \%" in latex(table)
+
+
+def test_units():
+    table = Table("", ("x",), ("y",), ((("ml",), (Cell(2.5, 0.5),)),), scale=1.0)
+    assert "| ml | 2.50 ± 0.50 |" in markdown(table)
+    assert [unit_of(name) for name in ("dice", "fp_ml", "fp")] == [(" in %", 100.0), (" in ml", 1.0), ("", 1.0)]
 
 
 def test_size_strata(finished, baselines):
