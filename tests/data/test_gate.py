@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import base64
+import csv
+import gzip
+import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +19,7 @@ from scipy import ndimage
 
 from custom.data.datasets import get_dataset
 from custom.data.gate import CODES, Checked, check, checking, gate_splits, table
-from custom.data.gate.cache import CACHE_FILE
+from custom.data.gate.cache import CACHE_FILE, FileCache
 from custom.data.gate.finding import finding, ordered
 from custom.data.gate.fingerprint import GRID, SAME_SCAN, fingerprint, similar_pairs
 from custom.data.gate.inspect import inspect_file
@@ -97,8 +102,6 @@ def test_foreign_entries_in_the_cache_are_no_reports(tmp_path_factory, value, fi
     path = root / "a.nii.gz"
     nib.save(nib.Nifti1Image(np.arange(60, dtype=np.float32).reshape(3, 4, 5), np.eye(4)), path)
     os.utime(path, (1, 1))
-    from custom.data.gate.cache import FileCache
-
     cache = FileCache(root, 1000)
     cache.put(path, "image", inspect_file(path, "image"))
     cache.save()
@@ -238,8 +241,6 @@ def test_block_means_against_a_plain_loop():
         ]
     )
     expected = (expected - expected.mean()) / expected.std()
-    import base64
-
     codes = np.frombuffer(base64.b64decode(_picture(array)), np.int8)
     np.testing.assert_allclose(codes, np.clip(expected / 4, -1, 1) * 127, atol=0.51)
 
@@ -257,15 +258,10 @@ def test_the_report_of_a_file_equals_what_nibabel_reads(tmp_path):
     there = np.argwhere(np.asarray(ras.dataobj) != 0)
     assert report.box == tuple(zip(there.min(0).tolist(), there.max(0).tolist(), strict=True))
     assert report.nonzero == pytest.approx(24 / 720)
-    import hashlib
-
     assert report.sha256 == hashlib.sha256((tmp_path / "a.nii.gz").read_bytes()).hexdigest()
 
 
 def test_a_gzip_bomb_is_unpacked_to_the_size_of_its_header_only(tmp_path):
-    import gzip
-    import resource
-
     nib.save(nib.Nifti1Image(np.arange(60, dtype=np.float32).reshape(3, 4, 5), np.eye(4)), tmp_path / "a.nii")
     bomb = tmp_path / "bomb.nii.gz"
     with gzip.open(bomb, "wb") as file:
@@ -311,8 +307,6 @@ _CELLS = st.sampled_from(
 
 @given(rows=st.lists(st.fixed_dictionaries(dict.fromkeys(COLUMNS, _CELLS)), max_size=4))
 def test_lists_are_judged_like_the_reader_that_stops_at_the_first_fault(tmp_path_factory, rows):
-    import csv
-
     root = tmp_path_factory.mktemp("lists")
     (root / "splits").mkdir()
     path = root / "splits/IXI_test.csv"

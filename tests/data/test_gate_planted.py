@@ -184,6 +184,13 @@ def _renamed(root: Path) -> Path:
     return path
 
 
+def _mask_beside_the_brain(root: Path) -> Path:
+    left = (np.arange(24) < 6).astype(np.float32)[:, None, None]
+    right = (np.arange(24) > 10).astype(np.uint8)[:, None, None]
+    _voxels(_healthy(root), lambda a: a * left)
+    return _voxels(_healthy(root, "mask"), lambda a: a * right)
+
+
 def _scaled_label(root: Path) -> Path:
     return _voxels(_patient(root, "seg"), lambda a: a.astype(np.float32) * 0.4)
 
@@ -258,14 +265,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], Path]]] = {
         "mask-implausible",
         lambda r: _voxels(_healthy(r, "mask"), lambda a: a * (np.arange(20) == 10).astype(np.uint8)),
     ),
-    "mask beside the brain": (
-        "mask-elsewhere",
-        lambda r: (
-            _voxels(_healthy(r), lambda a: a * (np.arange(24) < 6).astype(np.float32)[:, None, None], AFFINE).parents[1]
-            / "mask"
-            / _voxels(_healthy(r, "mask"), lambda a: a * (np.arange(24) > 10).astype(np.uint8)[:, None, None]).name
-        ),
-    ),
+    "mask beside the brain": ("mask-elsewhere", lambda r: _mask_beside_the_brain(r)),
     "no mask in the list": ("mask-none", lambda r: (_in_row("demo_train_fold0", mask_path="")(r), _healthy(r))[1]),
     "empty ground truth": ("seg-empty", lambda r: _voxels(_patient(r, "seg"), lambda a: a * 0)),
     "lesion outside the brain": (

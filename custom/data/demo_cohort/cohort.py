@@ -23,6 +23,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import starmap
 from pathlib import Path
@@ -150,7 +151,7 @@ def _write_all(tasks: Sequence[tuple[str, Entry]], workers: int) -> Iterator[str
         yield from starmap(_write_subject, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+    with _one_thread_each(), ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
         yield from pool.map(_write_subject, *zip(*tasks, strict=True))
 
 
@@ -164,7 +165,12 @@ def _write_table(path: Path, entries: Iterable[Entry]) -> None:
 
 
 def _digests(root: Path) -> dict[str, str]:
-    files = sorted(path for path in root.rglob("*") if path.is_file() and path.name != MANIFEST)
+    hidden = {path for path in root.iterdir() if path.name.startswith(".")}  # caches of later runs are not ours
+    files = sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file() and path.name != MANIFEST and hidden.isdisjoint([path, *path.parents])
+    )
     return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -245,3 +251,19 @@ def make_demo_cohort(
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return root
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes started within compute with one thread: several threads each would fight for the same cores."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
