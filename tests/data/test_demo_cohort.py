@@ -245,6 +245,10 @@ def test_an_intact_cohort_is_left_and_anything_else_is_not_overwritten(quick, tm
     count = len(quick)
     assert make_demo_cohort(root, SIZE, workers=1) == root
     assert len(quick) == count
+    (root / ".prepared").mkdir()  # later runs keep their caches in the data folder
+    (root / ".prepared" / "volume.npy").write_bytes(b"cache")
+    assert make_demo_cohort(root, SIZE, workers=1) == root
+    assert len(quick) == count
     with pytest.raises(DataError, match="--overwrite"):
         make_demo_cohort(root, SIZE, seed=5, workers=1)
     damaged = root / "Test" / "demo_ms" / "seg" / "MS01_seg.nii.gz"
