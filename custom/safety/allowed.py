@@ -84,6 +84,7 @@ _ANY_BELOW = tuple(  # functions and classes of this package that configurations
         *("augmentation", "engines", "evaluation", "handlers", "inferers", "metrics", "networks", "noise"),
         *("postprocessing", "schedulers", "scoring", "transforms", "workflow", "scans", "report"),
         *("data.cases", "data.dataset", "data.prepare", "data.sampler", "data.gate"),
+        *("release.checked", "release.for_label"),
     )
 )
 _NEVER = frozenset({"NumpyReader", "LMDBDataset", "write_text", "MLFlowHandler"})
