@@ -39,7 +39,7 @@ def main() -> int:
         ],
         "evaluation": [
             *(*bundle, "evaluating", "--config_file", f"{CONFIGS}/evaluate.json", *common, "--precision", "auto"),
-            *("--t_test", "300", "--test_sets", "['demo_tumour','demo_ms','demo_stroke','demo_wmh']"),
+            *("--t_test", "300", "--limit", "3", "--test_sets", "['demo_tumour','demo_stroke','demo_ms']"),
         ],
     }
     start = time.time()

@@ -43,7 +43,7 @@ _ATTRIBUTES = frozenset(  # of values: of references, of lambda arguments, of re
 )
 _DANGEROUS = re.compile(  # names that other libraries give to what writes, loads, evaluates or leads to their insides
     r"_.*|write.*|save.*|load.*|open.*|dump.*|to_.*|tofile|format.*|exec.*|system|popen|spawn.*|unlink|rmdir|rename"
-    r"|replace|touch|mkdir|symlink.*|hardlink.*|chmod|globals|locals|builtins|modules|mro|import.*|func|logger|manager"
+    r"|replace|remove|delete.*|touch|mkdir|symlink.*|hardlink.*|chmod|globals|locals|builtins|modules|mro|import.*|func|logger|manager"
     r"|root|handlers|(gi|cr|ag|tb|co|f)_.*"
 )
 _EXACT = frozenset(

@@ -28,6 +28,7 @@ REPORT = {  # without figures
     "folder": "@evaluation_dir", "calibration_folder": "@output_dir", "primary": "@primary",
     "protocol": "$dict(@protocol, **@reconstruction_settings)",
 }  # fmt: skip
+REVISION = "fixed: shards of different commits would rightly be refused"
 NETWORK = {"channels": [32, 32, 32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False}
 
 
@@ -50,6 +51,17 @@ def _model(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def evaluated(tiny_cohort, tmp_path_factory):
+    """A model and its evaluation by one process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setattr("custom.evaluation.protocol.code_revision", lambda: REVISION)
+        model = _model(tmp_path_factory.mktemp("single") / "model")
+        _run("evaluating", tiny_cohort, model, sharded=False)
+    return model
+
+
 def _run(what: str, data: Path, model: Path, sharded: bool, **overrides) -> None:
     files = [
         "bundles/ddpm_ssim_ens/configs/evaluate.json",
@@ -65,13 +77,10 @@ def _run(what: str, data: Path, model: Path, sharded: bool, **overrides) -> None
     workflow.run()
 
 
-def test_the_merged_result_is_exactly_that_of_one_process(tiny_cohort, tmp_path, monkeypatch):
+def test_the_merged_result_is_exactly_that_of_one_process(tiny_cohort, evaluated, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(
-        "custom.evaluation.protocol.code_revision", lambda: "a commit in between would rightly be refused"
-    )
-    single, sharded = _model(tmp_path / "single"), _model(tmp_path / "sharded")
-    _run("evaluating", tiny_cohort, single, sharded=False)
+    monkeypatch.setattr("custom.evaluation.protocol.code_revision", lambda: REVISION)
+    single, sharded = evaluated, _model(tmp_path / "sharded")
     with pytest.raises(RuntimeError) as wrapped:
         _run("merging", tiny_cohort, sharded, sharded=True, num_shards=2)
     assert "shard(s) 0, 1 of 2 have not finished" in str(find_foreseen(wrapped.value))
@@ -88,6 +97,42 @@ def test_the_merged_result_is_exactly_that_of_one_process(tiny_cohort, tmp_path,
     reconstructions = [{p.name: p.read_bytes() for p in (m / "reconstructions").iterdir()} for m in (single, sharded)]
     assert reconstructions[0] == reconstructions[1]
     assert len(reconstructions[0]) == 8
+
+
+def _predict(model: Path, scans: Path, results: Path, sharded: bool, **overrides) -> dict[str, bytes]:
+    overlay = ["custom/configs/sharded_inference.json"] if sharded else []
+    settings = {
+        "output_dir": str(model),
+        "input": str(scans),
+        "results_dir": str(results),
+        "report": False,
+        "score": "l1",
+        **overrides,
+    }
+    settings["scoring"] = "%custom/configs/scoring.json::l1"
+    files = ["bundles/ddpm_ssim_ens/configs/inference.json", *overlay]
+    ConfigWorkflow(
+        files, logging_file=False, workflow_type="infer", run_id="inference", init_id="", final_id="", **settings
+    ).run()
+    return {str(path.relative_to(results)): path.read_bytes() for path in results.rglob("*.nii.gz")}
+
+
+def test_sharded_inference_gives_the_files_of_one_process(tiny_cohort, evaluated, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    scans = tmp_path / "scans.txt"
+    scans.write_text(
+        "\n".join(str(path) for path in sorted((tiny_cohort / "Test" / "demo_tumour" / "t2").iterdir())[:3])
+    )
+    expected = _predict(evaluated, scans, tmp_path / "single", sharded=False)
+    for shard in (1, 0):
+        found = _predict(evaluated, scans, tmp_path / "shards", sharded=True, shard=shard, num_shards=2)
+        assert not (tmp_path / "shards" / "summary.json").exists()
+    assert found == expected
+    assert len(found) == 9
+    _predict(evaluated, scans, tmp_path / "shards", sharded=False)
+    summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("single", "shards")]
+    assert [case["case_id"] for case in summaries[1]["cases"]] == [case["case_id"] for case in summaries[0]["cases"]]
+    assert {case["status"] for case in summaries[1]["cases"]} == {"done before"}
 
 
 def _ids(cases: list[Case]) -> list[tuple[str, str]]:
