@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="demo_data", help="folder of the demo cohort")
     parser.add_argument("--output", default="output/demo", help="folder of the trained model and its results")
-    parser.add_argument("--max-epochs", default="24", help="epochs of the training (8 steps of 16 slices each)")
+    parser.add_argument("--max-epochs", default="60", help="epochs of the training (8 steps of 16 slices each)")
     arguments = parser.parse_args()
     bundle = [sys.executable, "-m", "monai.bundle", "run"]
     small = f"{CONFIGS}/small.json"

@@ -29,7 +29,8 @@ class EvaluationFigures:
         primary: variant of the case pictures and of the histogram.
         compared: further variants in the case pictures and curves.
         cases: case pictures of each data set and variant, the cases with the largest truth first.
-        operating_point: threshold of the case pictures; the first healthy one where it does not exist.
+        operating_point: threshold of the case pictures; the first healthy one where it does not exist or is
+            indiscriminate.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class EvaluationFigures:
         self._draw_sweep(measured, folder)
 
     def _chosen(self, points: Sequence[OperatingPoint]) -> OperatingPoint:
-        named = {point.name: point for point in points}
-        return named.get(self.operating_point) or next(p for name, p in named.items() if name.startswith("healthy"))
+        for point in points:
+            if point.name == self.operating_point and not point.is_indiscriminate:
+                return point
+        return next(point for point in points if point.name.startswith("healthy"))
 
     def _draw_cases(
         self, collector: MapCollector, group: str, variant: str, point: OperatingPoint, vmax: float, folder: Path

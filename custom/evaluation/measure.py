@@ -7,7 +7,7 @@ bootstrap intervals; pooled numbers add the voxels of all cases up first, and le
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from typing import Any, Literal
@@ -119,6 +119,8 @@ class Measurer:
                 point.name: {
                     "threshold": point.threshold,
                     "source": point.source,
+                    "healthy_fpr": point.healthy_fpr,
+                    "indiscriminate": point.is_indiscriminate,
                     "pooled": self._pooled(counts[point.name], test.name, variant),
                     "lesion_wise": reduce(add, lesions[point.name]).as_dict() if lesions[point.name] else {},
                     "per_case": self._summarise(
@@ -141,8 +143,8 @@ class Measurer:
         points = healthy_points(collector, plan, variant)
         for test in plan.test_plans:
             points += [
-                OperatingPoint(f"{p.name}:{test.name}", p.threshold, p.source)
-                for p in tuned_points(collector, test, variant, with_interval_search=False)
+                replace(p, name=f"{p.name}:{test.name}")
+                for p in tuned_points(collector, plan, test, variant, with_interval_search=False)
             ]
         rows: dict[str, list[Row]] = {point.name: [] for point in points}
         for case in cases:

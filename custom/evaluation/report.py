@@ -20,7 +20,7 @@ from ..atomic import atomic_write_json, atomic_write_text
 from ..scans.quality import build_reference
 from .collector import MapCollector
 from .measure import Measurements, Measurer
-from .operating_points import healthy_points
+from .operating_points import INDISCRIMINATE_FPR, healthy_points
 from .plan import EvaluationPlan
 
 COMPARED = ("data", "contrast", "preparation", "postprocessing", "plan", "spacing_mm")
@@ -170,6 +170,15 @@ def markdown_report(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> 
                 f"| {variant} | {'-' if precision is None else f'{100 * precision:.1f}'} | " + " | ".join(cells) + " |"
             )
         lines.append("")
+        blind = [
+            v for v, f in block["variants"].items() if f["operating_points"].get("tuned", {}).get("indiscriminate")
+        ]
+        if blind:
+            lines += [
+                f"These scores do not find the lesions of {dataset}; their tuned threshold marks more than "
+                f"{INDISCRIMINATE_FPR:.0%} of the healthy brain: {', '.join(blind)}.",
+                "",
+            ]
     for group, block in summary["healthy"].items():
         lines += [
             f"## Healthy scans: {group} ({block['cases']} scans)",

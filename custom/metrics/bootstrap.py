@@ -47,8 +47,8 @@ def _interval(
         return Interval(value, value, value, n)
     settings: dict[str, Any] = {"n_resamples": n_resamples, "confidence_level": level, "vectorized": True, "axis": -1}
     settings |= {"paired": True, "batch": max(1, _VALUES_AT_ONCE // n), "random_state": np.random.default_rng(seed)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # answered below
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # both are answered below
         result = stats.bootstrap(tuple(columns), statistic, method=method, **settings)
     low, high = map(float, result.confidence_interval)
     if not np.isfinite([low, high]).all():  # BCa of a statistic that hardly moves

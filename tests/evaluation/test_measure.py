@@ -142,3 +142,22 @@ def test_same_reconstruction_scored_twice_gives_the_same_numbers(collector, tmp_
     without = lambda v: [p["per_case"]["dice"]["mean"] for p in v["operating_points"].values()]  # noqa: E731
     assert strip(once["l1"]) == strip(twice["l1"])
     assert without(once["l1"]) == without(twice["twice"]) == without(twice["l1@other"])
+
+
+def test_best_dice_of_a_blind_score_is_called_indiscriminate(tmp_path):
+    """A score that is low in the lesion: the best Dice marks nearly every brain voxel, and the report says so."""
+    spool = MapCollector({"blind": lambda image, _: 2 - image, "l1": l1}, {"none": none()}, tmp_path / "spool")
+    for group, label, seeds in (("demo/val", 0, (1, 2)), ("ms/val", 1, (5, 6)), ("ms/test", 1, (7, 8))):
+        for seed in seeds:
+            image, reconstruction, mask, seg = _volumes(seed, label)
+            spool.add(CaseInfo(f"c{seed}", group, label), (image + seg).clamp(max=1.9), reconstruction, mask, seg)
+    plan = EvaluationPlan({"ms/test": "ms/val"}, "demo/val")
+    (test,) = plan.test_plans
+    (blind, *_), (sharp, *_) = (operating_points(spool, plan, test, name) for name in ("blind", "l1"))
+    brain = torch.cat([((2 - v[0]) * v[2])[v[2] > 0] for v in (_volumes(seed, 0) for seed in (1, 2))])
+    assert blind.healthy_fpr == pytest.approx((brain > blind.threshold).float().mean().item(), abs=1e-3)
+    assert blind.is_indiscriminate
+    assert not sharp.is_indiscriminate
+    EvaluationReport(Measurer(seed=1), tmp_path / "out", {}, primary="l1")(spool, plan)
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "more than 20% of the healthy brain: blind." in text
