@@ -21,6 +21,7 @@ from .jobs import Job, Outcome, execute, stop_all
 
 Engine = Literal["auto", "sequential", "processes", "dask", "slurm"]
 Run = Callable[[Job], Outcome]
+_POLL_S = 5.0
 
 
 def run_jobs(
@@ -75,17 +76,24 @@ def _in_processes(jobs: Sequence[Job], workers: int, run: Run) -> Iterator[Outco
 
 
 def _with_dask(client: Any, jobs: Sequence[Job], run: Run) -> Iterator[Outcome]:
-    from distributed import as_completed as dask_completed
+    """Hand out a job per free worker: Dask, given all at once, takes hours for half a second and piles them up."""
+    from distributed import wait
 
-    by_key = {f"{job.name}-{os.getpid()}": job for job in jobs}
-    futures = [client.submit(run, job, key=key, pure=False) for key, job in by_key.items()]
-    for future, result in dask_completed(futures, with_results=True, raise_errors=False):
-        if isinstance(result, Outcome):
-            yield result
-        else:
-            job, error = by_key[future.key], result[1] if isinstance(result, tuple) else result
+    waiting, running = list(jobs), dict[Any, Job]()
+    while waiting or running:
+        free = sum(client.nthreads().values()) - len(running)
+        for job in waiting[: free if running else max(free, 1)]:
+            waiting.remove(job)
+            running[client.submit(run, job, key=f"{job.name}-{os.getpid()}", pure=False)] = job
+        try:
+            done = wait(list(running), timeout=_POLL_S, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            continue  # workers may have come
+        for future in done:
+            job, error = running.pop(future), future.exception()
             reason = "its workers died" if type(error).__name__ == "KilledWorker" else str(error)
-            yield Outcome(job.name, job.folder, error=f"{reason}; start the matrix again to go on")
+            again = "start the matrix again to go on"
+            yield future.result() if error is None else Outcome(job.name, job.folder, error=f"{reason}; {again}")
 
 
 @contextmanager

@@ -5,8 +5,12 @@ import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 
 import pytest
 
@@ -40,10 +44,15 @@ TINY = {
 }
 
 
-def _commands(repository):
+def _blocks(repository):
     text = (repository / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    return [line for language, block in blocks if not language for line in block.splitlines() if line.strip()]
+    return re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def _commands(repository):
+    return [
+        line for language, block in _blocks(repository) if not language for line in block.splitlines() if line.strip()
+    ]
 
 
 def test_everyday_commands(repository, tiny_cohort, tmp_path):
@@ -69,6 +78,57 @@ def test_everyday_commands(repository, tiny_cohort, tmp_path):
         ran.add(stage)
     assert {"training", "evaluating", "scripts/predict.py", "scripts/check_data.py"} <= ran
     assert list((tmp_path / "out").rglob("*anomaly*.nii.gz"))
+    shutil.rmtree(tmp_path / "out")
+    (example,) = (
+        block for language, block in _blocks(repository) if language == "python"
+    )  # from a NIfTI to the picture
+    finished = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False,
+        env=os.environ | {"PYTHONPATH": str(repository)},
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert list((tmp_path / "out").rglob("*.html"))
+
+
+def test_demo_runs_to_its_last_line(repository, tmp_path):
+    """``make demo`` with fewer subjects and one epoch."""
+    finished = subprocess.run(
+        [sys.executable, "scripts/demo.py", "--quick", "--data", str(tmp_path / "data"), "--output", str(tmp_path / "demo")],
+        cwd=repository, capture_output=True, text=True, timeout=900, check=False, env=os.environ | {"PYTHONPATH": str(repository)},
+    )  # fmt: skip
+    assert finished.returncode == 0, f"{finished.stdout}\n{finished.stderr}"
+    assert "## demo_stroke (1 scans)" in (tmp_path / "demo/evaluation/report.md").read_text(encoding="utf-8")
+    assert list((tmp_path / "demo/evaluation/figures/cases/demo_tumour").glob("*.png"))
+    assert f"sqlite:///{tmp_path}/mlflow.db" in finished.stdout
+
+
+def test_mlflow_shows_the_runs(repository, tmp_path):
+    """The README's ``mlflow ui`` line answers on this machine."""
+    (command,) = (c for c in _commands(repository) if c.startswith("mlflow ui"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    _, *arguments = shlex.split(command)
+    (tmp_path / "output").mkdir()
+    with open(tmp_path / "log", "w", encoding="utf-8") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *arguments, "--port", str(port), "--workers", "1"],
+            cwd=tmp_path, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        for _ in range(240):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                    assert answer.status == 200
+                    break
+            except OSError:
+                assert server.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")
+                time.sleep(0.5)
+        else:
+            pytest.fail((tmp_path / "log").read_text(encoding="utf-8"))
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
 
 
 def test_make_targets_exist(repository):

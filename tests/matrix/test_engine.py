@@ -68,6 +68,24 @@ def test_a_killed_dask_worker_loses_nothing(fake, tmp_path):
     assert fake.ends().count(("early", "training")) == 1
 
 
+def test_no_job_waits_behind_a_long_one_while_a_dask_worker_is_free(fake, tmp_path):
+    """One job lasts until all others have ended, and the worker beside it is busy when the long one begins."""
+    pytest.importorskip("distributed")
+    gates, others = {name: tmp_path / name for name in ("second", "long")}, list("abcdef")
+    stop = time.monotonic() + 60
+
+    def open_when(gate, ended, pause_s=0.0):
+        while not {(name, "evaluating") for name in ended} <= set(fake.ends()) and time.monotonic() < stop:
+            time.sleep(0.02)
+        time.sleep(pause_s)
+        gates[gate].touch()
+
+    for arguments in (("second", ["first"], 1.0), ("long", ["second", *others])):
+        threading.Thread(target=open_when, args=arguments, daemon=True).start()
+    jobs = [fake("first"), fake("second", gate=gates["second"]), fake("long", gate=gates["long"]), *map(fake, others)]
+    assert [outcome.name for outcome in run_jobs(jobs, "dask", workers=2)][-1] == "long"
+
+
 def test_a_silent_scheduler_is_named(monkeypatch):
     distributed = pytest.importorskip("distributed")
 
