@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_DATA ?= demo_data
 OUT ?= output
 
-.PHONY: help install demo matrix test check bench label-test clean
+.PHONY: help install demo matrix test check bench fuzz label-test clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -36,6 +36,10 @@ check: install ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+FUZZ_SECONDS ?= 60
+fuzz: install ## mutated bytes for everything that reads foreign files, FUZZ_SECONDS (60) in all
+	$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 label-test: install ## a real MONAI Label server on this machine, checked with phantoms (3 GB environment in .venv-label)
 	$(BIN)/python scripts/label_server.py --env .venv-label setup

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How time, memory and disk grow with the number of subjects; ``python benchmarks/growth.py [--largest 1000]``.
+"""How time, memory and disk grow with the number of scans and with resolution; ``python benchmarks/growth.py``.
 
-Scans are generated (2 mm, working size, every one with its own content). Preparation, training set and evaluation run in
-fresh processes, so that the resident memory of each is its own. Timings are CPU seconds per scan on a shared machine.
+Scans are generated (2 mm, every one with its own content). The number of scans grows to 10,000 on a grid of 48 x 48 x 25,
+an eighth of the working grid's voxels, so that the disk holds them; resolution grows with 30 scans. Every measurement
+runs in a fresh process, so that its resident memory is its own. Timings are CPU seconds on a shared machine.
 """
 
 import argparse
@@ -24,17 +25,20 @@ import numpy as np
 import psutil
 import torch
 
+from benchmarks.networks import network
 from benchmarks.phantoms import WORKING_GRID, head
 from custom.data.cases import build_cases
 from custom.data.dataset import SliceDataset
 from custom.data.records import ScanRecord
-from custom.evaluation import MapCollector
+from custom.evaluation import EvaluationPlan, MapCollector, Measurer
 from custom.evaluation.spool import CaseInfo
 from custom.metrics import ScoreHistogram
 from custom.postprocessing import in_mm
 from custom.scoring import SSIMEnsemble
 
 MIB = 2**20
+SMALL_GRID, LARGE_GRID = (48, 48, 25), (192, 192, 100)
+Shape = tuple[int, int, int]
 
 
 def resident() -> float:
@@ -47,7 +51,7 @@ def size_of(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / MIB
 
 
-def write_cohort(folder: Path, count: int, shape: tuple[int, int, int]) -> list[ScanRecord]:
+def write_cohort(folder: Path, count: int, shape: Shape) -> list[ScanRecord]:
     """Write ``count`` different scans with one mask, fast: uncompressed, one phantom with other voxels in it."""
     folder.mkdir(parents=True)
     image, _, mask, _ = head(0, shape)
@@ -63,7 +67,7 @@ def write_cohort(folder: Path, count: int, shape: tuple[int, int, int]) -> list[
     return records
 
 
-def preparation(count: int, folder: str, shape: tuple[int, int, int]) -> dict[str, float]:
+def preparation(count: int, folder: str, shape: Shape) -> dict[str, float]:
     """Prepare ``count`` scans into a cache, twice, and hold them as a training set."""
     torch.set_num_threads(1)
     from custom.data.prepare import preparation as preset
@@ -92,29 +96,38 @@ def preparation(count: int, folder: str, shape: tuple[int, int, int]) -> dict[st
     return found
 
 
-def evaluation(count: int, folder: str, shape: tuple[int, int, int]) -> dict[str, float]:
-    """Collect ``count`` reconstructions with two scores and write their maps."""
+def evaluation(count: int, folder: str, shape: Shape) -> dict[str, float]:
+    """Collect ``count`` reconstructions with two scores, write their maps, freeze thresholds and measure every case."""
     torch.set_num_threads(1)
     collector = MapCollector(
         {"ssim_ens": SSIMEnsemble([0.5, 1.1, 1.7]), "l1": lambda a, b: (a - b).abs()}, {"in_mm": in_mm()}, folder
     )
     image, reconstruction, mask, seg = head(0, shape)
-    marks: list[float] = []
-    start = time.process_time()
+    for number in range(10):
+        healthy = CaseInfo(f"healthy{number}", "demo/healthy", 0)
+        collector.add(healthy, image, reconstruction, mask, torch.zeros_like(seg))
+    before, start, wall = resident(), time.process_time(), time.perf_counter()
     for number in range(count):
         shifted = (reconstruction + number / count / 50).clamp(0, 1)
         collector.add(CaseInfo(f"case{number:06d}", "demo/test", 1), image, shifted, mask, seg)
-        if number in (min(9, count - 1), count - 1):
-            marks.append(resident())
-    seconds = time.process_time() - start
-    dice = collector.whole["ssim_ens", "demo/test"].best_dice()[1]
+    seconds, waited = time.process_time() - start, time.perf_counter() - wall
+    collected, start = resident(), time.process_time()
+    plan = EvaluationPlan({"demo/test": None}, "demo/healthy")
+    measured = Measurer(seed=0)(collector, plan)
     return {
-        "cases": count, "ms CPU a case": 1000 * seconds / count, "resident after 10 cases, MiB": marks[0],
-        "resident at the end, MiB": marks[-1], "maps on disk, MiB a case": size_of(Path(folder)) / count, "best Dice": dice,
-    }  # fmt: skip
+        "cases": count,
+        "scoring, ms CPU a case": 1000 * seconds / count,
+        "scoring, ms wall a case": 1000 * waited / count,
+        "resident before, MiB": before,
+        "resident growth while scoring, MiB": collected - before,
+        "measuring, ms CPU a case": 1000 * (time.process_time() - start) / count,
+        "resident growth while measuring, MiB": resident() - collected,
+        "rows of per_case.csv a case": len(measured.rows) / count,
+        "maps on disk, MiB a case": size_of(Path(folder)) / (count + 10),
+    }
 
 
-def histograms(count: int, _: str, shape: tuple[int, int, int]) -> dict[str, float]:
+def histograms(count: int, _: str, shape: Shape) -> dict[str, float]:
     """Stream ``count`` maps through one histogram."""
     torch.set_num_threads(1)
     image, reconstruction, mask, seg = head(0, shape)
@@ -130,7 +143,20 @@ def histograms(count: int, _: str, shape: tuple[int, int, int]) -> dict[str, flo
     }  # fmt: skip
 
 
-def in_own_process(function: Any, count: int, shape: tuple[int, int, int], scratch: str | None) -> dict[str, float]:
+def forward(count: int, _: str, shape: Shape) -> dict[str, float]:
+    """Pass ``count`` slices through the small network, four at a time."""
+    torch.set_num_threads(1)
+    net, slices = network("small").eval(), torch.rand(4, 1, *shape[:2])
+    steps, passes = torch.full((4,), 499), max(1, count // 4)
+    with torch.inference_mode():
+        net(slices, timesteps=steps)
+        start = time.process_time()
+        for _number in range(passes):
+            net(slices, timesteps=steps)
+    return {"slices": 4 * passes, "ms CPU a slice, fp32": 1000 * (time.process_time() - start) / (4 * passes)}
+
+
+def in_own_process(function: Any, count: int, shape: Shape, scratch: str | None) -> dict[str, float]:
     """Run a measurement in a fresh process and a scratch folder that is removed."""
     folder = tempfile.mkdtemp(prefix="bench_growth_", dir=scratch)
     try:
@@ -140,42 +166,40 @@ def in_own_process(function: Any, count: int, shape: tuple[int, int, int], scrat
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def table(title: str, results: list[dict[str, float]]) -> str:
+def table(title: str, columns: list[str], results: list[dict[str, float]]) -> str:
     """Return results as Markdown, one column per size."""
-    lines = [
-        f"### {title}",
-        "",
-        "| | " + " | ".join(f"{next(iter(r.values())):,.0f}" for r in results) + " |",
-        "|---|" + "---|" * len(results),
-    ]
-    for name in list(results[0])[1:]:
-        lines.append(f"| {name} | " + " | ".join(f"{r[name]:.4g}" for r in results) + " |")
+    lines = [f"### {title}", "", "| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for name in results[0]:
+        lines.append(f"| {name} | " + " | ".join(f"{result[name]:,.4g}" for result in results) + " |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     """Measure all sizes and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--largest", type=int, default=1000, help="largest number of scans that are prepared and evaluated"
-    )
-    parser.add_argument(
-        "--streamed", type=int, default=10000, help="number of maps that are streamed through a histogram"
-    )
-    parser.add_argument("--scratch", help="folder for temporary files (7 MB a scan)")
+    parser.add_argument("--scans", nargs="+", type=int, default=[100, 1000, 10000], help="numbers of scans")
+    parser.add_argument("--scratch", help="folder for temporary files (1.2 MB a scan of the largest number)")
     parser.add_argument(
         "--smoke", action="store_true", help="tiny volumes and few of them: only shows that the code runs"
     )
     arguments = parser.parse_args()
-    shape = (24, 24, 12) if arguments.smoke else WORKING_GRID
-    sizes = [3, 6] if arguments.smoke else [min(100, arguments.largest), arguments.largest]
-    streamed = [20, 40] if arguments.smoke else [arguments.streamed // 10, arguments.streamed]
-    for title, function, counts in (
-        ("Preparation, cache and training set, by number of scans", preparation, sizes),
-        ("Evaluation (two scores), by number of cases", evaluation, sizes),
-        ("Streaming histogram, by number of maps", histograms, streamed),
+    scans, grid, few = (([3, 6], (24, 24, 12), 2) if arguments.smoke else (arguments.scans, SMALL_GRID, 30))  # fmt: skip
+    grids = [grid] if arguments.smoke else [SMALL_GRID, WORKING_GRID, LARGE_GRID]
+    for title, function in (
+        ("preparation, cache and training set", preparation),
+        ("evaluation (two scores)", evaluation),
+        ("streaming histogram", histograms),
     ):
-        print(table(title, [in_own_process(function, count, shape, arguments.scratch) for count in counts]), flush=True)
+        results = [in_own_process(function, count, grid, arguments.scratch) for count in scans]
+        name = f"Number of scans, {' x '.join(map(str, grid))}: {title}"
+        print(table(name, [f"{count:,}" for count in scans], results), flush=True)
+    for title, function in (
+        ("preparation, cache and training set", preparation),
+        ("evaluation (two scores)", evaluation),
+        ("the small network", forward),
+    ):
+        results = [in_own_process(function, few, shape, arguments.scratch) for shape in grids]
+        print(table(f"Resolution: {title}", [" x ".join(map(str, shape)) for shape in grids], results), flush=True)
     return 0
 
 

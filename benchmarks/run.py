@@ -31,11 +31,14 @@ SUBJECTS: dict[str, Callable[[bool], Sequence[Subject]]] = {
     "noise": lambda quick: noise.subjects(),
     "scores": lambda quick: scores.subjects(full=not quick),
     "postprocessing": lambda quick: postprocessing.subjects(),
-    "thresholds": lambda quick: thresholds.subjects(3 if quick else 10),
-    "loading": lambda quick: loading.subjects(2 if quick else 8),
+    "thresholds": lambda quick: [
+        subject for volumes in ((3,) if quick else (1, 100)) for subject in thresholds.subjects(volumes)
+    ],
+    "loading": lambda quick: loading.subjects(2 if quick else 16),
     "end_to_end": lambda quick: end_to_end.subjects(),
     "training": lambda quick: training.subjects(count=4 if quick else 16),
     "cpu": lambda quick: cpu.subjects(compiled=not quick),
+    "full_network": lambda quick: cpu.subjects("full", compiled=not quick, batches=(4, 16)),
 }
 
 
@@ -65,7 +68,13 @@ def main() -> int:
     """Run the chosen subjects, print their tables, write them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer volumes, no dense 3-D peers, nothing compiled")
-    parser.add_argument("--only", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS), help="subjects to run")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(SUBJECTS),
+        default=list(SUBJECTS)[:-1],
+        help="subjects to run; full_network takes long",
+    )
     parser.add_argument("--rounds", type=int, help="rounds of every subject instead of its own number")
     parser.add_argument("--markdown", type=Path, help="write the tables between the marks of this file")
     arguments = parser.parse_args()

@@ -2,6 +2,7 @@
 """Files that are whole or absent: write beside the final name, flush to disk, rename.
 
 A killed process or a full disk leaves the previous file as it was; the temporary file never has a final name.
+:func:`read_json` reads such a file back, or says what is wrong with it.
 """
 
 import json
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from .errors import ConfigError
 
 
 @contextmanager
@@ -44,6 +47,26 @@ def atomic_write_text(path: str | Path, text: str) -> None:
 def atomic_write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented JSON to ``path``; NaN and infinity are refused, they are not JSON."""
     atomic_write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path, remedy: str) -> dict[str, Any]:
+    """Return the JSON object in ``path``.
+
+    Args:
+        path: file that this package, or somebody else, wrote.
+        remedy: end of the message if it cannot be used.
+
+    Raises:
+        ConfigError: no file, no UTF-8, no JSON, nested without end, or no object.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}, {str(error)[:120]}"
+        raise ConfigError(f"{path} cannot be read: {reason}; {remedy}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} holds {type(value).__name__} instead of a JSON object; {remedy}")
+    return value
 
 
 def _sync(path: Path) -> None:

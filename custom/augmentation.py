@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from .errors import ConfigError
+from .seeding import sent_to
 
 
 class IntensityAugmentation:
@@ -91,8 +92,8 @@ class IntensityAugmentation:
         gates = draws[:, :4] < torch.tensor(self.probabilities, device=source)
         axis = (draws[:, 4] * 2).long()
         chosen = [gates[:, 0], gates[:, 1], gates[:, 2], gates[:, 3] & (axis == 0), gates[:, 3] & (axis == 1)]
-        rows = [gate.nonzero()[:, 0].to(images.device, non_blocking=True) for gate in chosen]
-        draws = draws.to(images.device, non_blocking=True)
+        rows = [sent_to(gate.nonzero()[:, 0], images.device) for gate in chosen]
+        draws = sent_to(draws, images.device)
 
         result = images[:, 0].float().clone()
         gamma, bias, blurred, *ghosted = rows

@@ -16,6 +16,12 @@ class ConfigError(UADError):
     """A setting, an override or a combination of settings cannot work (exit code 2)."""
 
 
+class ResourceError(UADError):
+    """The machine has no more disk or memory to give (exit code 1)."""
+
+    exit_code = 1
+
+
 class DataError(UADError):
     """A scan, mask, segmentation or list of scans cannot be used (exit code 4).
 

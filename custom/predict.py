@@ -30,6 +30,7 @@ from .workflow.start import find_foreseen
 __all__ = ["Predictor", "predict_batch", "summary_table"]
 _ROOT = Path(__file__).resolve().parents[1]
 _CONFIG = Path("configs") / "inference.json"
+_VARIANTS = {"vae": "ae_baseline", "pddpm": "ddpm_ssim_ens"}  # methods that are settings of another one's bundle
 Knobs = Mapping[str, Any]
 
 
@@ -128,10 +129,14 @@ def inference_parser(run_dir: str | Path, config: str | Path | None = None, **kn
     return parser
 
 
+def source_bundles(method: str) -> list[Path]:
+    """Return the folders in which the bundle of a method may lie."""
+    return [_ROOT / "bundles" / name for name in (_VARIANTS.get(method, method), f"{method}_baseline")]
+
+
 def _bundle_config(run_dir: Path) -> Path:
     method = str(trained_settings(run_dir)["method"])
-    candidates = [run_dir.parent / _CONFIG, _ROOT / _CONFIG, _ROOT / "bundles" / method / _CONFIG]
-    candidates += [_ROOT / "bundles" / f"{method}_baseline" / _CONFIG]
+    candidates = [folder / _CONFIG for folder in (run_dir.parent, _ROOT, *source_bundles(method))]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         raise ConfigError(f"no inference.json for the method {method} (tried {', '.join(map(str, candidates))}).")

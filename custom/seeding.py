@@ -9,6 +9,7 @@ workers and an interruption with resumption therefore change nothing.
 import hashlib
 
 import torch
+from torch import Tensor
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -24,3 +25,15 @@ def derive_seed(*parts: int | str) -> int:
 def generator_for(*parts: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a generator on ``device`` that starts at ``derive_seed(*parts)``."""
     return torch.Generator(device=device).manual_seed(derive_seed(*parts))
+
+
+def sent_to(drawn: Tensor, device: torch.device) -> Tensor:
+    """Return numbers drawn on the host on ``device``; neither the host nor a GPU waits for the copy.
+
+    A GPU copies from pinned memory by itself; from ordinary memory, the host would first wait until the GPU has done all
+    that it was given before.
+    """
+    on_gpu = device.type == "cuda"
+    if on_gpu and drawn.device.type == "cpu":
+        drawn = drawn.pin_memory()
+    return drawn.to(device, non_blocking=on_gpu)

@@ -11,6 +11,7 @@ from custom.errors import UADError
 from custom.matrix.plan import Places
 from custom.matrix.run import run_matrix
 from custom.matrix.spec import read_spec
+from custom.tracking import default_uri
 
 
 def main() -> int:
@@ -32,10 +33,12 @@ def main() -> int:
     )
     parser.add_argument("--force", action="store_true", help="tables may mix results of different protocols")
     parser.add_argument("--any_code", action="store_true", help="keep finished work that only the code changed since")
-    parser.add_argument("--tracking_uri", help="MLflow (default: sqlite database in OUTPUT_DIR; none: files only)")
+    parser.add_argument(
+        "--tracking_uri", help="MLflow (default: $MLFLOW_TRACKING_URI, else a database in OUTPUT_DIR; none: files only)"
+    )
     args = parser.parse_args()
     output = Path(args.output_dir).resolve()
-    tracking = args.tracking_uri or f"sqlite:///{output / 'mlflow.db'}"
+    tracking = args.tracking_uri or default_uri(f"sqlite:///{output / 'mlflow.db'}")
     cache = str(Path(args.cache_dir).resolve()) if args.cache_dir else None
     uri = None if tracking == "none" else tracking
     places = Places(str(Path(args.dataset_dir).resolve()), str(output), cache, uri)

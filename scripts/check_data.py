@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from custom.atomic import atomic_write_json
-from custom.data.gate import check, table
+from custom.data.gate import Checked, check, repair, table
 from custom.errors import UADError
 
 
@@ -20,13 +20,19 @@ def main() -> int:
     parser.add_argument("--contrast", choices=("t1", "t2"), help="default: those that are there")
     parser.add_argument("--fold", type=int, help="only the lists of this fold and those without folds (default: all)")
     parser.add_argument("--allow", default="", help="codes, separated by commas, that count as warnings")
+    parser.add_argument(
+        "--repair",
+        choices=("nan=0",),
+        help="set NaN and infinite voxels outside the brain mask to 0; originals are kept",
+    )
     parser.add_argument("--json", help="file for the findings as JSON")
     parser.add_argument("--workers", type=int, default=0, help="threads; 0: one per CPU core (default)")
     parser.add_argument("--no-cache", action="store_true", help="read all files again and remember nothing")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args()
-    try:
-        checked = check(
+
+    def look() -> Checked:
+        return check(
             args.data_root,
             [name for name in (args.datasets or "").split(",") if name] or None,
             args.contrast,
@@ -35,6 +41,16 @@ def main() -> int:
             cache=not args.no_cache,
             allow=[code for code in args.allow.split(",") if code],
         )
+
+    try:
+        checked = look()
+        if args.repair:
+            for one in repair(args.data_root, checked.findings):
+                print(
+                    f"{one.file}: "
+                    + (f"not repaired, {one.refused}" if one.refused else f"{one.voxels} voxels set to 0")
+                )
+            checked = look()
         if args.json:
             atomic_write_json(args.json, {**checked.as_json(), "data_root": args.data_root})
     except UADError as error:
@@ -45,7 +61,10 @@ def main() -> int:
     except OSError as error:
         if args.debug:
             raise
-        print(f"error: cannot write {args.json}: {error.strerror}; choose another file for --json", file=sys.stderr)
+        print(
+            f"error: cannot write {error.filename or args.json}: {error.strerror}; check place and space",
+            file=sys.stderr,
+        )
         return 2
     print(table(checked))
     return 4 if checked.errors else 0

@@ -6,6 +6,7 @@ import sys
 
 from custom.errors import UADError
 from custom.predict import predict_batch
+from custom.workflow.start import find_foreseen
 
 
 def main() -> int:
@@ -46,6 +47,14 @@ def main() -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C; finished scans are kept, the same command does the others.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if args.debug or (full := find_foreseen(error)) is None:
+            raise
+        print(f"error: {full}", file=sys.stderr)
+        return full.exit_code
     return 4 if any(record["status"] == "failed" for record in records) else 0
 
 

@@ -5,20 +5,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from custom.tracking.sync import mark_dead, sync_outbox
+from custom.tracking import Outbox, default_uri, sync_outbox
 
 
 def main() -> int:
     """Send the outbox of every folder given."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, help="output folders that hold a tracking.jsonl")
-    parser.add_argument("--tracking-uri", default="sqlite:///output/mlflow.db", help="MLflow server or database")
+    parser.add_argument(
+        "--tracking-uri", default=default_uri(), help="MLflow server or database (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     for folder in arguments.folders:
         if not (folder / "tracking.jsonl").is_file():
             print(f"error: {folder} has no tracking.jsonl; give the output folder of a run.", file=sys.stderr)
             return 2
-        if mark_dead(folder):
+        if Outbox(folder).mark_dead():
             print(f"{folder}: its process is gone without a word; marked as failed")
         try:
             print(f"{folder}: {sync_outbox(folder, arguments.tracking_uri)} entries sent to {arguments.tracking_uri}")

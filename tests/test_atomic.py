@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from custom.atomic import atomic_path, atomic_write_json, atomic_write_text
+from custom.atomic import atomic_path, atomic_write_json, atomic_write_text, read_json
+from custom.errors import ConfigError
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -30,3 +31,28 @@ def test_json_refuses_nan(tmp_path):
     assert not (tmp_path / "a.json").exists()
     atomic_write_json(tmp_path / "a.json", {"dice": None})
     assert json.loads((tmp_path / "a.json").read_text()) == {"dice": None}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        (b"", "JSONDecodeError"),
+        (b"\xff", "UnicodeDecodeError"),
+        (b"1" * 5000, "ValueError"),
+        (b"[" * 100_000, "RecursionError"),
+        (b"4", "holds int instead of a JSON object"),
+    ],
+)
+def test_json_that_cannot_be_used_is_one_sentence(tmp_path, content, reason):
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=reason) as left:
+        read_json(tmp_path / "a.json", "make it again.")
+    assert str(left.value).endswith("; make it again.")
+    assert str(tmp_path / "a.json") in str(left.value)
+
+
+def test_json_comes_back_as_it_was_written(tmp_path):
+    atomic_write_json(tmp_path / "a.json", {"a": [1, 2.5, None]})
+    assert read_json(tmp_path / "a.json", "") == {"a": [1, 2.5, None]}

@@ -3,7 +3,8 @@
 
 Training sees, as in the papers, one random axial slice per scan and epoch. Which one is a hash of (seed, epoch, case),
 so neither the order of the scans nor the number of workers matters. All volumes stay in memory as one compact array
-(358 scans: 660 MB float32, 330 MB float16, 165 MB uint8, plus masks).
+(358 scans: 660 MB float32, 330 MB float16, 165 MB uint8, plus masks), best that of the GPU which trains: a batch is then
+one gather there, and the host only draws numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError
 from ..progress import progress
-from ..seeding import derive_seed
+from ..seeding import derive_seed, sent_to
 from .cases import Case, load_case
 
 Key = int | tuple[int, int] | tuple[int, int, int]
@@ -41,7 +42,12 @@ class _SlicesInMemory(Dataset):
     """Volumes of all cases as ``[case, slice, 1, X, Y]`` arrays, and the axial slices that may be used of each."""
 
     def __init__(
-        self, cases: Sequence[Case], transform: Callable[..., Any] | None, slices: Literal["all", "brain"], dtype: str
+        self,
+        cases: Sequence[Case],
+        transform: Callable[..., Any] | None,
+        slices: Literal["all", "brain"],
+        dtype: str,
+        device: torch.device | str,
     ) -> None:
         super().__init__(list(cases), transform)
         if not cases:
@@ -55,24 +61,40 @@ class _SlicesInMemory(Dataset):
             loaded = load_case(case)
             image, mask = (loaded[key].permute(3, 0, 1, 2) for key in ("image", "mask"))
             if number == 0:  # filled in place: a list that is stacked at the end would need twice the memory
-                self.images = torch.empty((len(cases), *image.shape), dtype=_DTYPES[dtype])
-                self.masks = torch.empty((len(cases), *mask.shape), dtype=mask.dtype)
+                self.images = torch.empty((len(cases), *image.shape), dtype=_DTYPES[dtype], device=device)
+                self.masks = torch.empty((len(cases), *mask.shape), dtype=mask.dtype, device=device)
             self.images[number] = _stored(image, _DTYPES[dtype], case["case_id"])
             self.masks[number] = mask
             brain = mask.flatten(1).any(dim=1)
             self.usable.append(brain.nonzero().flatten().tolist() if slices == "brain" else list(range(len(mask))))
 
-    def _item(self, case: int, index: int, epoch: int, position: int) -> Any:
-        image = self.images[case, index]
-        item = {
-            "image": image.float() / 255 if image.dtype == torch.uint8 else image.to(torch.float32, copy=True),
-            "mask": self.masks[case, index].clone(),
-            "case_id": self.data[case]["case_id"],
-            "slice": index,
-            "epoch": epoch,
-            "position": position,
-        }
-        return self.transform(item)
+    def __getitem__(self, key: Any) -> Any:
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[Any]) -> list[Any]:
+        """Return the items of a batch, gathered at once; torch's ``DataLoader`` asks for them in this way."""
+        places = [self._place(key) for key in keys]
+        flat = torch.tensor([case * self.images.shape[1] + index for case, index, _, _ in places])
+        flat = sent_to(flat, self.images.device)
+        images, masks = (array.flatten(0, 1).index_select(0, flat) for array in (self.images, self.masks))
+        images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        return [
+            self.transform(
+                {
+                    "image": image,
+                    "mask": mask,
+                    "case_id": self.data[case]["case_id"],
+                    "slice": index,
+                    "epoch": epoch,
+                    "position": position,
+                }
+            )
+            for image, mask, (case, index, epoch, position) in zip(images, masks, places, strict=True)
+        ]
+
+    def _place(self, key: Any) -> tuple[int, int, int, int]:
+        """Return the numbers of case and slice, epoch and position of the item ``key``."""
+        raise NotImplementedError
 
 
 class SliceDataset(_SlicesInMemory):
@@ -89,6 +111,7 @@ class SliceDataset(_SlicesInMemory):
         dtype: storage in memory; "uint8" (error up to 1/510) needs images within [0, 1].
         transform: MONAI transform applied to the item.
         slices_per_case: slices drawn of every scan in an epoch; the papers take one.
+        device: where the arrays are kept and items come from.
     """
 
     def __init__(
@@ -99,24 +122,25 @@ class SliceDataset(_SlicesInMemory):
         dtype: Literal["float32", "float16", "uint8"] = "float32",
         transform: Callable[..., Any] | None = None,
         slices_per_case: int = 1,
+        device: torch.device | str = "cpu",
     ) -> None:
         if slices_per_case < 1:
             raise ConfigError(f"slices_per_case must be at least 1, got {slices_per_case}")
         if len(cases) < 2:
             raise DataError(f"{len(cases)} training scans; at least 2 are needed, look at the training list")
-        super().__init__(cases, transform, slices, dtype)
+        super().__init__(cases, transform, slices, dtype, device)
         self.seed = seed
         self.slices_per_case = slices_per_case
 
     def __len__(self) -> int:
         return len(self.data) * self.slices_per_case
 
-    def __getitem__(self, key: Key) -> Any:
+    def _place(self, key: Key) -> tuple[int, int, int, int]:
         epoch, index, *rest = key if isinstance(key, tuple) else (0, key)
         case, nth = divmod(index, self.slices_per_case)
         usable = self.usable[case]
         draw = derive_seed(self.seed, "slice", epoch, self.data[case]["case_id"], nth)
-        return self._item(case, usable[draw % len(usable)], epoch, rest[0] if rest else index)
+        return case, usable[draw % len(usable)], epoch, rest[0] if rest else index
 
 
 class FixedSliceDataset(_SlicesInMemory):
@@ -127,6 +151,7 @@ class FixedSliceDataset(_SlicesInMemory):
         slices_per_case: number of slices of each scan.
         dtype: storage in memory.
         transform: MONAI transform applied to the item; same keys as :class:`SliceDataset` (epoch 0).
+        device: where the arrays are kept and items come from.
     """
 
     def __init__(
@@ -135,22 +160,23 @@ class FixedSliceDataset(_SlicesInMemory):
         slices_per_case: int,
         dtype: Literal["float32", "float16", "uint8"] = "float32",
         transform: Callable[..., Any] | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         if slices_per_case < 1:
             raise ConfigError(f"slices_per_case must be at least 1, got {slices_per_case}")
-        super().__init__(cases, transform, "brain", dtype)
+        super().__init__(cases, transform, "brain", dtype, device)
         self.slices_per_case = slices_per_case
 
     def __len__(self) -> int:
         return len(self.data) * self.slices_per_case
 
-    def __getitem__(self, index: int) -> Any:
+    def _place(self, index: int) -> tuple[int, int, int, int]:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
         case, nth = divmod(index, self.slices_per_case)
         usable = self.usable[case]
-        return self._item(case, usable[(2 * nth + 1) * len(usable) // (2 * self.slices_per_case)], 0, index)
+        return case, usable[(2 * nth + 1) * len(usable) // (2 * self.slices_per_case)], 0, index
 
 
 def _stored(image: Tensor, dtype: torch.dtype, case_id: str) -> Tensor:

@@ -9,11 +9,11 @@ demographics) are ignored; a byte order mark and blank lines are harmless and ac
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from ..atomic import read_json
 from ..errors import ConfigError, DataError
 from .datasets import DatasetDeclaration, get_dataset
 from .folds import STAMP_FILE, text_digest
@@ -98,9 +98,9 @@ def check_stamp(path: Path) -> None:
     if not stamp.is_file():
         return
     try:
-        entries = json.loads(stamp.read_text("utf-8")).values()
+        entries = read_json(stamp, "delete it or make the splits again").values()
         files = {name: digest for entry in entries for name, digest in entry["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"cannot be read ({error}); delete it or make the splits again", case=str(stamp)) from error
     if path.name in files and files[path.name] != text_digest(read_text(path)):
         raise DataError(

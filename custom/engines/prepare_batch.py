@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..seeding import derive_seed, generator_for
+from ..seeding import derive_seed, generator_for, sent_to
 
 Noise = Callable[..., Tensor]
 Batch = Mapping[str, Any]
@@ -68,16 +68,20 @@ class ReconstructionPrepareBatch:
         self, function: Callable[..., Tensor], images: Tensor, mask: Tensor, rows: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Apply a randomised ``function`` as if the whole global batch were here, and keep our rows."""
-        if len(rows) == self.batch_size and bool((rows == torch.arange(self.batch_size)).all()):
+        if self._are_all(rows):
             return function(images, mask, generator)
-        rows = rows.to(images.device)
+        rows = sent_to(rows, images.device)
         whole = images.new_zeros((self.batch_size, *images.shape[1:]))
         whole_mask = mask.new_zeros((self.batch_size, *mask.shape[1:]))
         whole[rows], whole_mask[rows] = images, mask
         return function(whole, whole_mask, generator)[rows]
 
     def _noise(self, noise: Noise, images: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
-        return noise(images.new_empty((self.batch_size, *images.shape[1:])), generator)[rows.to(images.device)]
+        drawn = noise(images.new_empty((self.batch_size, *images.shape[1:])), generator)
+        return drawn if self._are_all(rows) else drawn[sent_to(rows, images.device)]
+
+    def _are_all(self, rows: Tensor) -> bool:
+        return len(rows) == self.batch_size and bool((rows == torch.arange(self.batch_size)).all())
 
 
 class DenoisingPrepareBatch(ReconstructionPrepareBatch):
@@ -133,7 +137,7 @@ class DiffusionPrepareBatch(ReconstructionPrepareBatch):
     def prepare(self, images: Tensor, mask: Tensor, rows: Tensor, generator: torch.Generator) -> Prepared:
         """Return x0 in [-1, 1], the network's target and ``noise``, ``timesteps`` (and ``region``) for the inferer."""
         images = images * 2 - 1
-        timesteps = self._timesteps(rows, generator).to(images.device)
+        timesteps = sent_to(self._timesteps(rows, generator), images.device)
         noise = self._noise(self.noise, images, rows, generator)
         arguments: dict[str, Any] = {"noise": noise, "timesteps": timesteps}
         if self.patches is not None:

@@ -47,6 +47,9 @@ class CrashSafeCheckpoint:
         keep_last: newest checkpoints that stay.
         check_every: iterations between two looks at the loss (each look waits for a GPU).
         write: False on all processes but the first of a distributed run.
+        max_skipped_steps: steps in a row that a float16 run may lose to an overflow before it is stopped. Its scaler
+            leaves the weights alone where loss or gradient is no number and halves the scale, 65536 at first. Without
+            a scaler (fp32, bf16) nothing protects the weights, and the first such loss stops the run.
         agree: in a distributed run, asked every ``check_every`` iterations: returns the largest of the processes' signal
             numbers (0: none), so that all of them stop after the same iteration.
     """
@@ -62,6 +65,7 @@ class CrashSafeCheckpoint:
         keep_last: int = 2,
         check_every: int = 1,
         write: bool = True,
+        max_skipped_steps: int = 20,
         agree: Callable[[int], int] | None = None,
     ) -> None:
         self.files = CheckpointFolder(folder, keep_last)
@@ -72,7 +76,10 @@ class CrashSafeCheckpoint:
         self.metric = metric
         self.check_every = check_every
         self.write = write
+        self.max_skipped_steps = max_skipped_steps
         self.agree = agree
+        self.skipped_steps = self._skipped_in_a_row = 0
+        self._scale = 0.0
         self.best_value = math.inf
         self._signal: int | None = None
         self._noticed = 0
@@ -101,6 +108,8 @@ class CrashSafeCheckpoint:
             if batch:
                 self.sampler.start_at(batch)
             logger.info("resumed at epoch %d, iteration %d", engine.state.epoch, engine.state.iteration)
+        if _has_scaler(engine):
+            self._scale = engine.scaler.get_scale()
         if threading.current_thread() is threading.main_thread():  # Python lets no other thread listen
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._notice)
@@ -110,7 +119,7 @@ class CrashSafeCheckpoint:
         if engine.state.iteration % self.check_every == 0:
             if self.agree is not None:
                 self._signal = self.agree(self._noticed) or None
-            self._check_loss(engine)
+            self._check_step(engine)
         if self._signal is not None and engine.state.iteration % engine.state.epoch_length:
             self._stop(engine, self._signal)  # at the end of an epoch its validation comes first
 
@@ -130,8 +139,12 @@ class CrashSafeCheckpoint:
         )
 
     def save(self, engine: Engine) -> None:
-        """Write the state of the training, unless its loss is no number."""
-        self._check_loss(engine)
+        """Write the state of the training, unless its loss or its weights are no numbers."""
+        if not _has_scaler(engine) and not _is_finite(engine.state.output["loss"]):
+            raise self._lost(engine, "the loss")
+        networks = [item for item in self.objects.values() if isinstance(item, torch.nn.Module)]
+        if not all(_is_finite(value) for network in networks for value in network.state_dict().values()):
+            raise self._lost(engine, "a weight")
         if self.write:
             self.files.save(self._content(engine), engine.state.iteration, {"epoch": engine.state.epoch})
 
@@ -155,15 +168,45 @@ class CrashSafeCheckpoint:
         if self.agree is None:
             self._signal = number
 
-    def _check_loss(self, engine: Engine) -> None:
-        if not bool(torch.isfinite(torch.as_tensor(engine.state.output["loss"])).all()):
-            ids = engine.state.batch.get("case_id", [])
-            raise UADError(
-                f"the loss of iteration {engine.state.iteration} is not finite (cases {', '.join(map(str, ids))}); the last "
-                f"good state is in {self.files.folder}. Lower --lr, set --precision fp32, or look at these cases."
-            )
+    def _check_step(self, engine: Engine) -> None:
+        finite = _is_finite(engine.state.output["loss"])
+        if not _has_scaler(engine):
+            if not finite:
+                raise self._lost(engine, "the loss")
+            return
+        before, self._scale = self._scale, engine.scaler.get_scale()
+        if finite and self._scale >= before:
+            self._skipped_in_a_row = 0
+            return
+        self.skipped_steps += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row > self.max_skipped_steps:
+            what = f"for {self._skipped_in_a_row} steps in a row the gradient" if finite else "the loss"
+            raise self._lost(engine, what)
+        logger.info(
+            "iteration %d: float16 overflow, the step is skipped (scale %g, %d skipped so far; cases %s)",
+            engine.state.iteration, self._scale, self.skipped_steps, _case_ids(engine),
+        )  # fmt: skip
+
+    def _lost(self, engine: Engine, what: str) -> UADError:
+        return UADError(
+            f"{what} of iteration {engine.state.iteration} is not finite (cases {_case_ids(engine)}); the last good state is "
+            f"in {self.files.folder}. Lower --lr, set --precision fp32, or look at these cases."
+        )
 
     def _release_signals(self) -> None:
         for number, previous in self._previous.items():
             signal.signal(number, previous)
         self._previous.clear()
+
+
+def _has_scaler(engine: Engine) -> bool:
+    return engine.scaler is not None and bool(engine.scaler.is_enabled())
+
+
+def _is_finite(value: Any) -> bool:
+    return bool(torch.isfinite(torch.as_tensor(value)).all())
+
+
+def _case_ids(engine: Engine) -> str:
+    return ", ".join(map(str, engine.state.batch.get("case_id", [])))

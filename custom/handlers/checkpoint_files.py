@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from ..atomic import atomic_write_bytes, atomic_write_json
-from ..errors import ConfigError, UADError
+from ..errors import ConfigError, ResourceError
 from ..networks.weights import file_sha256, state_difference
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class CheckpointFolder:
         """Write a checkpoint and drop the oldest ones beyond ``keep_last``.
 
         Raises:
-            UADError: the disk is full; everything written before is still whole.
+            ResourceError: the disk is full; everything written before is still whole.
         """
         buffer = io.BytesIO()
         torch.save(dict(content), buffer)
@@ -58,7 +58,7 @@ class CheckpointFolder:
             atomic_write_bytes(path, data)
             atomic_write_json(path.with_suffix(".json"), {**info, "iteration": iteration, "sha256": file_sha256(path)})
         except OSError as error:
-            raise UADError(
+            raise ResourceError(
                 f"the checkpoint of iteration {iteration} could not be written to {self.folder} ({error}); it needs "
                 f"{len(data)} bytes. The earlier checkpoints are whole: free some space and start again with the same "
                 "--output_dir to go on from them."

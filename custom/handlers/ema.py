@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class AveragedWeights:
@@ -38,12 +39,15 @@ class AveragedWeights:
         """Move the average towards the network's present weights; integer buffers are copied."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        averages, values = [], []
         for name, value in self.network.state_dict().items():
             average = self.average[name]
             if average.is_floating_point():
-                average.lerp_(value.to(average.device), 1 - decay)
+                averages.append(average)
+                values.append(value.to(average.device))
             else:
                 average.copy_(value)
+        get_ema_multi_avg_fn(decay)(averages, values, None)  # type: ignore[no-untyped-call]  # few kernels for all
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:

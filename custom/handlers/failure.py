@@ -3,12 +3,16 @@
 
 Ignite (0.5.5) swallows an error as soon as any handler listens to ``EXCEPTION_RAISED`` and none of them raises it: the
 engine goes on with the next epoch and ends as if nothing had happened. A handler that raises it, on the other hand,
-keeps those behind it from running. :func:`on_failure` runs every handler and raises last.
+keeps those behind it from running. :func:`on_failure` runs every handler and raises last; a handler that fails itself, for
+example because the disk is full, hides neither the error nor the handlers behind it.
 """
 
+import logging
 from collections.abc import Callable
 
 from ignite.engine import Engine, Events
+
+logger = logging.getLogger(__name__)
 
 
 def on_failure(engine: Engine, cleanup: Callable[[BaseException], None]) -> None:
@@ -18,7 +22,14 @@ def on_failure(engine: Engine, cleanup: Callable[[BaseException], None]) -> None
     """
     if engine.has_event_handler(_let_out, Events.EXCEPTION_RAISED):
         engine.remove_event_handler(_let_out, Events.EXCEPTION_RAISED)
-    engine.add_event_handler(Events.EXCEPTION_RAISED, lambda _, error: cleanup(error))
+
+    def tidy_up(_: Engine, error: BaseException) -> None:
+        try:
+            cleanup(error)
+        except Exception as problem:
+            logger.warning("tidying up after a failure failed too: %s: %s", type(problem).__name__, problem)
+
+    engine.add_event_handler(Events.EXCEPTION_RAISED, tidy_up)
     engine.add_event_handler(Events.EXCEPTION_RAISED, _let_out)
 
 

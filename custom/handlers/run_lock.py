@@ -22,10 +22,12 @@ class RunLock:
 
     Args:
         folder: output folder; made if it is missing.
+        write: False on all processes of a distributed run but the first, which lock nothing.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, write: bool = True) -> None:
         self.path = Path(folder) / ".lock"
+        self.write = write
         self._stream: IO[str] | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -42,12 +44,12 @@ class RunLock:
         self.release()
 
     def acquire(self) -> None:
-        """Take the lock.
+        """Take the lock, unless this object holds it already.
 
         Raises:
             ConfigError: another process works in the folder, or the folder cannot be locked.
         """
-        if self._stream is not None:
+        if self._stream is not None or not self.write:
             return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import nn
 
-from ..atomic import atomic_write_json
+from ..atomic import atomic_write_json, read_json
 from .failure import on_failure
 
 FILE_NAME = "run.json"
@@ -91,9 +91,9 @@ class RunRecord:
 
     @staticmethod
     def read(folder: str | Path) -> dict[str, Any] | None:
-        """Return the record in ``folder``, or None."""
+        """Return the record in ``folder``, or None; a damaged one is a ConfigError."""
         path = Path(folder) / FILE_NAME
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_json(path, "remove it: it only tells how the run went.") if path.is_file() else None
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:

@@ -3,10 +3,12 @@
 
 Volumes are ``[1, 1, X, Y, Z]`` in [0, 1]; the network sees axial slices ``[b, 1, X, Y]`` in micro-batches. On a CPU
 batches of one to four slices are fastest (larger ones leave the cache); on a GPU take all slices at once. The batch
-size changes a reconstruction by float rounding only.
+size changes a reconstruction by float rounding only, so it is halved when the memory of the GPU is full.
 """
 
+import logging
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from monai.inferers import Inferer
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 
 from ..errors import DataError
 from .precision import Precision
+
+logger = logging.getLogger(__name__)
 
 
 class SlicewiseReconstruction(Inferer):
@@ -55,14 +59,30 @@ class SlicewiseReconstruction(Inferer):
         return self._in_batches(network, slices)
 
     def _in_batches(self, network: nn.Module, slices: Tensor, timestep: int | None = None) -> Tensor:
-        predictions = []
+        predictions: list[Tensor] = []
+        done = 0
         with self.precision.autocast(slices.device):
-            for batch in torch.split(slices, self.slice_batch_size):
-                batch = batch.to(memory_format=self.memory_format)
-                if timestep is None:
-                    prediction = network(batch)
+            while done < len(slices):
+                batch = slices[done : done + self.slice_batch_size].to(memory_format=self.memory_format)
+                try:
+                    predictions.append(self._predict(network, batch, timestep))
+                except torch.cuda.OutOfMemoryError:
+                    if len(batch) == 1:
+                        raise
+                    self.slice_batch_size = len(batch) // 2
                 else:
-                    steps = torch.full((len(batch),), timestep, device=batch.device, dtype=torch.long)
-                    prediction = network(batch, timesteps=steps)
-                predictions.append(prediction.float())
+                    done += len(batch)
+                    continue
+                torch.cuda.empty_cache()  # here, where the exception no longer holds the tensors
+                logger.warning(
+                    "%d slices do not fit into the memory of the GPU; going on with %d",
+                    len(batch),
+                    self.slice_batch_size,
+                )
         return torch.cat(predictions)
+
+    def _predict(self, network: nn.Module, batch: Tensor, timestep: int | None) -> Tensor:
+        if timestep is None:
+            return cast(Tensor, network(batch)).float()
+        steps = torch.full((len(batch),), timestep, device=batch.device, dtype=torch.long)
+        return cast(Tensor, network(batch, timesteps=steps)).float()

@@ -23,13 +23,13 @@ bundle does not know is refused, unless it stands in the overrides of all method
 """
 
 import difflib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..atomic import read_json
 from ..errors import ConfigError
 
 _KEYS = {
@@ -105,13 +105,7 @@ def read_spec(path: str | Path) -> MatrixSpec:
         ConfigError: no JSON, an unknown or missing key, an empty list, or a name that cannot be a folder.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"the matrix file {path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise ConfigError(f"the matrix file {path} is no JSON ({error}).") from error
-    return parse_spec(content, str(path))
+    return parse_spec(read_json(path, "give a matrix file, for example matrices/demo.json."), str(path))
 
 
 def parse_spec(content: Mapping[str, Any], where: str = "the matrix") -> MatrixSpec:

@@ -57,7 +57,7 @@ class ScoreHistogram:
         """Bin number (int32) of every score; raises DataError for negative, NaN or infinite ones."""
         bits = scores.detach().as_subclass(Tensor).to(torch.float32).contiguous().view(torch.int32)
         if bits.numel():
-            low, high = map(int, bits.aminmax())
+            low, high = torch.stack(bits.aminmax()).tolist()  # one wait for the device
             if low < 0 and bool((scores >= 0).all()):  # a negative zero
                 bits, low = bits.clamp(min=0), 0
             if low < 0 or high >= _INFINITY:
@@ -94,8 +94,9 @@ class ScoreHistogram:
         bins = self.bins_of(scores).flatten()
         if bins.numel() == 0:
             return
-        top = int(bins.max())
-        first = int(((bins - 1) & 0x7FFFFFFF).min()) + 1 if top else 1  # the lowest but 0, which turns into the largest
+        above_zero = (bins - 1) & 0x7FFFFFFF  # 0 turns into the largest
+        top, lowest = torch.stack([bins.max(), above_zero.min()]).tolist()
+        first = lowest + 1 if top else 1
         width = max(top - first, -1) + 2  # slot 0 is for zeros
         slots = (bins - (first - 1)).clamp_(min=0)
         if labels is not None:

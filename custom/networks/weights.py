@@ -7,13 +7,12 @@ that names the difference; nothing is loaded in part.
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -57,7 +56,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # torch's reader of old files lets whatever its bytes provoke come out
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise ConfigError(
             f"{path} cannot be read as weights ({reason}); it is damaged or holds more than tensors. Copy it again, "
@@ -72,18 +71,33 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 def save_weights(network: nn.Module | Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, str]) -> str:
     """Write the weights to ``path`` (safetensors, atomic) and their digest beside it; return the sha256.
 
+    Equal weights and metadata give equal bytes, whatever their order: reconstructions are kept by this digest.
+
     Args:
         network: network or state dict.
         path: name of the file.
         metadata: strings stored in the header of the file.
     """
     state = network.state_dict() if isinstance(network, nn.Module) else network
-    data = save({key: value.detach().cpu().contiguous().clone() for key, value in state.items()}, dict(metadata))
+    data = _in_order(
+        save({key: value.detach().cpu().contiguous().clone() for key, value in state.items()}, dict(metadata))
+    )
     digest = hashlib.sha256(data).hexdigest()
     path = Path(path)
     atomic_write_bytes(path, data)
     atomic_write_bytes(path.with_name(path.name + ".sha256"), f"{digest}  {path.name}\n".encode())
     return digest
+
+
+def _in_order(data: bytes) -> bytes:
+    """Sort the metadata in the header of a safetensors file, whose writer leaves their order to chance."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def file_sha256(path: str | Path) -> str:
@@ -125,7 +139,8 @@ def _listed(items: list[str]) -> str:
 
 def metadata_of(path: str | Path) -> dict[str, str]:
     """Return the strings in the header of a safetensors file."""
-    with open(path, "rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    found: dict[str, str] = header.get("__metadata__", {})
-    return found
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(f"{path} is no whole safetensors file ({error}); copy it again.") from error

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..seeding import sent_to
+
 
 class CoarseNoise:
     """Callable ``noise(like, generator)``: coarse Gaussian noise, float32, shape and device of ``like``.
@@ -36,9 +38,9 @@ class CoarseNoise:
         source = like.device if generator is None else generator.device
         batch, channels, height, width = like.shape
         shape = (batch, channels, self.coarse_size, self.coarse_size)
-        coarse = torch.randn(shape, generator=generator, device=source).to(like.device, non_blocking=True) * self.sigma
+        coarse = sent_to(torch.randn(shape, generator=generator, device=source), like.device) * self.sigma
         shifts = torch.rand(batch if self.roll_per_sample else 1, 2, generator=generator, device=source)
-        shifts = shifts.to(like.device, non_blocking=True).expand(batch, 2)
+        shifts = sent_to(shifts, like.device).expand(batch, 2)
         fine = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=self.align_corners)
         # A roll written as indexing keeps the shifts on the device.
         rows = (torch.arange(height, device=like.device) - (shifts[:, :1] * height).long()) % height

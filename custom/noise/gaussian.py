@@ -4,6 +4,8 @@
 import torch
 from torch import Tensor
 
+from ..seeding import sent_to
+
 
 class GaussianNoise:
     """Callable ``noise(like, generator)``: N(0, 1), float32, shape and device of ``like``.
@@ -14,4 +16,4 @@ class GaussianNoise:
     def __call__(self, like: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return independent standard normal numbers of the shape of ``like``."""
         source = like.device if generator is None else generator.device
-        return torch.randn(like.shape, generator=generator, device=source).to(like.device, non_blocking=True)
+        return sent_to(torch.randn(like.shape, generator=generator, device=source), like.device)

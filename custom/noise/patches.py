@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..seeding import sent_to
 
 Box = tuple[slice, slice]
 
@@ -53,10 +54,10 @@ class GridPatches:
         boxes = self.boxes(*like.shape[-2:])
         source = like.device if generator is None else generator.device
         drawn = torch.randint(len(boxes), (len(like),), generator=generator, device=source)
-        masks = torch.zeros(len(boxes), 1, *like.shape[-2:], dtype=torch.bool)
+        masks = torch.zeros(len(boxes), 1, *like.shape[-2:], dtype=torch.bool, device=like.device)
         for mask, (rows, columns) in zip(masks, boxes, strict=True):
             mask[..., rows, columns] = True
-        return masks.to(like.device)[drawn.to(like.device)].expand_as(like)
+        return masks[sent_to(drawn, like.device)].expand_as(like)
 
     def _intervals(self, size: int) -> list[slice]:
         patch = min(self.patch_px, size)

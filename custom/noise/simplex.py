@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..seeding import sent_to
 from ._opensimplex import BANK_SIZE, Operator, ensemble_std, hashed_gradients, operator, permutations
 
 
@@ -84,7 +85,7 @@ class SimplexNoise:
     def from_seeds(self, seeds: Sequence[int], like: Tensor) -> Tensor:
         """Return the published lattice's fields ``[len(seeds), 1, H, W]`` for 64-bit OpenSimplex ``seeds``."""
         matrix = self._operator(like, bank=False)
-        gradients = hashed_gradients(permutations(seeds).to(like.device), matrix.vertices)
+        gradients = hashed_gradients(sent_to(permutations(seeds), like.device), matrix.vertices)
         groups = torch.split(gradients, self.samples_per_origin)
         return _images(
             [_product(matrix.index[0], matrix.weight[0], F.embedding(part, matrix.gradients)) for part in groups], like
@@ -96,7 +97,7 @@ class SimplexNoise:
         draws = torch.randint(-(2**63), 2**63 - 1, (count, words), generator=generator, device=source)
         entries = draws[:: self.samples_per_origin, 0] % BANK_SIZE
         chosen: list[int] | Tensor = entries.tolist() if source.type == "cpu" else entries
-        draws = draws.to(like.device, non_blocking=True)
+        draws = sent_to(draws, like.device)
         gradients = draws[:, 1:].contiguous().view(torch.uint8)[:, : matrices.num_vertices] & 7
         fields = []
         for group, part in enumerate(torch.split(gradients, self.samples_per_origin)):

@@ -34,8 +34,9 @@ def erode_mask_axial(mask: Tensor, iterations: int) -> Tensor:
     inside = mask.as_subclass(Tensor) > 0
     for _ in range(iterations):
         eroded = torch.zeros_like(inside)
-        eroded[1:-1, 1:-1] = (
-            inside[1:-1, 1:-1] & inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
-        )
+        core = eroded[1:-1, 1:-1]
+        torch.bitwise_and(inside[:-2, 1:-1], inside[2:, 1:-1], out=core)
+        for neighbour in (inside[1:-1, 1:-1], inside[1:-1, :-2], inside[1:-1, 2:]):
+            core &= neighbour
         inside = eroded
     return inside

@@ -23,6 +23,7 @@ import torch
 from ..atomic import atomic_path, atomic_write_json, atomic_write_text
 from ..errors import ConfigError
 from ..networks.weights import file_sha256, load_weights, read_state_dict
+from ..predict import source_bundles
 from ..safety.manifest import MANIFEST, write_manifest
 from ..scans.calibration import FILE_NAME as CALIBRATION
 from ..workflow.settings import FILE_NAME as SETTINGS
@@ -126,8 +127,7 @@ def _require_fitting_weights(folder: Path) -> None:
 
 
 def _bundle_of(method: str) -> Path:
-    candidates = [_ROOT / "bundles" / method, _ROOT / "bundles" / f"{method}_baseline"]
-    found = next((path for path in candidates if path.is_dir()), None)
+    found = next((path for path in source_bundles(method) if path.is_dir()), None)
     if found is None:
         raise ConfigError(f"no bundle for the method {method} in {_ROOT / 'bundles'}; give --bundle.")
     return found

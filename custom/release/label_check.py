@@ -38,6 +38,7 @@ from .label_phantoms import MARKER_MM, THRESHOLDS, write_marker_model, write_pha
 MODEL, EXCHANGED = "ddpm_marker", "ddpm_exchanged"
 MAX_CENTRE_MM = 1.0
 MAX_AFFINE_MM = 1e-3
+LOG_SECONDS = 20.0  # the server answers first and writes the reason of an error afterwards
 
 
 @dataclass(frozen=True)
@@ -170,9 +171,18 @@ def _refusal(address: str, scan: str, log: Path) -> Check:
     try:
         _infer(address, EXCHANGED, scan, {}, "json")
     except urllib.error.HTTPError as error:
-        told = REFUSAL in log.read_text(encoding="utf-8", errors="replace")
+        told = _appears(REFUSAL, log, LOG_SECONDS)
         return Check("exchanged weights", told, f"HTTP {error.code}, reason {'' if told else 'not '}in the log")
     return Check("exchanged weights", False, "answered with a mask")
+
+
+def _appears(text: str, log: Path, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while text not in log.read_text(encoding="utf-8", errors="replace"):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _infer(address: str, model: str, scan: str, params: Mapping[str, Any], output: str) -> bytes:

@@ -41,11 +41,13 @@ def write_case_report(folder: Path, summary: Mapping[str, Any], result: CaseResu
         summary=summary,
         planes=[{**p, "image": _data_uri(p["image"])} for p in planes],
         comparison=_comparison(result, position, focus),
-        mosaic=_data_uri(_mosaic(result, position)),
+        mosaic=_mosaic(result, position),
         bar=_bar(result),
         focus_is_finding=bool(result.mask.any()),
         notes=summary.get("Notes", []),
         percentile=_percentile_text(float(percentiles.max())),
+        peaks=[f"{p:.2f}" if p <= 99.99 else "above 99.99" for p in _peak_percentiles(result)],
+        healthy_ml=_healthy_ml(result),
     )
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     atomic_write_bytes(folder / "figures" / f"{case_id}_desc-anomaly_overview.png", planes[0]["image"])
@@ -120,7 +122,7 @@ def _comparison(result: CaseResult, position: NDArray[Any], focus: tuple[int, in
     return [{"name": name, "image": _data_uri(overlays.png(picture))} for name, picture in pictures.items()]
 
 
-def _mosaic(result: CaseResult, position: NDArray[Any]) -> bytes:
+def _mosaic(result: CaseResult, position: NDArray[Any]) -> dict[str, str]:
     height = np.flatnonzero(result.grid["brain"].any(axis=(0, 1)))
     slices = np.linspace(height[0] + 1, height[-1] - 1, MOSAIC_SLICES).round().astype(int)
     brain = np.argwhere(result.grid["brain"].any(axis=2))
@@ -128,7 +130,8 @@ def _mosaic(result: CaseResult, position: NDArray[Any]) -> bytes:
     pictures = [_overlay(result, position, 2, int(z), 2) for z in slices]
     rows = result.grid["map"].shape[1]
     cut = [p[2 * max(rows - front, 0) : 2 * (rows - back), 2 * left : 2 * right] for p in pictures]
-    return overlays.png(overlays.mosaic(cut, 7))
+    low, high = (result.grid_affine[2, :3] @ [0, 0, z] + result.grid_affine[2, 3] for z in slices[[0, -1]])
+    return {"image": _data_uri(overlays.png(overlays.mosaic(cut, 7))), "low": f"{low:.0f}", "high": f"{high:.0f}"}
 
 
 def _bar(result: CaseResult) -> dict[str, Any]:
@@ -141,6 +144,17 @@ def _bar(result: CaseResult) -> dict[str, Any]:
         "threshold_at": float(100 * overlays.tail_position(percentile)),
         "threshold_text": _percentile_text(percentile),
     }
+
+
+def _healthy_ml(result: CaseResult) -> float:
+    """Return the volume above the threshold that is to be expected in a healthy brain of this size, in ml."""
+    percentile = float(result.calibration.percentile_of(np.array([result.threshold.value]))[0])
+    brain_ml = float(result.grid["brain"].sum()) * abs(float(np.linalg.det(result.grid_affine[:3, :3]))) / 1000
+    return brain_ml * (1 - percentile / 100)
+
+
+def _peak_percentiles(result: CaseResult) -> list[float]:
+    return [float(p) for p in result.calibration.percentile_of(np.array([f.peak for f in result.findings]))]
 
 
 def _percentile_text(percentile: float) -> str:

@@ -70,6 +70,7 @@ _EXACT = frozenset(
         *("monai.utils.set_determinism", "monai.utils.misc.set_determinism"),
         *("monai.handlers.utils.from_engine", "monai.handlers.from_engine", "monai.data.utils.list_data_collate"),
         *("ignite.handlers.EMAHandler", "ignite.handlers.EarlyStopping", "ignite.handlers.TerminateOnNan"),
+        "custom.tracking.default_uri",
     }
 )
 _CLASSES_BELOW = (  # only classes: functions of these packages download, load or write files

@@ -3,7 +3,8 @@
 
 Refused: absolute names, ``..``, drive letters, backslashes, links and devices, encrypted entries, two entries of one
 name, too many files, too many bytes, bytes that grow by more than a factor, a manifest that does not fit. The files
-appear together under the final name, or not at all.
+appear together under the final name, or not at all. Most archives hold one folder with everything in it: if the manifest lies
+there, that folder's content is the bundle.
 """
 
 import hashlib
@@ -47,7 +48,7 @@ def safe_extract(
         folder: must not exist; nothing is left there if anything is wrong.
         limits: see :class:`Limits`.
         sha256: digest of the archive that its author published; None does not compare.
-        require_manifest: the archive must hold a ``manifest.json`` for all its files.
+        require_manifest: the archive must hold a ``manifest.json`` for all its files, at its top or in its only folder.
 
     Raises:
         ConfigError: names the entry and the reason.
@@ -67,6 +68,7 @@ def safe_extract(
                 root = Path(temporary) / "bundle"
                 root.mkdir()
                 _unpack(opened, entries, root, archive, limits)
+                root = _bundle_root(root)
                 if require_manifest or (root / MANIFEST).is_file():
                     verify_manifest(root)
                 shutil.move(root, folder)
@@ -121,6 +123,12 @@ def _unpack(opened: zipfile.ZipFile, entries: list[zipfile.ZipInfo], root: Path,
                 if left < 0:
                     raise ConfigError(f"{archive} unpacks to more than {limits.nbytes} bytes, other than it says")
                 out.write(block)
+
+
+def _bundle_root(root: Path) -> Path:
+    """Return the only folder in ``root`` if it is the one that holds the manifest, else ``root``."""
+    inside = list(root.iterdir())
+    return inside[0] if len(inside) == 1 and (inside[0] / MANIFEST).is_file() else root
 
 
 def _digest(path: Path) -> str:

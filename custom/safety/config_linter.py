@@ -3,8 +3,9 @@
 
 MONAI configurations are programs: ``_target_`` names any importable function, ``$`` starts a Python expression,
 ``logging.conf`` is evaluated by :mod:`logging.config`. The linter is an allow-list for all three and for the kinds of
-files in the folder. It is a filter against foreign code, no sandbox: allowed classes can still read and write the
-files that the user can.
+files in the folder. The package that a release carries must be the installed one, byte for byte (:mod:`.embedded`); if
+it is not, that is one finding, however many files differ. It is a filter against foreign code, no sandbox: allowed
+classes can still read and write the files that the user can.
 """
 
 import ast
@@ -18,6 +19,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .allowed import allowed_target, short_name_target
+from .embedded import PACKAGE, foreign_files, is_embedded
 from .expressions import expression_faults, import_names, reference_faults
 
 MAX_CONFIG_BYTES = 2 << 20
@@ -111,6 +113,7 @@ class _Linter:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._findings: list[LintFinding] = []
+        self._embedded: list[Path] = []
         self._seen: set[Path] = set()
         self._configs: list[tuple[str, Any]] = []
         self._names: dict[str, str] = {}
@@ -121,8 +124,10 @@ class _Linter:
         if path.is_symlink():
             self._add(name, "", path.name, "is a link; it can lead anywhere")
         elif path.is_dir():
-            if path.name == "__pycache__":
+            if path.name == "__pycache__" and not is_embedded(path, self._root):
                 self._add(name, "", path.name, "holds compiled code; delete the folder")
+        elif is_embedded(path, self._root):
+            self._embedded.append(path)
         elif path.suffix.lower() not in _ENDINGS and path.name not in _BARE_NAMES:
             self._add(name, "", path.name, "is of a kind that bundles do not need; it may be code")
         elif path.suffix.lower() == ".json":
@@ -131,6 +136,12 @@ class _Linter:
             self._logging(path, name)
 
     def finish(self) -> list[LintFinding]:
+        if foreign := foreign_files(self._embedded, self._root):
+            example = foreign[0].relative_to(self._root).as_posix()
+            what = f"{len(foreign)} of {len(self._embedded)} files, such as {example}"
+            why = "are code of the bundle's own, other than the installed package; opening it runs them"
+            compiled = any("__pycache__" in path.parts for path in foreign)
+            self._add(PACKAGE, "", what, why + "; delete the folders __pycache__" * compiled)
         for name, content in self._configs:
             for place, text in _strings(content):
                 self._collect(name, place, text)

@@ -12,7 +12,6 @@
 wanted false-positive rate. ``contrast`` may stand in ``settings.json`` instead.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..atomic import read_json
 from ..errors import ConfigError
 from ..workflow.settings import trained_settings
 from .quality import usable_reference
@@ -71,8 +71,8 @@ class Calibration:
                 f"{path} is missing: without it there is no threshold. Run the evaluation of this model first (it "
                 "calibrates on healthy scans), or point to the folder of an evaluated model."
             )
+        found = read_json(path, "run the evaluation of this model again.")
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
             made = cls(
                 str(found.get("contrast") or trained_settings(output_dir)["contrast"]),
                 str(found["score"]),
@@ -81,7 +81,7 @@ class Calibration:
                 usable_reference(found.get("reference")),
                 dict(found.get("reconstruction") or {}),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{path} is damaged ({error!r}); run the evaluation of this model again.") from error
         if score is not None and score != made.score:
             raise ConfigError(

@@ -106,10 +106,11 @@ class VolumePair:
         k1: float = 0.01,
         k2: float = 0.03,
     ) -> None:
-        extremes = [tuple(map(float, tensor.aminmax())) for tensor in (image, reconstruction)]
-        span = max(high - low for low, high in extremes) or 1.0 if data_range == "auto" else float(data_range)
+        extremes = torch.stack([*image.aminmax(), *reconstruction.aminmax()]).tolist()  # one wait for the device
+        (low_x, high_x, low_y, high_y) = extremes
+        span = max(high_x - low_x, high_y - low_y) or 1.0 if data_range == "auto" else float(data_range)
         self._half_c1, self._half_c2 = 0.5 * (k1 * span) ** 2, 0.5 * (k2 * span) ** 2
-        self._centre = 0.5 * (min(low for low, _ in extremes) + max(high for _, high in extremes))
+        self._centre = 0.5 * (min(low_x, low_y) + max(high_x, high_y))
         self._axes = spatial_dims
         if spatial_dims == 2:
             image, reconstruction = image.permute(2, 0, 1).contiguous(), reconstruction.permute(2, 0, 1).contiguous()

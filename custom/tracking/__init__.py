@@ -2,6 +2,6 @@
 """Experiment tracking that never stops a run: a local outbox is the truth, MLflow receives copies of it."""
 
 from .outbox import Outbox
-from .sync import sync_outbox
+from .sync import default_uri, sync_outbox
 
-__all__ = ["Outbox", "sync_outbox"]
+__all__ = ["Outbox", "default_uri", "sync_outbox"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``tracking.jsonl``: everything that a run wants tracked, one JSON object a line, written before anything is sent.
 
-Kinds of lines: ``{"run": {name, experiment, tags}}``, ``{"params": {...}}``, ``{"metrics": {...}, "step": n}``,
+Kinds of lines: ``{"run": {id, name, experiment, tags, host, pid}}``, ``{"params": {...}}``, ``{"metrics": {...}, "step": n}``,
 ``{"artifact": path, "to": folder}``, ``{"status": "FINISHED" | "FAILED" | "KILLED"}``; all with ``time`` in ms since 1970.
 """
 
@@ -9,9 +9,12 @@ import json
 import os
 import socket
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 FILE_NAME = "tracking.jsonl"
 
@@ -30,13 +33,18 @@ class Outbox:
     def start(self, name: str, experiment: str, tags: Mapping[str, str], parent: str | Path | None = None) -> None:
         """Say what the run is called and which process it is; a resumed run says it again and stays one run.
 
+        One folder has one run at a time, so a process that wrote here before and never said how it ended was killed:
+        its part is marked as failed first.
+
         Args:
             name: of the run.
             experiment: that it belongs to.
             tags: of the run.
             parent: folder of the run that this one hangs below.
         """
+        self.mark_dead(elsewhere=True)
         run = {
+            "id": uuid.uuid4().hex,
             "name": name,
             "experiment": experiment,
             "tags": dict(tags),
@@ -60,6 +68,24 @@ class Outbox:
     def status(self, status: str) -> None:
         """Record how the run ended."""
         self._append({"status": status})
+
+    def mark_dead(self, elsewhere: bool = False) -> bool:
+        """Add the status FAILED to a run whose process is gone without a word; return whether it was so.
+
+        Args:
+            elsewhere: take processes of other machines, which cannot be seen from here, for gone.
+        """
+        last, began_ms = None, 0
+        for event, _ in self.lines():
+            if "run" in event:
+                last, began_ms = event["run"], event["time"]
+            elif "status" in event:
+                last = None
+        here = last is not None and last["host"] == socket.gethostname()
+        if last is None or (is_alive(last["pid"], began_ms) if here else not elsewhere):
+            return False
+        self.status("FAILED")
+        return True
 
     def lines(self, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
         """Yield every whole line from byte ``offset`` on, with the offset behind it; a torn last line waits."""
@@ -89,3 +115,11 @@ class Outbox:
             if "status" in event:  # a run's end survives a power cut, and with it all before
                 stream.flush()
                 os.fsync(stream.fileno())
+
+
+def is_alive(pid: int, since_ms: int) -> bool:
+    """Tell whether the process that wrote at ``since_ms`` still runs; a later one may have got its number."""
+    try:
+        return bool(psutil.Process(pid).create_time() * 1000 <= since_ms)
+    except psutil.Error:
+        return False

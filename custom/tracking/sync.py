@@ -3,7 +3,8 @@
 
 ``tracking_state.json`` beside the outbox remembers, per tracking server, the MLflow run and the byte behind the last
 line that was accepted. A folder is one run, for ever: no other run's lines are ever added to it. A tag of the run tells
-where it comes from, so that it is found again when a sending was killed before it could remember it.
+where it comes from, so that it is found again when a sending was killed before it could remember it; another names its
+process, so that the next start on the same machine closes the runs of those that were killed.
 """
 
 import fcntl
@@ -16,14 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from ..atomic import atomic_path, atomic_write_json
-from .outbox import Outbox
+from .outbox import Outbox, is_alive
 
 STATE_NAME = "tracking_state.json"
+LOCAL_DATABASE = "sqlite:///output/mlflow.db"
 SECONDS = 3
 _LONGEST_PARAM = 6000
+
+
+def default_uri(local: str = LOCAL_DATABASE) -> str:
+    """Return the tracking server of the environment (``MLFLOW_TRACKING_URI``), else the database ``local``."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or local
 
 
 def sync_outbox(folder: str | Path, tracking_uri: str, stop: Callable[[], bool] = lambda: False) -> int:
@@ -60,27 +65,6 @@ def sync_outbox(folder: str | Path, tracking_uri: str, stop: Callable[[], bool] 
         finally:
             atomic_write_json(path, known)
         return sent
-
-
-def mark_dead(folder: str | Path) -> bool:
-    """Add the status FAILED to a run whose process is gone without a word; return whether it was so."""
-    outbox, last_run, ended, began_ms = Outbox(folder), None, False, 0
-    for event, _ in outbox.lines():
-        if "run" in event:
-            last_run, ended, began_ms = event["run"], False, event["time"]
-        ended = ended or "status" in event
-    if last_run is None or ended or last_run["host"] != socket.gethostname() or _is_alive(last_run["pid"], began_ms):
-        return False
-    outbox.status("FAILED")
-    return True
-
-
-def _is_alive(pid: int, since_ms: int) -> bool:
-    """Tell whether the process that wrote at ``since_ms`` still runs; a later one may have got its number."""
-    try:
-        return bool(psutil.Process(pid).create_time() * 1000 <= since_ms)
-    except psutil.Error:
-        return False
 
 
 class _Sender:
@@ -142,26 +126,37 @@ class _Sender:
             self.metrics = []
 
     def _start(self, run: dict[str, Any], time_ms: int) -> None:
-        if self.state["run_id"] is not None:
-            self.client.update_run(self.state["run_id"], status="RUNNING")
+        experiment = self._experiment(run["experiment"])
+        process = f"{run['host']}:{run['pid']}:{time_ms}"
+        origin = run.get("id", process)
+        self._fail_dead(experiment)
+        if self.state["run_id"] is None:  # or a sending was killed before it could remember the run that it made
+            same = self.client.search_runs([experiment], f"tags.outbox = '{origin}'", max_results=1)
+            self.state["run_id"] = same[0].info.run_id if same else None
+        known = self.state["run_id"]
+        if known is not None and self.client.get_run(known).info.experiment_id == experiment:
+            self.client.set_tag(known, "process", process)
+            self.client.update_run(known, status="RUNNING")
             return
-        found = self.client.get_experiment_by_name(run["experiment"])
-        if found is None:
-            place = (
-                None if self.database is None else (self.database.parent / "mlartifacts" / run["experiment"]).as_uri()
-            )
-            experiment = self.client.create_experiment(run["experiment"], artifact_location=place)
-        else:
-            experiment = found.experiment_id
-        origin = f"{run['host']}:{run['pid']}:{time_ms}"
-        same = self.client.search_runs([experiment], f"tags.outbox = '{origin}'", max_results=1)
-        if same:
-            self.state["run_id"] = same[0].info.run_id
-            return
-        tags = run["tags"] | {"outbox": origin}
+        tags = run["tags"] | {"outbox": origin, "process": process}
         tags |= {"mlflow.parentRunId": parent} if (parent := self._run_of(run.get("parent"))) else {}
         created = self.client.create_run(experiment, start_time=time_ms, tags=tags, run_name=run["name"])
         self.state["run_id"] = created.info.run_id
+
+    def _experiment(self, name: str) -> str:
+        found = self.client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        place = None if self.database is None else (self.database.parent / "mlartifacts" / name).as_uri()
+        return str(self.client.create_experiment(name, artifact_location=place))
+
+    def _fail_dead(self, experiment: str) -> None:
+        """Close the runs of this experiment that processes of this machine left open when they were killed."""
+        where = f"attributes.status = 'RUNNING' AND tags.process LIKE '{socket.gethostname()}:%'"
+        for run in self.client.search_runs([experiment], where):
+            _, pid, since_ms = run.data.tags["process"].rsplit(":", 2)
+            if not is_alive(int(pid), int(since_ms)):
+                self.client.set_terminated(run.info.run_id, "FAILED")
 
 
 def _name(key: str) -> str:

@@ -2,6 +2,6 @@
 """What surrounds a bundle run: checked overrides, readable errors, determinism, the settings of a trained model."""
 
 from .settings import require_trained_with, save_settings, trained_settings
-from .start import check_command, start
+from .start import check_command, save_config, start
 
-__all__ = ["check_command", "require_trained_with", "save_settings", "start", "trained_settings"]
+__all__ = ["check_command", "require_trained_with", "save_config", "save_settings", "start", "trained_settings"]

@@ -10,13 +10,13 @@ import ast
 import contextlib
 import difflib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
+from ..atomic import read_json
 from ..errors import ConfigError
 
 _OWN_OPTIONS = {
@@ -40,7 +40,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
     config: dict[str, Any] = {}
     for file in _config_files(options["config_file"]):
         if Path(file).is_file():
-            config.update(json.loads(Path(file).read_text(encoding="utf-8")))
+            config.update(read_json(file, "give a JSON configuration to --config_file."))
     for key, value in options.items():
         if key.split("::")[0] not in _OWN_OPTIONS or key in config:
             _check_one(key, value, config)

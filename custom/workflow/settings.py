@@ -10,14 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..atomic import atomic_write_json
+from ..atomic import atomic_write_json, read_json
 from ..errors import ConfigError
 
 FILE_NAME = "settings.json"
 
 
-def save_settings(output_dir: str | Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def save_settings(output_dir: str | Path, settings: Mapping[str, Any], write: bool = True) -> dict[str, Any]:
     """Write ``settings`` (JSON values) to ``output_dir/settings.json`` and return them.
+
+    Args:
+        output_dir: of the run; made if it is missing.
+        settings: what the model depends on.
+        write: False on all processes of a distributed run but the first, which only compare.
 
     Raises:
         ConfigError: the folder already holds a model that was trained with other settings.
@@ -25,7 +30,7 @@ def save_settings(output_dir: str | Path, settings: Mapping[str, Any]) -> dict[s
     path = Path(output_dir) / FILE_NAME
     saved: dict[str, Any] = json.loads(json.dumps(settings))
     if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path, "choose another --output_dir or remove the folder.")
         changed = sorted(key for key in saved if known.get(key, saved[key]) != saved[key])
         if changed:
             was = ", ".join(f"{key} was {known[key]!r} and is {saved[key]!r}" for key in changed)
@@ -33,8 +38,9 @@ def save_settings(output_dir: str | Path, settings: Mapping[str, Any]) -> dict[s
                 f"{path.parent} holds a model trained with other settings ({was}); choose another --output_dir or "
                 "remove the folder."
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_json(path, saved)
+    if write:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_json(path, saved)
     return saved
 
 
@@ -50,8 +56,7 @@ def trained_settings(output_dir: str | Path) -> dict[str, Any]:
             f"no trained model in {path.parent} ({FILE_NAME} is missing); run the training workflow with the same "
             "--output_dir first, or point --output_dir at a finished run."
         )
-    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return settings
+    return read_json(path, "copy the model again, or train it again.")
 
 
 def require_trained_with(trained: Mapping[str, Any], **used: Any) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """First entries of every bundle's ``initialize``: check the command line, make errors readable, set determinism."""
 
+import errno
 import logging
 import os
 import random
@@ -13,29 +14,25 @@ import numpy as np
 import torch
 
 from ..atomic import atomic_write_json
-from ..errors import UADError
+from ..errors import ResourceError, UADError
 from .arguments import check_arguments, resolved_config
 
+_NO_GPU = ("not compiled with CUDA", "No CUDA GPUs are available", "invalid device ordinal", "Found no NVIDIA driver")
 
-def start(
-    seed: int, num_threads: int | None = None, deterministic: bool = True, output_dir: str | Path | None = None
-) -> None:
-    """Prepare the process for one workflow.
+
+def start(seed: int, num_threads: int | None = None, deterministic: bool = True) -> None:
+    """Prepare the process for one workflow; nothing is written.
 
     Args:
         seed: seeds Python, NumPy and torch. Only code outside this package draws from these global generators;
             ours is seeded by name, see :mod:`custom.seeding`.
         num_threads: threads of torch on the CPU; None leaves torch's choice.
         deterministic: refuse non-deterministic CUDA algorithms where torch knows a deterministic one.
-        output_dir: where ``config.json``, the configuration with everything imported and overridden, is written.
 
     Raises:
         ConfigError: a misspelt or ill-typed override on the command line.
     """
     check_command()
-    if _is_bundle_run() and output_dir is not None:
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        atomic_write_json(Path(output_dir) / "config.json", resolved_config(_arguments()))
     warnings.filterwarnings("ignore", message=".*GHSA-.*")
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it repeats every error; ours is printed once, below
     random.seed(seed)
@@ -46,7 +43,19 @@ def start(
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # no NaN into every new tensor
         torch.backends.cudnn.benchmark = False
+
+
+def save_config(output_dir: str | Path, write: bool = True) -> None:
+    """Write ``config.json``: the configuration of this command with everything imported and overridden.
+
+    Args:
+        output_dir: of the run, which must be locked: another run's configuration would be replaced.
+        write: False on all processes of a distributed run but the first.
+    """
+    if _is_bundle_run() and write:
+        atomic_write_json(Path(output_dir) / "config.json", resolved_config(_arguments()))
 
 
 def check_command() -> None:
@@ -72,6 +81,9 @@ def _arguments() -> list[str]:
 def short_traceback(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Print one sentence for a foreseeable fault and leave with its exit code; ``UAD_DEBUG=1`` shows everything."""
     foreseen = find_foreseen(error)
+    if isinstance(error, KeyboardInterrupt):
+        print("stopped by Ctrl-C; finished work is kept, the same command goes on from there.", file=sys.stderr)
+        raise SystemExit(130)
     if foreseen is None or os.environ.get("UAD_DEBUG"):
         sys.__excepthook__(kind, error, traceback)
         if foreseen is None:
@@ -81,11 +93,42 @@ def short_traceback(kind: type[BaseException], error: BaseException, traceback: 
 
 
 def find_foreseen(error: BaseException | None) -> UADError | None:
-    """Return the :class:`UADError` in the chain of causes of ``error`` (MONAI wraps errors of components), or None."""
+    """Return the :class:`UADError` in the chain of causes of ``error`` (MONAI wraps errors of components), or None.
+
+    A full disk, a full or missing GPU and a killed loader process are foreseen too, whoever raised the error.
+    """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, UADError):
             return error
+        if (fault := _fault_of_the_machine(error)) is not None:
+            return fault
         seen.add(id(error))
         error = error.__cause__ or error.__context__
+    return None
+
+
+def _fault_of_the_machine(error: BaseException) -> ResourceError | None:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "No space left on device" in str(error):  # safetensors and torch tell it in words only
+        place = getattr(error, "filename", None)
+        return ResourceError(
+            f"the disk is full{f' ({place})' if place else ''}; files that were there before are whole. Free some space and "
+            "run the same command again to go on."
+        )
+    if any(words in str(error) for words in _NO_GPU):
+        return ResourceError(
+            f"this machine has no such GPU ({str(error).strip().splitlines()[0]}); take --device cpu, or one that exists "
+            f"({torch.cuda.device_count()} found)."
+        )
+    if "DataLoader worker" in str(error):
+        return ResourceError(
+            "a process that loads scans was killed, mostly for lack of memory or of shared memory (/dev/shm); run the same "
+            "command again with --num_workers 0."
+        )
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return ResourceError(
+            f"the memory of the GPU is full ({str(error).split('. ')[0]}); lower --batch_size in a training, "
+            "--slice_batch_size in evaluation and inference, or take --device cpu."
+        )
     return None

@@ -19,7 +19,7 @@ SUBJECTS = {
     "loading": lambda: loading.subjects(2, (64, 64, 40)),
     "end_to_end": lambda: end_to_end.subjects("tiny", (48, 48, 32)),
     "training": lambda: training.subjects("tiny", 2, (16, 16), 1),
-    "cpu": lambda: cpu.subjects("tiny", 16, compiled=False),
+    "cpu": lambda: cpu.subjects("tiny", 16, compiled=False, batches=(1, 4)),
 }
 
 

@@ -3,7 +3,8 @@
 
 import pytest
 
-from benchmarks import gpu, growth, run
+from benchmarks import gate, gpu, growth, run
+from custom.data.gate import check
 
 
 def test_the_gpu_benchmark_runs_on_a_cpu(capsys):
@@ -15,18 +16,29 @@ def test_the_gpu_benchmark_runs_on_a_cpu(capsys):
 
 
 def test_growth_counts_what_is_there(tmp_path):
-    shape = (16, 16, 10)
+    shape = (24, 24, 14)
     found = growth.preparation(3, str(tmp_path / "a"), shape)
-    voxels = 16 * 16 * 10
+    voxels = 24 * 24 * 14
     assert found["training set float32, MiB a scan"] == pytest.approx(5 * voxels / 2**20)
     assert found["training set uint8, MiB a scan"] == pytest.approx(2 * voxels / 2**20)
     assert found["cache, MiB a scan"] >= 6 * voxels / 2**20
     evaluated = growth.evaluation(3, str(tmp_path / "b"), shape)
     assert evaluated["maps on disk, MiB a case"] >= (4 * 4 + 2) * voxels / 2**20
+    assert evaluated["rows of per_case.csv a case"] >= 2
     streamed = growth.histograms(5, "", shape)
     assert streamed["histogram, KiB"] < 2000
-    text = growth.table("Title", [found, found])
-    assert text.count("\n|") == len(found) + 1
+    assert growth.forward(4, "", shape)["slices"] == 4
+    text = growth.table("Title", ["a", "b"], [found, found])
+    assert text.count("\n|") == len(found) + 2
+
+
+def test_generated_cohort_of_the_gate_is_clean_and_read_once(tmp_path):
+    gate.write_cohort(tmp_path, 20, (32, 32, 24))
+    found = [check(tmp_path, ["demo"], "t1") for _ in range(2)]
+    assert [(one.scans, one.files, one.from_cache, one.findings) for one in found] == [
+        (20, 40, 0, ()),
+        (20, 40, 40, ()),
+    ]
 
 
 def test_measured_tables_go_between_the_marks(tmp_path):

@@ -2,15 +2,24 @@
 """Every baseline is trained for two epochs and evaluated on a tiny cohort, as the command line would."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
 
+from custom.errors import ConfigError
 from custom.networks.weights import read_state_dict
 from custom.noise import GridPatches
+from custom.predict import Predictor, inference_parser
+from custom.release.freeze import freeze_bundle
+from custom.safety import lint_bundle, safe_extract
 
 SHORT = {"max_epochs": 2, "batch_size": 2, "val_interval": 1, "val_slices_per_volume": 1, "tracking_uri": None}
 DIFFUSION = {
@@ -113,6 +122,7 @@ def test_pddpm_tells_its_boxes(run):
 def test_pddpm_is_evaluated_with_the_boxes_of_its_training(run):
     method, folder = run
     if method == "pddpm":
+        assert inference_parser(folder).get_parsed_content("patches") == GridPatches(80)
         parser = ConfigParser(
             json.loads(Path("bundles/ddpm_ssim_ens/configs/evaluate.json").read_text(encoding="utf-8"))
         )
@@ -137,6 +147,69 @@ def test_bright_lesions_are_found_by_brightness(run):
         variants = metrics["datasets"]["demo_tumour"]["variants"]
         assert variants["intensity"]["operating_points"]["tuned"]["per_case"]["dice"]["mean"] > 0.5
         assert variants["darkness"]["pooled"]["average_precision"] < 0.1
+
+
+@pytest.fixture
+def release(run, tmp_path):
+    """Folder and zip of a release; thresholding has no model that could be handed on."""
+    if run[0] == "threshold":
+        with pytest.raises(ConfigError, match="no bundle that scans can be given to"):
+            freeze_bundle(run[1], tmp_path)
+        pytest.skip("thresholding has no model")
+    return freeze_bundle(run[1], tmp_path / "release", archive=True)
+
+
+def test_releases_give_the_map_of_the_source(run, release, tiny_cohort, tmp_path, monkeypatch):
+    """Bit by bit, from the root of the disk, as folder and unpacked from the zip; MONAI's own command for the AE."""
+    scan = tiny_cohort / "Test/demo_tumour/t1/P00_t1.nii.gz"
+    knobs = {"device": "cpu", **({"patch_px": 96} if run[0] == "pddpm" else {})}  # one box: a quarter of the time
+    expected = Predictor.load(run[1], **knobs).predict(scan)
+    assert expected.anomaly_map.any()
+    unpacked = safe_extract(release.with_name(f"{release.name}.zip"), tmp_path / "unpacked" / release.name)
+    monkeypatch.chdir("/")
+    for folder in (release, unpacked) if run[0] == "ae" else (unpacked,):
+        assert lint_bundle(folder) == []
+        if run[0] == "ae":
+            environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+            command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file"]
+            command += [str(folder / "configs/inference.json"), "--bundle_root", str(folder), "--input", str(scan)]
+            command += ["--results_dir", str(folder.parent / "out"), "--device", "cpu", "--report", "False"]
+            done = subprocess.run(
+                command, cwd="/", env={**environment, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            names = ("anomaly_map", "anomaly_mask", "pseudohealthy_T1w")
+            files = [next((folder.parent / "out").rglob(f"*_desc-{name}.nii.gz")) for name in names]
+            found = [np.asarray(nib.load(file).dataobj) for file in files]
+        else:
+            result = Predictor.load(folder / "models", folder / "configs/inference.json", **knobs).predict(scan)
+            found = list(result.images().values())
+        for ours, theirs in zip(found, expected.images().values(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_monai_checks_releases(run, release, repository, tmp_path, monkeypatch):
+    """Metadata and network of every release; TorchScript of those whose network takes an image alone."""
+    (tmp_path / "eval").mkdir()
+    schema = shutil.copy(repository / "tests/bundles/meta_schema.json", tmp_path / "eval/schema.json")
+    meta, config = str(release / "configs/metadata.json"), str(release / "configs/inference.json")
+    monkeypatch.chdir(tmp_path)
+    verify_metadata(meta_file=meta, filepath=str(schema))
+    more = {"extra_forward_args": {"timesteps": torch.tensor([1])}} if run[0] == "pddpm" else {}
+    verify_net_in_out(net_id="network_def", meta_file=meta, config_file=config, device="cpu", **more)
+    weights = str(release / "models/model.pt")
+    files = {"ckpt_file": weights, "meta_file": meta, "config_file": config}
+    if run[0] == "pddpm":
+        with pytest.raises(RuntimeError, match="spatialattention"):
+            ckpt_export("network_def", "m.ts", **files)
+        with pytest.raises(TypeError, match="timesteps"):
+            ckpt_export("network_def", "m.ts", use_trace=True, **files)
+        return
+    ckpt_export("network_def", "m.ts", use_trace=True, **files)
+    image = torch.rand(1, 1, *((96, 96, 50) if run[0] == "atlas" else (96, 96)))
+    network = ConfigParser(json.loads(Path(config).read_text(encoding="utf-8"))).get_parsed_content("network_def")
+    network.load_state_dict(read_state_dict(weights))
+    torch.testing.assert_close(torch.jit.load("m.ts")(image), network.eval()(image))
 
 
 def _network(bundle, **knobs):

@@ -65,10 +65,10 @@ def test_everyday_commands(repository, tiny_cohort, tmp_path):
         if program != "python":
             continue
         stage = arguments[3] if "monai.bundle" in arguments else arguments[0]
-        if stage.endswith(("benchmark.py", "make_splits.py")):
-            arguments = [stage, "--help"]  # run by tests of their own: tests/matrix, tests/data/test_folds.py
+        if stage.endswith(("benchmark.py", "make_splits.py", "label_server.py")):
+            arguments = [stage, "--help"]  # run by tests of their own: tests/matrix, tests/data/test_folds.py, tests/release
         arguments = [a.replace("DATA", str(cohort)).replace("output/", f"{tmp_path}/output/") for a in arguments]
-        arguments = [str(tmp_path / a) if a in ("scan.nii.gz", "out") else a for a in arguments]
+        arguments = [str(tmp_path / a) if a in ("scan.nii.gz", "out", "release") else a for a in arguments]
         finished = subprocess.run(
             [sys.executable, *arguments, *TINY.get(stage, [])],
             cwd=repository, capture_output=True, text=True, timeout=400, check=False,
@@ -76,7 +76,9 @@ def test_everyday_commands(repository, tiny_cohort, tmp_path):
         )  # fmt: skip
         assert finished.returncode == 0, f"{command}\n{finished.stdout}\n{finished.stderr}"
         ran.add(stage)
-    assert {"training", "evaluating", "scripts/predict.py", "scripts/check_data.py"} <= ran
+    wanted = {"training", "evaluating", "scripts/predict.py", "scripts/check_data.py", "scripts/freeze_bundle.py"}
+    assert wanted <= ran
+    assert (tmp_path / "release/ddpm_ssim_ens_t1_fold0.zip").is_file()
     assert list((tmp_path / "out").rglob("*anomaly*.nii.gz"))
     shutil.rmtree(tmp_path / "out")
     (example,) = (

@@ -39,6 +39,20 @@ def test_every_cleanup_runs_and_the_error_gets_out(event):
     assert engine.state.epoch <= 1
 
 
+def test_cleanup_that_fails_itself_hides_neither_the_error_nor_the_others(caplog):
+    engine, done = Engine(lambda *_: _boom()), []
+
+    def full(error):
+        raise OSError(28, "No space left on device")
+
+    on_failure(engine, full)
+    on_failure(engine, lambda error: done.append(str(error)))
+    with pytest.raises(RuntimeError, match="boom"):
+        engine.run(range(1))
+    assert done[0] == "boom"
+    assert "No space left on device" in caplog.text
+
+
 class _Report:
     written = False
 
@@ -161,6 +175,67 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path, check_every):
     content, info = checkpoint.files.newest()
     assert info["iteration"] == 2
     assert torch.isfinite(content["network"]["weight"]).all()
+
+
+@pytest.fixture
+def half_precision(tmp_path, monkeypatch):
+    """Make a trainer with a loss scaler that works on the CPU and whose input is infinite in some iterations."""
+
+    def make(poisoned, enabled=True):
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16, enabled=enabled)
+        monkeypatch.setattr(torch.cuda.amp, "GradScaler", lambda: scaler)
+        trainer, checkpoint = _trainer(tmp_path, max_skipped_steps=2)
+        trainer.amp = True
+
+        def poison(engine):
+            if engine.state.iteration in poisoned:
+                engine.state.batch["image"] = engine.state.batch["image"] * float("inf")
+
+        trainer.add_event_handler(Events.ITERATION_STARTED, poison)
+        return trainer, checkpoint
+
+    return make
+
+
+def test_float16_overflow_skips_the_step_and_goes_on(half_precision, caplog):
+    trainer, checkpoint = half_precision({3, 4, 6})
+    weights = {}
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda e: weights.update({e.state.iteration: trainer.network.weight.item()})
+    )
+    with caplog.at_level(logging.INFO, "custom"):
+        trainer.run()
+    assert trainer.state.iteration == 6
+    assert checkpoint.skipped_steps == 3
+    assert weights[2] == weights[3] == weights[4] != weights[5] == weights[6]
+    assert trainer.scaler.get_scale() == 2.0**13
+    assert len([r for r in caplog.records if "float16 overflow" in r.message and "cases case" in r.message]) == 3
+    content, info = checkpoint.files.newest()
+    assert info["iteration"] == 6
+    assert content["scaler"]["scale"] == 2.0**13
+
+
+def test_float16_overflow_that_does_not_end_stops_with_the_last_good_state(half_precision):
+    trainer, checkpoint = half_precision({3, 4, 5, 6})
+    with pytest.raises(UADError, match=r"the loss of iteration 5 is not finite \(cases case\d, case\d\)"):
+        trainer.run()
+    content, info = checkpoint.files.newest()
+    assert info["iteration"] == 4
+    assert torch.isfinite(content["network"]["weight"]).all()
+
+
+def test_gradients_that_overflow_for_ever_stop_though_the_loss_is_a_number(half_precision):
+    trainer, _ = half_precision(set())
+    trainer.network.weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(UADError, match="for 3 steps in a row the gradient of iteration 3 is not finite"):
+        trainer.run()
+
+
+def test_with_a_scaler_that_is_off_the_first_loss_that_is_no_number_stops(half_precision):
+    trainer, checkpoint = half_precision({3}, enabled=False)
+    with pytest.raises(UADError, match="the loss of iteration 3 is not finite"):
+        trainer.run()
+    assert checkpoint.files.newest()[1]["iteration"] == 2
 
 
 def test_training_in_a_thread_leaves_the_signals_alone(tmp_path):

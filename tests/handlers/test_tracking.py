@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
 
 import custom.handlers.tracking as module
 from custom.handlers.tracking import BackgroundSync, Tracking
-from custom.tracking import Outbox, sync_outbox
-from custom.tracking.sync import mark_dead
+from custom.tracking import Outbox, default_uri, sync_outbox
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -182,8 +182,8 @@ def test_resumed_run_goes_on_and_a_crashed_one_is_marked(database, tmp_path):
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)  # its process is gone without a word
     sync_outbox(folder, database)
     assert _runs(database)[1]["d"].info.status == "RUNNING"
-    assert mark_dead(folder)
-    assert not mark_dead(folder)
+    assert Outbox(folder).mark_dead()
+    assert not Outbox(folder).mark_dead()
     sync_outbox(folder, database)
     assert _runs(database)[1]["d"].info.status == "FAILED"
     _run(folder)
@@ -193,9 +193,85 @@ def test_resumed_run_goes_on_and_a_crashed_one_is_marked(database, tmp_path):
     assert runs["d"].info.status == "FINISHED"
 
 
+@pytest.fixture
+def killed(database, tmp_path):
+    """Folder of a run that was sent and whose process was then killed with ``kill -9``."""
+    folder = tmp_path / "killed"
+    script = (
+        "import os, signal; from custom.tracking import Outbox, sync_outbox\n"
+        f"Outbox({str(folder)!r}).start('killed', 'exp', {{}}); sync_outbox({str(folder)!r}, {database!r})\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == -9
+    assert _runs(database)[1]["killed"].info.status == "RUNNING"
+    return folder
+
+
+def test_next_start_of_any_run_marks_the_killed_one(killed, database, tmp_path):
+    Outbox(tmp_path / "alive").start("alive", "exp", {})
+    sync_outbox(tmp_path / "alive", database)
+    _run(tmp_path / "next")
+    sync_outbox(tmp_path / "next", database)
+    _, runs = _runs(database)
+    assert {name: runs[name].info.status for name in ("killed", "alive", "next")} == {
+        "killed": "FAILED", "alive": "RUNNING", "next": "FINISHED"
+    }  # fmt: skip
+    assert not runs["killed"].data.metrics  # and nothing of the next one went into it
+
+
+def test_next_start_in_its_folder_says_so_first_and_goes_on(killed, database):
+    statuses = [event["status"] for event in _run(killed) if "status" in event]
+    assert statuses == ["FAILED", "FINISHED"]
+    sync_outbox(killed, database)
+    run = _runs(database)[1]["killed"]
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["train/loss"] == 5.0
+
+
+def test_another_experiment_in_its_folder_is_another_run(killed, database):
+    Outbox(killed).start("other", "another experiment", {})
+    Outbox(killed).metrics({"x": 1.0}, 1)
+    sync_outbox(killed, database)
+    client, runs = _runs(database)
+    assert runs["killed"].info.status == "FAILED"
+    assert not runs["killed"].data.metrics
+    (other,) = client.search_runs([client.get_experiment_by_name("another experiment").experiment_id])
+    assert (other.info.run_name, other.data.metrics) == ("other", {"x": 1.0})
+
+
+def test_process_of_another_machine_is_taken_for_dead_by_its_successor_only(tmp_path, monkeypatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
+        Outbox(tmp_path).start("run", "exp", {})
+    assert not Outbox(tmp_path).mark_dead()
+    Outbox(tmp_path).start("run", "exp", {})
+    assert [event["status"] for event, _ in Outbox(tmp_path).lines() if "status" in event] == ["FAILED"]
+
+
+def test_server_of_the_environment_is_the_default(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert default_uri() == "sqlite:///output/mlflow.db"
+    assert default_uri("sqlite:///other.db") == "sqlite:///other.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert default_uri() == default_uri("sqlite:///other.db") == "http://127.0.0.1:5000"
+
+
+TRACKED = [path for path in sorted(ROOT.glob("bundles/*/configs/*.json")) if '"tracking_uri"' in path.read_text()]
+
+
+@pytest.mark.parametrize("config", TRACKED, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_every_configuration_takes_the_server_of_the_environment(config, monkeypatch):
+    parser = ConfigParser(json.loads(config.read_text(encoding="utf-8")))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert parser.get_parsed_content("tracking_uri") == "http://127.0.0.1:5000"
+    parser["tracking_uri"] = "sqlite:///mine.db"
+    parser.parse(reset=True)
+    assert parser.get_parsed_content("tracking_uri") == "sqlite:///mine.db"
+
+
 def test_live_run_is_not_marked(tmp_path):
     Outbox(tmp_path).start("live", "exp", {})
-    assert not mark_dead(tmp_path)
+    assert not Outbox(tmp_path).mark_dead()
 
 
 def test_evaluation_hangs_below_its_training_and_brings_files(database, tmp_path):

@@ -152,3 +152,30 @@ def test_autoencoder_goes_slice_by_slice(volumes):
     with torch.no_grad():
         expected = torch.stack([network(volumes[1, :, :, :, z][None])[0] for z in range(6)], dim=-1)
     torch.testing.assert_close(result[1], expected)
+
+
+class _SmallMemory(torch.nn.Module):
+    """Does not bear more than ``most`` slices at a time."""
+
+    def __init__(self, network, most):
+        super().__init__()
+        self.network, self.most, self.seen = network, most, []
+
+    def forward(self, x, timesteps):
+        self.seen.append(len(x))
+        if len(x) > self.most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
+        return self.network(x, timesteps=timesteps)
+
+
+def test_full_memory_halves_the_batch_and_gives_the_same_map(network, volumes, caplog):
+    expected = _inferer(slice_batch_size=1)(volumes, network, "abc")
+    small, inferer = _SmallMemory(network, 1), _inferer(slice_batch_size=6)
+    torch.testing.assert_close(inferer(volumes, small, "abc"), expected)
+    assert small.seen == [6, 3, *[1] * 18]  # found once, kept for the next volumes
+    assert "6 slices do not fit" in caplog.text
+
+
+def test_memory_for_not_even_one_slice_is_an_error(network, volumes):
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        _inferer()(volumes, _SmallMemory(network, 0), "abc")

@@ -29,6 +29,15 @@ def test_round_trip(network, tmp_path):
     assert metadata_of(tmp_path / "model.safetensors") == {"contrast": "t1"}
 
 
+def test_equal_weights_and_metadata_are_equal_files(network, tmp_path):
+    metadata = {f"setting {letter}": letter for letter in "abcdefgh"}
+    digests = {save_weights(network, tmp_path / f"{n}.safetensors", dict(reversed(metadata.items()))) for n in range(5)}
+    assert digests == {save_weights(network, tmp_path / "model.safetensors", metadata)}
+    assert metadata_of(tmp_path / "model.safetensors") == metadata
+    network[0].weight.data[0] += 1
+    assert save_weights(network, tmp_path / "model.safetensors", metadata) not in digests
+
+
 def test_torch_file_with_and_without_wrapping(network, tmp_path):
     for name, content in (("a.pt", network.state_dict()), ("b.pt", {"model": network.state_dict()})):
         torch.save(content, tmp_path / name)

@@ -162,15 +162,14 @@ def test_zip_has_one_top_folder_and_is_reproducible(frozen, tmp_path) -> None:
     assert not any("__pycache__" in name for name in names)
     write_zip(frozen, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
-    unpacked = safe_extract(archive, tmp_path / "unpacked", require_manifest=False)
-    verify_manifest(unpacked / NAME)
+    verify_manifest(safe_extract(archive, tmp_path / "unpacked"))
 
 
 def test_manifest_notices_an_exchanged_file(frozen, tmp_path) -> None:
-    safe_extract(frozen.with_name(f"{NAME}.zip"), tmp_path / "unpacked", require_manifest=False)
-    (tmp_path / "unpacked" / NAME / "models/model.pt").write_bytes(b"other")
+    unpacked = safe_extract(frozen.with_name(f"{NAME}.zip"), tmp_path / "unpacked")
+    (unpacked / "models/model.pt").write_bytes(b"other")
     with pytest.raises(ConfigError, match=r"changed: models/model\.pt"):
-        verify_manifest(tmp_path / "unpacked" / NAME)
+        verify_manifest(unpacked)
 
 
 def test_faults(run, frozen, tmp_path) -> None:

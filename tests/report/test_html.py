@@ -51,6 +51,9 @@ def test_numbers_and_words(page, result) -> None:
     assert "left, anterior, superior" in text
     assert "research use only" in text
     assert "exceeded by 1 % of healthy voxels" in text
+    assert "No warnings" not in text
+    assert f"about {result.grid['brain'].sum() * 0.008 * 0.01:.1f} ml lie above" in text  # 1 % of the brain
+    assert re.search(r"99\.9[45] %</td>", text)  # the score 0.9 lies half way between the percentiles 99.9 and 99.99
     assert "left: 33.33%" in text  # the 99th percentile on a scale from the 90th to the 99.99th
 
 
@@ -91,6 +94,10 @@ def test_batch_page(result, page) -> None:
     assert "the file is &lt;b&gt;empty&lt;/b&gt;" in text
     assert "1, a yes" in text
     assert text.count("data:image/png;base64,") == 1
+    assert "above the threshold" not in text
+    threshold = {"threshold": {"value": 0.5, "source": "exceeded by 1 % of healthy voxels"}}
+    text = write_batch_report(page.parent, records, threshold).read_text(encoding="utf-8")
+    assert "above the threshold 0.5, which is exceeded by 1 % of healthy voxels" in text
 
 
 def test_nothing_found(result, tmp_path) -> None:
@@ -102,6 +109,7 @@ def test_nothing_found(result, tmp_path) -> None:
     text = nothing.save_report(tmp_path).read_text(encoding="utf-8")
     assert "No voxel lies above the threshold" in text
     assert "Read this first" not in text
+    assert "No warnings" in text
 
 
 def test_colour_scale() -> None:

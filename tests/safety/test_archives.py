@@ -151,6 +151,42 @@ def test_manifest_and_digest_are_required(tmp_path):
         safe_extract(tmp_path / "nothing.zip", tmp_path / "out")
 
 
+def pack_in_a_folder(path: Path, top: str, extra: dict[str, bytes] | None = None) -> Path:
+    inside = pack(path.with_suffix(".inside"), GOOD)
+    with zipfile.ZipFile(inside) as source, zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{top}/", "")
+        for name in source.namelist():
+            archive.writestr(f"{top}/{name}", source.read(name))
+        for name, content in (extra or {}).items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_the_only_folder_of_an_archive_is_the_bundle(tmp_path, required):
+    archive = pack_in_a_folder(tmp_path / "b.zip", "project-main")
+    folder = safe_extract(archive, tmp_path / "out", require_manifest=required)
+    assert (folder / "configs/train.json").read_bytes() == GOOD["configs/train.json"]
+    verify_manifest(folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.inside", "b.zip", "out"]
+
+
+@pytest.mark.parametrize("beside", ["other.txt", "second/manifest.json", "top2/configs/a.json"])
+def test_a_folder_beside_other_things_is_not_the_bundle(tmp_path, beside):
+    archive = pack_in_a_folder(tmp_path / "b.zip", "top", {beside: b"{}"})
+    with pytest.raises(ConfigError, match="manifest"):
+        safe_extract(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert (safe_extract(archive, tmp_path / "out", require_manifest=False) / "top/configs").is_dir()
+
+
+def test_the_manifest_in_the_only_folder_counts(tmp_path):
+    for number, extra in enumerate(({"top/configs/evil.json": b"{}"}, {"top/models/model.pt ": b""})):
+        archive = pack_in_a_folder(tmp_path / f"{number}.zip", "top", extra)
+        with pytest.raises(ConfigError, match="not in the manifest"):
+            safe_extract(archive, tmp_path / "out")
+
+
 def test_a_manifest_notices_every_change(tmp_path):
     for name, content in GOOD.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

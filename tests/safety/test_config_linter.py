@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import compileall
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -231,6 +233,63 @@ def test_links_and_compiled_folders(tmp_path):
     (tmp_path / "configs/link.json").symlink_to("/etc/passwd")
     (tmp_path / "__pycache__").mkdir()
     assert len(refused(tmp_path)) == 2
+
+
+@pytest.fixture
+def release(tmp_path):
+    """A bundle that carries this very package."""
+    without = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(ROOT / "custom", tmp_path / "custom", ignore=without)
+    return write(tmp_path, ALLOWED)
+
+
+def test_a_release_with_the_installed_package_passes(release):
+    assert refused(release) == []
+    (release / "custom/noise/coarse.py").unlink()
+    assert refused(release) == []
+
+
+CHANGES = {
+    "a changed file": lambda custom: (custom / "errors.py").write_text("import os\n"),
+    "an added file": lambda custom: (custom / "noise/evil.py").write_text(""),
+    "an added configuration": lambda custom: (custom / "configs/evil.json").write_text("{}"),
+    "one byte": lambda custom: (custom / "atomic.py").write_bytes((custom / "atomic.py").read_bytes()[:-1] + b" "),
+    "its own file under another name": lambda custom: (custom / "atomic.py").rename(custom / "errors.py"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_release_with_other_code_is_one_finding(release, change):
+    CHANGES[change](release / "custom")
+    assert len(found := refused(release)) == 1
+    assert "1 of " in found[0]
+    assert "code of the bundle's own" in found[0]
+
+
+def test_many_foreign_files_are_one_finding(release, tmp_path_factory):
+    for path in (release / "custom").rglob("*.py"):
+        path.write_text("")
+    assert len(refused(release)) == 1
+    with pytest.raises(ConfigError, match="code of the bundle's own"):
+        require_safe(release)
+    require_safe(release, {trust(release, tmp_path_factory.mktemp("trust") / "t.json")})
+
+
+def test_compiled_files_and_links_of_a_release_are_refused(release):
+    compileall.compile_file(release / "custom/errors.py", quiet=2)
+    assert "delete the folders __pycache__" in refused(release)[0]
+    shutil.rmtree(release / "custom/__pycache__")
+    (release / "custom/atomic.py").unlink()
+    (release / "custom/atomic.py").symlink_to(ROOT / "custom/atomic.py")
+    assert refused(release) == ["custom/atomic.py: 'atomic.py' is a link; it can lead anywhere"]
+
+
+def test_the_package_of_a_release_is_named_custom_and_lies_at_the_top(release):
+    (release / "custom").rename(release / "other")
+    assert len(refused(release)) > 100
+    (release / "configs/custom").mkdir()
+    (release / "other/errors.py").rename(release / "configs/custom/errors.py")
+    assert any(text.startswith("configs/custom/errors.py") for text in refused(release))
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,17 @@ import ast
 import re
 
 
-def test_every_named_test_file_exists(repository):
+def test_every_named_test_exists(repository):
     text = (repository / "docs/robustness.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(?:tests/)?((?:\w+/)?test_\w+\.py)`", text))
-    assert len(named) > 30
-    assert {name for name in named if not (repository / "tests" / name).is_file()} == set()
+    named = set(re.findall(r"((?:\w+/)?test_\w+\.py)(?:::(\w+))?", text))
+    assert len(named) > 50
+    assert sum(bool(function) for _, function in named) > 15
+
+    def exists(name, function):
+        path = repository / "tests" / name
+        return path.is_file() and (not function or f"def {function}(" in path.read_text(encoding="utf-8"))
+
+    assert {one for one in named if not exists(*one)} == set()
 
 
 def test_every_fault_has_a_row(repository):

@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from custom.tracking import Outbox, sync_outbox
-from custom.tracking.sync import mark_dead
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +85,9 @@ def test_run_of_a_dead_process_is_marked_failed(database, tmp_path, repository):
     code = f"import sys; sys.path.insert(0, {str(repository)!r}); from custom.tracking.outbox import Outbox\n" \
            f"Outbox({str(tmp_path)!r}).start('run', 'experiment', {{}})"  # fmt: skip
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert mark_dead(tmp_path)
-    assert not mark_dead(tmp_path)
+    assert Outbox(tmp_path).mark_dead()
+    assert not Outbox(tmp_path).mark_dead()
     sync_outbox(tmp_path, database)
     assert _run(database, tmp_path).info.status == "FAILED"
     Outbox(tmp_path / "alive").start("run", "experiment", {})
-    assert not mark_dead(tmp_path / "alive"), f"process {os.getpid()} is alive"
+    assert not Outbox(tmp_path / "alive").mark_dead(), f"process {os.getpid()} is alive"

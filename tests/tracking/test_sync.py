@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from custom.tracking import Outbox, sync_outbox
-from custom.tracking.sync import STATE_NAME, _is_alive, _name
+from custom.tracking.outbox import is_alive
+from custom.tracking.sync import STATE_NAME, _name
 
 ROOT = Path(__file__).resolve().parents[2]
 SYNC = """
@@ -50,6 +51,17 @@ def test_sending_killed_at_the_worst_moments_loses_and_doubles_nothing(tmp_path)
     assert run.data.metrics == {"odd _name_": 1.0}
 
 
+def test_runs_started_by_one_process_in_one_millisecond_stay_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1.7e9)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    for name in ("first", "second"):
+        Outbox(tmp_path / name).start(name, "exp", {})
+        sync_outbox(tmp_path / name, uri)
+    client = mlflow.tracking.MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("exp").experiment_id])
+    assert {run.info.run_name for run in runs} == {"first", "second"}
+
+
 @pytest.mark.parametrize(("key", "name"), [("train/loss", "train/loss"), ("a(b)=c", "a_b__c"), ("x" * 300, "x" * 250)])
 def test_names_are_what_mlflow_accepts(key, name):
     assert _name(key) == name
@@ -57,6 +69,6 @@ def test_names_are_what_mlflow_accepts(key, name):
 
 def test_reused_process_number_is_not_alive():
     born = psutil.Process().create_time() * 1000
-    assert _is_alive(os.getpid(), int(born) + 1000)
-    assert not _is_alive(os.getpid(), int(born) - 60_000)
-    assert not _is_alive(2**22 + 1, 0)
+    assert is_alive(os.getpid(), int(born) + 1000)
+    assert not is_alive(os.getpid(), int(born) - 60_000)
+    assert not is_alive(2**22 + 1, 0)

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+import signal
+
 import pytest
+import torch
 
 from custom.errors import DataError, UADError
 from custom.workflow.start import find_foreseen, short_traceback
@@ -27,6 +31,52 @@ def test_one_sentence_and_exit_code(capsys):
     assert left.value.code == 4
     printed = capsys.readouterr().err
     assert printed == "error: IXI002: the mask is empty\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(28, "No space left on device", "/results/map.npy"), "the disk is full (/results/map.npy)"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "the disk is full; files"),
+        (
+            torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+            "GPU is full (CUDA out of memory)",
+        ),
+    ],
+)
+def test_exhausted_machine_is_foreseen(error, sentence, capsys):
+    with pytest.raises(SystemExit) as left:
+        short_traceback(type(error), error, None)
+    assert left.value.code == 1
+    assert sentence in capsys.readouterr().err
+
+
+class _Killer(torch.utils.data.Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_loader_process_is_foreseen():
+    with pytest.raises(RuntimeError) as left:
+        next(iter(torch.utils.data.DataLoader(_Killer(), num_workers=1)))
+    assert "--num_workers 0" in str(find_foreseen(left.value))
+
+
+@pytest.mark.skipif(torch.cuda.device_count() > 7, reason="the GPU is there")
+def test_missing_gpu_is_foreseen():
+    with pytest.raises((RuntimeError, AssertionError)) as left:
+        torch.zeros(1, device="cuda:7")
+    assert "--device cpu" in str(find_foreseen(left.value))
+
+
+def test_ctrl_c_says_how_to_go_on(capsys):
+    with pytest.raises(SystemExit) as left:
+        short_traceback(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C; finished work is kept, the same command goes on from there.\n"
 
 
 def test_defects_keep_their_traceback(capsys):

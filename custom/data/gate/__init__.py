@@ -3,6 +3,7 @@
 
 from .checking import Checked, check, check_dataset_folder, gate_splits
 from .finding import CODES, Finding
+from .repair import repair
 from .table import table
 
-__all__ = ["CODES", "Checked", "Finding", "check", "check_dataset_folder", "gate_splits", "table"]
+__all__ = ["CODES", "Checked", "Finding", "check", "check_dataset_folder", "gate_splits", "repair", "table"]

@@ -55,8 +55,16 @@ CODES: dict[str, Code] = {
         "error", "the brain would have another size than in training", "register the scan to the 1 mm atlas grid first"
     ),
     # its voxels
-    "nan-voxels": Code("error", "one of them would spoil the whole map", "repair the file (0 outside the brain)"),
-    "infinite-voxels": Code("error", "they would be clipped in silence", "repair the file (0 outside the brain)"),
+    "nan-voxels": Code(
+        "error",
+        "one of them would spoil the whole map",
+        "--repair nan=0 sets those outside the brain mask to 0; leave the case out otherwise",
+    ),
+    "infinite-voxels": Code(
+        "error",
+        "they would be clipped in silence",
+        "--repair nan=0 sets those outside the brain mask to 0; leave the case out otherwise",
+    ),
     "no-signal": Code("error", "there is nothing to score", "export the scan again"),
     "label-values": Code("error", "it was interpolated: 'above 0' would make it larger", _RESAMPLE),
     "label-merged": Code("warning", "all labels above 0 count as one", "remove labels that shall not count"),
