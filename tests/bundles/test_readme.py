@@ -66,7 +66,10 @@ def test_everyday_commands(repository, tiny_cohort, tmp_path):
             continue
         stage = arguments[3] if "monai.bundle" in arguments else arguments[0]
         if stage.endswith(("benchmark.py", "make_splits.py", "label_server.py")):
-            arguments = [stage, "--help"]  # run by tests of their own: tests/matrix, tests/data/test_folds.py, tests/release
+            arguments = [
+                stage,
+                "--help",
+            ]  # run by tests of their own: tests/matrix, tests/data/test_folds.py, tests/release
         arguments = [a.replace("DATA", str(cohort)).replace("output/", f"{tmp_path}/output/") for a in arguments]
         arguments = [str(tmp_path / a) if a in ("scan.nii.gz", "out", "release") else a for a in arguments]
         finished = subprocess.run(
