@@ -88,7 +88,9 @@ def main() -> int:
             parts.append(markdown(measured))
             faults += disagreements(measured)
             print(parts[-1], flush=True)
-    print(f"{(time.time() - start) / 60:.1f} minutes", file=sys.stderr)
+    took = f"{(time.time() - start) / 60:.1f} minutes, {sum(os.times()[:4]) / 60:.1f} of them at work (CPU time, compilers included)"
+    print(took, file=sys.stderr)
+    parts.append(f"The run took {took}.\n")
     for fault in faults:
         print(f"outside its tolerance: {fault}", file=sys.stderr)
     if arguments.markdown:
