@@ -66,10 +66,7 @@ def test_everyday_commands(repository, tiny_cohort, tmp_path):
             continue
         stage = arguments[3] if "monai.bundle" in arguments else arguments[0]
         if stage.endswith(("benchmark.py", "make_splits.py", "label_server.py")):
-            arguments = [
-                stage,
-                "--help",
-            ]  # run by tests of their own: tests/matrix, tests/data/test_folds.py, tests/release
+            arguments = [stage, "--help"]  # they have tests of their own
         arguments = [a.replace("DATA", str(cohort)).replace("output/", f"{tmp_path}/output/") for a in arguments]
         arguments = [str(tmp_path / a) if a in ("scan.nii.gz", "out", "release") else a for a in arguments]
         finished = subprocess.run(
@@ -84,9 +81,7 @@ def test_everyday_commands(repository, tiny_cohort, tmp_path):
     assert (tmp_path / "release/ddpm_ssim_ens_t1_fold0.zip").is_file()
     assert list((tmp_path / "out").rglob("*anomaly*.nii.gz"))
     shutil.rmtree(tmp_path / "out")
-    (example,) = (
-        block for language, block in _blocks(repository) if language == "python"
-    )  # from a NIfTI to the picture
+    (example,) = (block for language, block in _blocks(repository) if language == "python")
     finished = subprocess.run(
         [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False,
         env=os.environ | {"PYTHONPATH": str(repository)},
