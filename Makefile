@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install ## demo cohort, short CPU training of the small preset, evaluation, figures
 	$(BIN)/python scripts/demo.py --data $(DEMO_DATA) --output $(OUT)/demo
 
-matrix: install ## six methods, two folds on the demo cohort: Table 1, figures (two CPU cores)
+matrix: install ## seven methods, two folds on the demo cohort: Table 1, figures (two CPU cores)
 	$(BIN)/python scripts/make_demo_cohort.py $(DEMO_DATA)
 	$(BIN)/python scripts/benchmark.py matrices/demo.json --dataset_dir $(DEMO_DATA) --output_dir $(OUT)/matrix --workers 2
 

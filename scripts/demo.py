@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from custom.tracking import default_uri
+
 CONFIGS = "bundles/ddpm_ssim_ens/configs"
 
 
@@ -31,7 +33,8 @@ def main() -> int:
         evaluation = {"limit": 1, "sigma_sweep": False}
     training |= {"dataset_name": "demo", "contrast": "t2"}
     evaluation |= {"precision": "auto", "t_test": 300, "test_sets": "['demo_tumour','demo_stroke','demo_ms']"}
-    places = {"dataset_dir": arguments.data, "output_dir": arguments.output}
+    tracking = default_uri(f"sqlite:///{Path(arguments.output).parent / 'mlflow.db'}")
+    places = {"dataset_dir": arguments.data, "output_dir": arguments.output, "tracking_uri": tracking}
     steps = {
         "demo cohort": [sys.executable, "scripts/make_demo_cohort.py", arguments.data, *cohort],
         "training": _workflow("training", f"['{CONFIGS}/train.json','{CONFIGS}/small.json']", places | training),
@@ -46,8 +49,7 @@ def main() -> int:
             return code
     print(f"\nDone in {(time.time() - start) / 60:.1f} minutes. Look at {arguments.output}/evaluation/:")
     print("  report.md      tables: every score with its thresholds\n  figures/       heat maps and curves")
-    database = Path(arguments.output).parent / "mlflow.db"
-    print(f"Compare runs: mlflow ui --backend-store-uri sqlite:///{database} --host 127.0.0.1")
+    print(f"Compare runs: mlflow ui --backend-store-uri {tracking} --host 127.0.0.1")
     return 0
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 
+import mlflow.tracking
 import pytest
 
 TINY = {
@@ -100,6 +101,9 @@ def test_demo_runs_to_its_last_line(repository, tmp_path):
     assert "## demo_stroke (1 scans)" in (tmp_path / "demo/evaluation/report.md").read_text(encoding="utf-8")
     assert list((tmp_path / "demo/evaluation/figures/cases/demo_tumour").glob("*.png"))
     assert f"sqlite:///{tmp_path}/mlflow.db" in finished.stdout
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "demo_t2")
+    assert {r.data.tags["stage"] for r in client.search_runs([experiment.experiment_id])} == {"training", "evaluation"}
 
 
 def test_mlflow_shows_the_runs(repository, tmp_path):

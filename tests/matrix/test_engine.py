@@ -86,6 +86,22 @@ def test_no_job_waits_behind_a_long_one_while_a_dask_worker_is_free(fake, tmp_pa
     assert [outcome.name for outcome in run_jobs(jobs, "dask", workers=2)][-1] == "long"
 
 
+def test_dask_holds_no_more_jobs_than_workers(fake, monkeypatch):
+    """Given more, its work stealing may pile them up behind one worker, and another one idles for hours."""
+    distributed = pytest.importorskip("distributed")
+    submit, futures, held = distributed.Client.submit, [], []
+
+    def counted(client, *args, **kwargs):
+        held.append(sum(not future.done() for future in futures))
+        futures.append(submit(client, *args, **kwargs))
+        return futures[-1]
+
+    monkeypatch.setattr(distributed.Client, "submit", counted)
+    assert {outcome.error for outcome in run_jobs(list(map(fake, "abcde")), "dask", workers=2)} == {None}
+    assert len(held) == 5
+    assert max(held) < 2
+
+
 def test_a_silent_scheduler_is_named(monkeypatch):
     distributed = pytest.importorskip("distributed")
 
