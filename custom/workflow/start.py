@@ -17,7 +17,13 @@ from ..atomic import atomic_write_json
 from ..errors import ResourceError, UADError
 from .arguments import check_arguments, resolved_config
 
-_NO_GPU = ("not compiled with CUDA", "No CUDA GPUs are available", "invalid device ordinal", "Found no NVIDIA driver")
+_NO_GPU = (
+    "not compiled with CUDA",
+    "with arguments from the 'CUDA' backend",  # a CPU build of torch that believes CUDA to be started
+    "No CUDA GPUs are available",
+    "invalid device ordinal",
+    "Found no NVIDIA driver",
+)
 
 
 def start(seed: int, num_threads: int | None = None, deterministic: bool = True) -> None:
@@ -118,7 +124,7 @@ def _fault_of_the_machine(error: BaseException) -> ResourceError | None:
         )
     if any(words in str(error) for words in _NO_GPU):
         return ResourceError(
-            f"this machine has no such GPU ({str(error).strip().splitlines()[0]}); take --device cpu, or one that exists "
+            f"this machine has no such GPU ({str(error).strip().splitlines()[0].split('. ')[0]}); take --device cpu, or one that exists "
             f"({torch.cuda.device_count()} found)."
         )
     if "DataLoader worker" in str(error):

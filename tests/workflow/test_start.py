@@ -72,6 +72,16 @@ def test_missing_gpu_is_foreseen():
     assert "--device cpu" in str(find_foreseen(left.value))
 
 
+@pytest.mark.skipif(torch.backends.cuda.is_built(), reason="torch is built with CUDA")
+def test_gpu_of_a_cpu_build_is_foreseen(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)  # the operator is then looked up and missing
+    with pytest.raises(NotImplementedError) as left:
+        torch.zeros(1, device="cuda:7")
+    assert str(find_foreseen(left.value)).startswith(
+        "this machine has no such GPU (Could not run 'aten::empty.memory_format' with arguments from the 'CUDA' backend); "
+    )
+
+
 def test_ctrl_c_says_how_to_go_on(capsys):
     with pytest.raises(SystemExit) as left:
         short_traceback(KeyboardInterrupt, KeyboardInterrupt(), None)
