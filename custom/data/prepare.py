@@ -204,13 +204,32 @@ def scaled_to_percentiles(
 def curvature_flow(
     image: NDArray[np.float32], spacing: tuple[float, float, float], steps: int, time_step: float
 ) -> NDArray[np.float32]:
-    """Return ITK's curvature flow smoothing of ``[X, Y, Z]`` (Sethian; derivatives per mm)."""
+    """Return ITK's curvature flow smoothing of ``[X, Y, Z]`` (Sethian; derivatives per mm).
+
+    A step looks one voxel far, so zeros more than ``steps`` voxels from all else stay zeros: only the box of the rest is
+    smoothed, which gives the same bits in less time.
+    """
     import itk  # takes seconds to load and only this step needs it
 
-    picture = itk.image_from_array(np.ascontiguousarray(image.transpose(2, 1, 0)))
+    box = _box_of_others(image, margin=steps + 1)
+    picture = itk.image_from_array(np.ascontiguousarray(image[box].transpose(2, 1, 0)))
     picture.SetSpacing(spacing)
-    smoothed = itk.curvature_flow_image_filter(picture, number_of_iterations=steps, time_step=time_step)
-    return np.asarray(itk.array_from_image(smoothed), dtype=np.float32).transpose(2, 1, 0)
+    flow = itk.curvature_flow_image_filter(picture, number_of_iterations=steps, time_step=time_step)
+    smoothed = np.zeros_like(image)
+    smoothed[box] = itk.array_from_image(flow).transpose(2, 1, 0)
+    return smoothed
+
+
+def _box_of_others(image: NDArray[np.float32], margin: int) -> tuple[slice, ...]:
+    """Return the box of all voxels that are not 0, ``margin`` wider where there is room; all of an empty image."""
+    other = image != 0
+    box = []
+    for axis in range(image.ndim):
+        places = np.flatnonzero(other.any(axis=tuple(a for a in range(image.ndim) if a != axis)))
+        if not len(places):
+            return (slice(None),) * image.ndim
+        box.append(slice(max(int(places[0]) - margin, 0), int(places[-1]) + margin + 1))
+    return tuple(box)
 
 
 def _needs_halving(image: Volume, how: Preparation, case: str) -> bool:

@@ -88,9 +88,29 @@ class ScoreHistogram:
         for name, part in (("truth", labels), ("region", chosen)):
             if part is not None and part.shape != scores.shape:
                 raise DataError(f"The {name} is {list(part.shape)} but the anomaly map {list(scores.shape)}.")
+        if scores.device.type == "cpu":
+            self._update_on_the_host(scores, labels, chosen)
+            return
         if chosen is not None:
             where = chosen.flatten().nonzero().squeeze(1)  # several times faster than a boolean index
             scores, labels = scores.flatten()[where], None if labels is None else labels.flatten()[where]
+        self._count(scores, labels)
+
+    def _update_on_the_host(self, scores: Tensor, labels: Tensor | None, chosen: Tensor | None) -> None:
+        """Count exact zeros, most of a volume, apart: sorting the others out first takes half the time of binning all."""
+        values = scores.numpy()
+        above = values != 0 if chosen is None else (values != 0) & chosen.numpy()
+        truth = None if labels is None else labels.numpy()
+        anomalous = 0 if truth is None else np.count_nonzero(truth if chosen is None else truth & chosen.numpy())
+        everything = values.size if chosen is None else np.count_nonzero(chosen.numpy())
+        rest = None if truth is None else truth[above]
+        found = 0 if rest is None else np.count_nonzero(rest)
+        kept = values[above]
+        zeros = np.array([everything - anomalous - (kept.size - found), anomalous - found], dtype=np.int64)
+        self._count(torch.from_numpy(kept), None if rest is None else torch.from_numpy(rest))
+        self.zeros = self.zeros + zeros
+
+    def _count(self, scores: Tensor, labels: Tensor | None) -> None:
         bins = self.bins_of(scores).flatten()
         if bins.numel() == 0:
             return
@@ -189,17 +209,22 @@ class ScoreHistogram:
         Point k is the prediction "score in bin k or above"; its threshold is the next lower bin's edge (strict ``>``),
         and -inf for the last point if it includes the exact zeros.
         """
-        self._positives("A precision-recall curve")
-        found = np.concatenate([self.zeros[:, None], self.counts], axis=1)[:, ::-1].cumsum(axis=1)
-        lower = np.concatenate([[-np.inf], self.thresholds()[:-1]])[::-1]
-        occupied = np.diff(found.sum(axis=0), prepend=0) > 0
-        fp, tp = found[:, occupied]
-        return tp / (tp + fp), tp / self.total_anomalous, lower[occupied]
+        fp, tp, occupied = self._found()
+        lower = np.concatenate([[-np.inf], self.thresholds()[:-1]])[occupied][::-1]
+        return tp / (tp + fp), tp / self.total_anomalous, lower
 
     def average_precision(self) -> float:
         """Area under the precision-recall curve as a step function (scikit-learn's definition), pooled."""
-        precision, recall, _ = self.precision_recall_curve()
-        return float((np.diff(recall, prepend=0.0) * precision).sum())
+        fp, tp, _ = self._found()
+        return float((np.diff(tp, prepend=0) * (tp / (tp + fp))).sum() / self.total_anomalous)
+
+    def _found(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Normal and anomalous voxels from each occupied bin up, from the top down; the occupied of zeros and bins."""
+        self._positives("A precision-recall curve")
+        table = np.concatenate([self.zeros[:, None], self.counts], axis=1)
+        occupied: NDArray[np.bool_] = np.any(table > 0, axis=0)
+        fp, tp = table[:, occupied][:, ::-1].cumsum(axis=1)
+        return fp, tp, occupied
 
     def auroc(self) -> float:
         """Probability that an anomalous voxel scores higher than a normal one, ties (one bin) counted half."""

@@ -85,11 +85,9 @@ class SimplexNoise:
     def from_seeds(self, seeds: Sequence[int], like: Tensor) -> Tensor:
         """Return the published lattice's fields ``[len(seeds), 1, H, W]`` for 64-bit OpenSimplex ``seeds``."""
         matrix = self._operator(like, bank=False)
-        gradients = hashed_gradients(sent_to(permutations(seeds), like.device), matrix.vertices)
-        groups = torch.split(gradients, self.samples_per_origin)
-        return _images(
-            [_product(matrix.index[0], matrix.weight[0], F.embedding(part, matrix.gradients)) for part in groups], like
-        )
+        numbers = hashed_gradients(sent_to(permutations(seeds), like.device), matrix.vertices)
+        groups = torch.split(numbers, self.samples_per_origin)
+        return _images([_product(matrix.index[0], matrix.weight[0], part, matrix.gradients) for part in groups], like)
 
     def _random(self, count: int, like: Tensor, source: torch.device, generator: torch.Generator | None) -> Tensor:
         matrices = self._operator(like, bank=True)
@@ -98,15 +96,15 @@ class SimplexNoise:
         entries = draws[:: self.samples_per_origin, 0] % BANK_SIZE
         chosen: list[int] | Tensor = entries.tolist() if source.type == "cpu" else entries
         draws = sent_to(draws, like.device)
-        gradients = draws[:, 1:].contiguous().view(torch.uint8)[:, : matrices.num_vertices] & 7
+        numbers = draws[:, 1:].contiguous().view(torch.uint8)[:, : matrices.num_vertices] & 7
         fields = []
-        for group, part in enumerate(torch.split(gradients, self.samples_per_origin)):
+        for group, part in enumerate(torch.split(numbers, self.samples_per_origin)):
             if isinstance(chosen, list):
                 index, weight = matrices.index[chosen[group]], matrices.weight[chosen[group]]
             else:  # the choice stays on the device: no wait for the host
                 entry = chosen[group : group + 1].to(like.device)
                 index, weight = matrices.index.index_select(0, entry)[0], matrices.weight.index_select(0, entry)[0]
-            fields.append(_product(index, weight, F.embedding(part.int(), matrices.gradients)))
+            fields.append(_product(index, weight, part, matrices.gradients))
         return _images(fields, like)
 
     def _operator(self, like: Tensor, bank: bool) -> Operator:
@@ -120,12 +118,16 @@ def isbi2024() -> SimplexNoise:
     return SimplexNoise(6, 0.8, 64, normalize=False, per_sample=False, random_origin=False)
 
 
-def _product(index: Tensor, weight: Tensor, gradients: Tensor) -> Tensor:
-    """Return the fields ``[H * W, n]`` of ``gradients`` ``[n, V, 2]``."""
-    # A fresh copy has stride 1 along the fields also for a single one; embedding_bag's fast path asks for it.
-    table = gradients.permute(1, 2, 0).flatten(0, 1).clone(memory_format=torch.contiguous_format)
+def _product(index: Tensor, weight: Tensor, numbers: Tensor, gradients: Tensor) -> Tensor:
+    """Return the fields ``[H * W, n]`` of the gradients that have these ``numbers`` ``[n, V]`` in the list ``[8, 2]``."""
+    chosen = numbers.t().int().flatten()
+    parts = [column.index_select(0, chosen).view(-1, len(numbers)) for column in gradients.t()]
+    table = torch.stack(parts, dim=1).flatten(
+        0, 1
+    )  # stride 1 along the fields, which embedding_bag's fast path asks for
     return F.embedding_bag(index, table, mode="sum", per_sample_weights=weight)
 
 
 def _images(fields: list[Tensor], like: Tensor) -> Tensor:
-    return torch.cat([part.t() for part in fields]).reshape(-1, 1, *like.shape[-2:])
+    joined = fields[0].t() if len(fields) == 1 else torch.cat([part.t() for part in fields])
+    return joined.reshape(-1, 1, *like.shape[-2:])

@@ -31,7 +31,9 @@ def erode_mask_axial(mask: Tensor, iterations: int) -> Tensor:
     """
     if iterations < 0:
         raise ConfigError(f"A mask can be eroded 0 or more times, got {iterations} iterations.")
-    inside = mask.as_subclass(Tensor) > 0
+    inside = mask.as_subclass(Tensor)
+    if inside.dtype != torch.bool:
+        inside = inside > 0
     for _ in range(iterations):
         eroded = torch.zeros_like(inside)
         core = eroded[1:-1, 1:-1]
@@ -39,4 +41,4 @@ def erode_mask_axial(mask: Tensor, iterations: int) -> Tensor:
         for neighbour in (inside[1:-1, 1:-1], inside[1:-1, :-2], inside[1:-1, 2:]):
             core &= neighbour
         inside = eroded
-    return inside
+    return inside if iterations else inside.clone()

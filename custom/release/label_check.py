@@ -2,8 +2,8 @@
 """Start a real MONAI Label server on this machine, send it phantoms, and judge the masks that come back.
 
 Compared with the scan: shape, affine, side and centre of the marker; with :class:`custom.predict.Predictor`: the mask,
-voxel by voxel. A second model whose ``model.pt`` holds other weights must be refused. Only the process that was started
-here is stopped.
+voxel by voxel, for a release of every bundle. A model whose ``model.pt`` holds other weights must be refused. Only the
+process that was started here is stopped.
 """
 
 import json
@@ -26,6 +26,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from ..data.nifti_header import affine_distance_mm
 from ..errors import ConfigError
@@ -33,9 +34,10 @@ from ..predict import Predictor
 from .checked import REFUSAL
 from .freeze import freeze_bundle
 from .label_environment import install_app, server_command, server_environment
-from .label_phantoms import MARKER_MM, THRESHOLDS, write_marker_model, write_phantoms
+from .label_phantoms import MARKER_MM, METHODS, THRESHOLDS, write_marker_model, write_phantoms
 
 MODEL, EXCHANGED = "ddpm_marker", "ddpm_exchanged"
+OTHERS = tuple(method for method in METHODS if method != "ddpm_ssim_ens")
 MAX_CENTRE_MM = 1.0
 MAX_AFFINE_MM = 1e-3
 LOG_SECONDS = 20.0  # the server answers first and writes the reason of an error afterwards
@@ -67,13 +69,19 @@ def check_label_server(python: str | Path, work: str | Path, start_seconds: floa
     bundles = [freeze_bundle(run, work / "release", name=name) for name in (MODEL, EXCHANGED)]
     other = freeze_bundle(write_marker_model(work / "other_run", seed=1), work / "release", name="ddpm_other")
     shutil.copyfile(other / "models" / "model.pt", bundles[1] / "models" / "model.pt")
-    predictor = Predictor.load(bundles[0] / "models", bundles[0] / "configs" / "inference.json", device="cpu")
+    for method in OTHERS:
+        bundles.append(
+            freeze_bundle(write_marker_model(work / method, method=method), work / "release", name=f"{method}_marker")
+        )
+    masks = {name: _expected(bundles[0], path) for name, path in scans.items()}
     with label_server(python, work, bundles, start_seconds) as (address, seconds):
         checks = [Check("server starts", True, f"first answer after {seconds:.0f} s")]
         checks += _info(_get(f"{address}/info/"))
         for name, path in scans.items():
-            checks += _scan(address, name, path, work, np.asarray(predictor.predict(path).mask))
+            checks += _scan(address, name, path, work, masks[name])
         checks += _knobs(address, next(iter(scans)))
+        for bundle in bundles[2:]:
+            checks.append(_other(address, bundle, "oblique", scans["oblique"], work))
         checks.append(_refusal(address, next(iter(scans)), work / "server.log"))
     return checks
 
@@ -124,7 +132,7 @@ def _info(info: Mapping[str, Any]) -> list[Check]:
     ]
 
 
-def _scan(address: str, name: str, path: Path, work: Path, expected: np.ndarray[Any, Any]) -> list[Check]:
+def _scan(address: str, name: str, path: Path, work: Path, expected: NDArray[np.bool_]) -> list[Check]:
     began = time.monotonic()
     answer = _infer(address, MODEL, name, {"result_dtype": "uint8", "result_extension": ".nii.gz"}, "image")
     seconds = time.monotonic() - began
@@ -144,13 +152,32 @@ def _scan(address: str, name: str, path: Path, work: Path, expected: np.ndarray[
     away = float(np.linalg.norm(centre - MARKER_MM))
     left = float((world[:, 0] < 0).mean())
     where = ", ".join(f"{c:.2f}" for c in centre)
-    differ = int((mask != (expected > 0)).sum())
+    differ = int((mask != expected).sum())
     return [
         *checks,
         Check(f"{name}: marker", away < MAX_CENTRE_MM, f"centre ({where}) mm, {away:.2f} mm from the truth"),
         Check(f"{name}: left is left", left == 1.0, f"{left:.0%} of the mask lie left of the midline"),
         Check(f"{name}: as Predictor", differ == 0, f"{differ} of {int(mask.sum())} mask voxels differ"),
     ]
+
+
+def _other(address: str, bundle: Path, scan: str, path: Path, work: Path) -> Check:
+    target = work / f"{bundle.name}_mask.nii.gz"
+    params = {"result_dtype": "uint8", "result_extension": ".nii.gz"}
+    try:
+        target.write_bytes(_infer(address, bundle.name, scan, params, "image"))
+    except urllib.error.HTTPError as error:
+        return Check(f"{bundle.name}: as Predictor", False, f"HTTP {error.code}, see server.log")
+    found, expected = np.asarray(nib.load(target).dataobj) > 0, _expected(bundle, path)
+    differ = int((found != expected).sum()) if found.shape == expected.shape else found.size
+    passed = differ == 0 and bool(found.any())
+    return Check(f"{bundle.name}: as Predictor", passed, f"{differ} of {int(found.sum())} mask voxels differ")
+
+
+def _expected(bundle: Path, scan: Path) -> NDArray[np.bool_]:
+    predictor = Predictor.load(bundle / "models", bundle / "configs" / "inference.json", device="cpu")
+    mask: NDArray[np.bool_] = np.asarray(predictor.predict(scan).mask) > 0
+    return mask
 
 
 def _knobs(address: str, scan: str) -> list[Check]:

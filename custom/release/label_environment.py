@@ -19,7 +19,7 @@ CONSTRAINTS = Path(__file__).resolve().parents[2] / "label" / "constraints-label
 ENV_PYTHON = "UAD_LABEL_PYTHON"
 _INSTALLS = (
     "torch numpy setuptools<81 wheel",
-    "monai[nibabel,ignite,skimage,einops] torchvision itk",
+    "monai[nibabel,ignite,skimage,einops] torchvision itk safetensors",
     "--no-deps monailabel pydicom-seg",
     "uvicorn fastapi pydantic pydantic-settings python-dotenv python-multipart httpx schedule dicomweb-client timeloop "
     "expiringdict expiring_dict cachetools watchdog pydicom pynetdicom pynrrd girder-client passlib pyjwt bcrypt shapely "

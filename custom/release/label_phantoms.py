@@ -1,26 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asymmetric phantoms on three grids, and a model that finds their marker: what the check of a label server needs.
+"""Asymmetric phantoms on three grids, and models that find their marker: what the check of a label server needs.
 
-A brain-sized ellipsoid (1.3 l) carries one bright ball of 16 mm radius on the left, in front, above. The model's network
-is tiny and random; its score is the scan's own brightness, so the mask is known in advance and any flip, shift or wrong
-axis on the way through the server shows.
+A brain-sized ellipsoid (1.3 l) carries one bright ball of 16 mm radius on the left, in front, above. A model's network is
+tiny and random (the atlas: mean 0, deviation 1); its score is the scan's own brightness, so the mask is known in advance and
+any flip, shift or wrong axis on the way through the server shows.
 """
 
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
-from monai.networks.nets import DiffusionModelUNet
 from numpy.typing import NDArray
 
 from ..atomic import atomic_write_json
+from ..networks.voxel_atlas import VoxelAtlas
 from ..networks.weights import save_weights
+from ..predict import inference_parser
 from ..workflow.settings import save_settings
 
 MARKER_MM = np.array([-26.0, 30.0, 20.0])
 RADIUS_MM = 16.0
 THRESHOLDS = {"healthy_fpr_0.01": 0.7, "healthy_fpr_0.05": 0.5}
+METHODS: dict[str, dict[str, Any]] = {  # settings of a small network of every bundle
+    "ddpm_ssim_ens": {
+        **{"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False},
+        **{"num_train_timesteps": 1000, "prediction_type": "sample"},
+    },
+    "ae": {"image_size": 96, "latent_size": 8, "dropout": 0.2, "variational": False},
+    "dae": {"channels": [8, 16]},
+    "atlas": {"volume_shape": [96, 96, 50]},
+    "threshold": {},
+}
 _AXES_MM = np.array([62.0, 80.0, 62.0])
 
 
@@ -37,32 +49,34 @@ def write_phantoms(folder: str | Path) -> dict[str, Path]:
     return {name: _write(folder / f"{name}.nii.gz", matrix, shape) for name, (matrix, shape) in grids.items()}
 
 
-def write_marker_model(folder: str | Path, seed: int = 0) -> Path:
-    """Write a run folder (settings, weights, calibration) whose score is the scan's brightness; return it."""
+def write_marker_model(folder: str | Path, seed: int = 0, method: str = "ddpm_ssim_ens") -> Path:
+    """Write a run folder (settings, weights, calibration) whose score is the scan's brightness; return it.
+
+    Args:
+        folder: of the run.
+        seed: of the random weights.
+        method: one of :data:`METHODS`.
+    """
     folder = Path(folder)
-    settings = {
-        **{"method": "ddpm_ssim_ens", "dataset_name": "phantom", "contrast": "t1", "fold": 0, "seed": 1},
-        **{"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False},
-        **{"num_train_timesteps": 1000, "prediction_type": "sample"},
+    contrast = "t2" if method == "threshold" else "t1"  # its score is darkness on T1
+    settings = {"method": method, "dataset_name": "phantom", "contrast": contrast, "fold": 0, "seed": 1}
+    save_settings(folder, settings | METHODS[method])
+    calibration = {
+        "contrast": contrast,
+        "score": "zscore" if method == "atlas" else "intensity",
+        "thresholds": {**THRESHOLDS, "tuned": {}},
+        "healthy_quantiles": {"levels": [0.0, 0.95, 0.99, 1.0], "scores": [0.0, 0.5, 0.7, 1.0]},
+        "reference": None,
+        "reconstruction": {"t_test": 500} if method == "ddpm_ssim_ens" else {},
     }
-    save_settings(folder, settings)
-    network = DiffusionModelUNet(
-        spatial_dims=2, in_channels=1, out_channels=1, channels=(32, 32), num_res_blocks=1,
-        attention_levels=(False, False), num_head_channels=32,
-    )  # fmt: skip
+    atomic_write_json(folder / "calibration.json", calibration)
+    network: torch.nn.Module = inference_parser(folder).get_parsed_content("network_def")
+    if isinstance(network, VoxelAtlas):
+        network.deviation.fill_(1.0)
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05, generator=generator)
     save_weights(network, folder / "model.safetensors", {})
-    calibration = {
-        "contrast": "t1",
-        "score": "intensity",
-        "thresholds": {**THRESHOLDS, "tuned": {}},
-        "healthy_quantiles": {"levels": [0.0, 0.95, 0.99, 1.0], "scores": [0.0, 0.5, 0.7, 1.0]},
-        "reference": None,
-        "reconstruction": {"t_test": 500},
-    }
-    atomic_write_json(folder / "calibration.json", calibration)
     return folder
 
 

@@ -108,7 +108,7 @@ def test_trained_and_evaluated(run):
     for found in variants.values():
         assert 0 <= found["pooled"]["average_precision"] <= 1
         assert "tuned" in found["operating_points"]
-    assert (folder / "model.safetensors").exists() == (method != "threshold")
+    assert bool(read_state_dict(folder / "model.safetensors")) == (method != "threshold")
 
 
 def test_pddpm_tells_its_boxes(run):
@@ -151,11 +151,7 @@ def test_bright_lesions_are_found_by_brightness(run):
 
 @pytest.fixture
 def release(run, tmp_path):
-    """Folder and zip of a release; thresholding has no model that could be handed on."""
-    if run[0] == "threshold":
-        with pytest.raises(ConfigError, match="no bundle that scans can be given to"):
-            freeze_bundle(run[1], tmp_path)
-        pytest.skip("thresholding has no model")
+    """Folder and zip of a release."""
     return freeze_bundle(run[1], tmp_path / "release", archive=True)
 
 
@@ -206,10 +202,26 @@ def test_monai_checks_releases(run, release, repository, tmp_path, monkeypatch):
             ckpt_export("network_def", "m.ts", use_trace=True, **files)
         return
     ckpt_export("network_def", "m.ts", use_trace=True, **files)
-    image = torch.rand(1, 1, *((96, 96, 50) if run[0] == "atlas" else (96, 96)))
+    image = torch.rand(1, 1, *((96, 96, 50) if run[0] in ("atlas", "threshold") else (96, 96)))
     network = ConfigParser(json.loads(Path(config).read_text(encoding="utf-8"))).get_parsed_content("network_def")
     network.load_state_dict(read_state_dict(weights))
     torch.testing.assert_close(torch.jit.load("m.ts")(image), network.eval()(image))
+
+
+def test_a_bundle_that_takes_no_scans_is_no_release(run, repository, tmp_path):
+    (tmp_path / "bundle/configs").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="no bundle that scans can be given to"):
+        freeze_bundle(run[1], tmp_path / "release", tmp_path / "bundle")
+
+
+def test_thresholding_of_a_scan_is_its_darkness(run, tiny_cohort):
+    if run[0] == "threshold":
+        predictor = Predictor.load(run[1], device="cpu")
+        assert predictor.calibration.score == "darkness"
+        result = predictor.predict(tiny_cohort / "Test/demo_tumour/t1/P00_t1.nii.gz")
+        assert len(np.unique(result.pseudohealthy)) == 2  # background, and what 0 is on the scan's own scale
+        with pytest.raises(ConfigError, match="belong to the score darkness, not to intensity"):
+            Predictor.load(run[1], score="intensity")
 
 
 def _network(bundle, **knobs):

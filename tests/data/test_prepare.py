@@ -77,6 +77,25 @@ def test_curvature_flow_keeps_axes_and_uses_mm():
     np.testing.assert_allclose(curvature_flow(image, (1.0, 1.5, 2.0), 3, 0.125), expected, rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.parametrize("steps", [1, 3, 6])
+@pytest.mark.parametrize("corner", [(0, 0, 0), (9, 5, 12), (22, 30, 17)])
+def test_curvature_flow_of_the_box_is_that_of_all(steps, corner):
+    """Bit by bit, with a head in a corner, in the middle, and at the far end; and of nothing."""
+    import itk
+
+    image = np.zeros((40, 44, 36), dtype=np.float32)
+    part = tuple(slice(start, start + size) for start, size in zip(corner, (18, 14, 19), strict=True))
+    rng = np.random.default_rng(0)
+    image[part] = rng.uniform(50, 900, image[part].shape) * (rng.random(image[part].shape) > 0.3)
+    picture = itk.image_from_array(np.ascontiguousarray(image.transpose(2, 1, 0)))
+    picture.SetSpacing((1.0, 1.5, 2.0))
+    whole = itk.curvature_flow_image_filter(picture, number_of_iterations=steps, time_step=0.125)
+    found = curvature_flow(image, (1.0, 1.5, 2.0), steps, 0.125)
+    np.testing.assert_array_equal(found, itk.array_from_image(whole).transpose(2, 1, 0))
+    assert np.count_nonzero(found) > np.count_nonzero(image)
+    assert not curvature_flow(np.zeros_like(image), (1.0, 1.0, 1.0), steps, 0.125).any()
+
+
 def test_standard_against_plain_cell_loops(tmp_path):
     image, mask = phantom()
     seg = np.zeros_like(mask)
