@@ -79,9 +79,8 @@ def save_weights(network: nn.Module | Mapping[str, Tensor], path: str | Path, me
         metadata: strings stored in the header of the file.
     """
     state = network.state_dict() if isinstance(network, nn.Module) else network
-    data = _in_order(
-        save({key: value.detach().cpu().contiguous().clone() for key, value in state.items()}, dict(metadata))
-    )
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    data = _in_order(save(tensors, dict(metadata) or None))  # of nothing with an empty header, save makes no valid file
     digest = hashlib.sha256(data).hexdigest()
     path = Path(path)
     atomic_write_bytes(path, data)

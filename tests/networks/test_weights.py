@@ -38,6 +38,16 @@ def test_equal_weights_and_metadata_are_equal_files(network, tmp_path):
     assert save_weights(network, tmp_path / "model.safetensors", metadata) not in digests
 
 
+@pytest.mark.parametrize("metadata", [{}, {"contrast": "t1"}])
+def test_weights_of_nothing(metadata, tmp_path):
+    """A method without a network (thresholding) has a file of weights too."""
+    save_weights({}, tmp_path / "model.safetensors", metadata)
+    assert metadata_of(tmp_path / "model.safetensors") == metadata
+    load_weights(torch.nn.Identity(), tmp_path / "model.safetensors")
+    with pytest.raises(ConfigError, match="missing: weight"):
+        load_weights(torch.nn.Linear(1, 1), tmp_path / "model.safetensors")
+
+
 def test_torch_file_with_and_without_wrapping(network, tmp_path):
     for name, content in (("a.pt", network.state_dict()), ("b.pt", {"model": network.state_dict()})):
         torch.save(content, tmp_path / name)
