@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Repair of NaN outside the brain: recorded, the original kept, nothing inside the brain touched."""
 
+import errno
 import hashlib
 import json
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from custom.data.gate import check, repair
+from custom.errors import DataError
 
 
 def _spoil(path, places, value=np.nan):
@@ -63,6 +65,32 @@ def test_one_voxel_inside_the_brain_leaves_the_file_as_it_is(root, scan):
     assert "1 of them lie inside the brain, the first at index (12, 12, 6)" in done.refused
     assert scan.read_bytes() == before
     assert not (root / "repairs.json").exists()
+
+
+@pytest.mark.parametrize("damaged", [b"[", b"{}", b"\xff", b"[" * 100_000])
+def test_damaged_record_is_told_before_anything_is_changed(root, scan, damaged):
+    _spoil(scan, [np.s_[0, 0, 0]])
+    before = scan.read_bytes()
+    (root / "repairs.json").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"repairs\.json .*nothing was repaired"):
+        repair(root, check(root, ["ixi"], "t1").findings)
+    assert scan.read_bytes() == before
+    assert (root / "repairs.json").read_bytes() == damaged
+    assert not (root / ".unrepaired").exists()
+
+
+def test_no_repair_without_its_record(root, scan, monkeypatch):
+    """Whatever stops the record (a full disk, a kill) leaves the scan as it was."""
+    _spoil(scan, [np.s_[0, 0, 0]])
+    before = scan.read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys.modules["custom.data.gate.repair"], "atomic_write_json", full)
+    with pytest.raises(OSError, match="No space"):
+        repair(root, check(root, ["ixi"], "t1").findings)
+    assert scan.read_bytes() == before
 
 
 def test_mask_of_another_grid_is_not_believed(root, scan):

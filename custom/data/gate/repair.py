@@ -27,6 +27,7 @@ from .lists import read_lists
 ORIGINALS, RECORD = ".unrepaired", "repairs.json"
 REPAIRABLE = ("nan-voxels", "infinite-voxels")
 _APART_MM = 0.1
+_REMEDY = "it tells which scans were changed. Put it right or move it away; nothing was repaired."
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,12 @@ def repair(root: str | Path, findings: Iterable[Finding]) -> list[Repair]:
     Args:
         root: data root.
         findings: those that cannot be repaired are passed over.
+
+    Raises:
+        DataError: ``repairs.json`` is damaged; nothing is changed.
     """
     root = Path(root)
+    _read_record(root)  # a damaged one is told before anything is changed
     named = dict.fromkeys((f.dataset, f.file) for f in findings if f.code in REPAIRABLE and f.file)
     done = []
     for dataset, file in named:
@@ -86,8 +91,9 @@ def _repair_one(root: Path, record: ScanRecord, file: str) -> Repair:
         atomic_write_bytes(original, before)
     with atomic_path(record.image) as temporary:
         nib.save(type(image)(voxels, image.affine, _float_header(image)), temporary)
-    digests = [hashlib.sha256(data).hexdigest() for data in (before, record.image.read_bytes())]
-    _write_down(root, {"file": file, "voxels": int(bad.sum()), "sha256_before": digests[0], "sha256_after": digests[1]})
+        digests = [hashlib.sha256(data).hexdigest() for data in (before, temporary.read_bytes())]
+        entry = {"file": file, "voxels": int(bad.sum()), "sha256_before": digests[0], "sha256_after": digests[1]}
+        _write_down(root, entry)  # before the image gets its name: no repair without its record
     return Repair(file, int(bad.sum()))
 
 
@@ -107,8 +113,18 @@ def _float_header(image: Any) -> Any:
     return header
 
 
-def _write_down(root: Path, entry: dict[str, Any]) -> None:
+def _read_record(root: Path) -> list[Any]:
     path = root / RECORD
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({type(error).__name__}); {_REMEDY}") from None
+    if not isinstance(known, list):
+        raise DataError(f"{path} holds no list of repairs; {_REMEDY}")
+    return known
+
+
+def _write_down(root: Path, entry: dict[str, Any]) -> None:
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    atomic_write_json(path, [*known, {**entry, "rule": "not finite and outside the brain mask: 0", "time": when}])
+    entry = {**entry, "rule": "not finite and outside the brain mask: 0", "time": when}
+    atomic_write_json(root / RECORD, [*_read_record(root), entry])
