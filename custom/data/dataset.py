@@ -56,6 +56,7 @@ class _SlicesInMemory(Dataset):
             raise ConfigError(
                 f"dtype {dtype!r} must be one of {', '.join(_DTYPES)}, slices {slices!r} 'all' or 'brain'"
             )
+        self._transforms = transform is not None  # an empty Compose takes a quarter of an item
         self.usable: list[list[int]] = []
         for number, case in enumerate(progress(self.data, desc="loading scans", unit="scan")):
             loaded = load_case(case)
@@ -78,19 +79,18 @@ class _SlicesInMemory(Dataset):
         flat = sent_to(flat, self.images.device)
         images, masks = (array.flatten(0, 1).index_select(0, flat) for array in (self.images, self.masks))
         images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-        return [
-            self.transform(
-                {
-                    "image": image,
-                    "mask": mask,
-                    "case_id": self.data[case]["case_id"],
-                    "slice": index,
-                    "epoch": epoch,
-                    "position": position,
-                }
-            )
+        items = [
+            {
+                "image": image,
+                "mask": mask,
+                "case_id": self.data[case]["case_id"],
+                "slice": index,
+                "epoch": epoch,
+                "position": position,
+            }
             for image, mask, (case, index, epoch, position) in zip(images, masks, places, strict=True)
         ]
+        return [self.transform(item) for item in items] if self._transforms else items
 
     def _place(self, key: Any) -> tuple[int, int, int, int]:
         """Return the numbers of case and slice, epoch and position of the item ``key``."""

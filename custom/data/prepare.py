@@ -159,7 +159,9 @@ def prepare_case(record: ScanRecord, how: Preparation) -> PreparedCase:
 
     array = np.asarray(image.array, dtype=np.float32)
     if how.smoothing == "curvature_flow" and (halve or how.smooth_working_grid):
-        array = curvature_flow(array, image.spacing, how.smoothing_steps, how.smoothing_time_step)
+        margin = how.smoothing_steps + 1  # a step looks one voxel far: what lies further outside need not be smoothed
+        wide = [min(have, want + 2 * margin) for have, want in zip(array.shape, shape, strict=True)]
+        array = curvature_flow(crop_or_pad(array, wide), image.spacing, how.smoothing_steps, how.smoothing_time_step)
     array = crop_or_pad(array, shape)
     brain, lesion = (
         np.zeros(shape, np.uint8) if label is None else crop_or_pad(np.asarray(label.array, dtype=np.uint8), shape)

@@ -32,6 +32,12 @@ def to_tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
+def above_zero(array: Array) -> torch.Tensor:
+    """Return where the values are > 0, bool; bool values are passed through, comparing them would cost a pass."""
+    tensor = to_tensor(array)
+    return tensor if tensor.dtype == torch.bool else tensor > 0
+
+
 def to_scores(array: Array, name: str = "anomaly map") -> NDArray[Any]:
     """Return real numbers, all finite."""
     values = to_numpy(array)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
-from .arrays import Array, to_tensor
+from .arrays import Array, above_zero, to_tensor
 from .segmentation import ConfusionCounts
 
 _FLOAT32_MANTISSA = 23
@@ -84,7 +84,7 @@ class ScoreHistogram:
             region: same shape, > 0 = counted; None = every voxel.
         """
         scores = to_tensor(anomaly_map)
-        labels, chosen = (None if part is None else to_tensor(part).to(scores.device) > 0 for part in (truth, region))
+        labels, chosen = (None if part is None else above_zero(part).to(scores.device) for part in (truth, region))
         for name, part in (("truth", labels), ("region", chosen)):
             if part is not None and part.shape != scores.shape:
                 raise DataError(f"The {name} is {list(part.shape)} but the anomaly map {list(scores.shape)}.")
@@ -114,8 +114,8 @@ class ScoreHistogram:
         bins = self.bins_of(scores).flatten()
         if bins.numel() == 0:
             return
-        above_zero = (bins - 1) & 0x7FFFFFFF  # 0 turns into the largest
-        top, lowest = torch.stack([bins.max(), above_zero.min()]).tolist()
+        without_zeros = (bins - 1) & 0x7FFFFFFF  # 0 turns into the largest
+        top, lowest = torch.stack([bins.max(), without_zeros.min()]).tolist()
         first = lowest + 1 if top else 1
         width = max(top - first, -1) + 2  # slot 0 is for zeros
         slots = (bins - (first - 1)).clamp_(min=0)
@@ -209,22 +209,19 @@ class ScoreHistogram:
         Point k is the prediction "score in bin k or above"; its threshold is the next lower bin's edge (strict ``>``),
         and -inf for the last point if it includes the exact zeros.
         """
-        fp, tp, occupied = self._found()
-        lower = np.concatenate([[-np.inf], self.thresholds()[:-1]])[occupied][::-1]
-        return tp / (tp + fp), tp / self.total_anomalous, lower
+        self._positives("A precision-recall curve")
+        table = np.concatenate([self.zeros[:, None], self.counts], axis=1)[:, ::-1]
+        occupied = (table[0] | table[1]) > 0
+        fp, tp = table.cumsum(axis=1)[:, occupied]
+        lower = np.concatenate([[-np.inf], self.thresholds()[:-1]])[::-1]
+        return tp / (tp + fp), tp / self.total_anomalous, lower[occupied]
 
     def average_precision(self) -> float:
         """Area under the precision-recall curve as a step function (scikit-learn's definition), pooled."""
-        fp, tp, _ = self._found()
-        return float((np.diff(tp, prepend=0) * (tp / (tp + fp))).sum() / self.total_anomalous)
-
-    def _found(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        """Normal and anomalous voxels from each occupied bin up, from the top down; the occupied of zeros and bins."""
-        self._positives("A precision-recall curve")
-        table = np.concatenate([self.zeros[:, None], self.counts], axis=1)
-        occupied: NDArray[np.bool_] = np.any(table > 0, axis=0)
-        fp, tp = table[:, occupied][:, ::-1].cumsum(axis=1)
-        return fp, tp, occupied
+        table = np.concatenate([self.zeros[:, None], self.counts], axis=1)[:, ::-1]
+        fp, tp = table.cumsum(axis=1)
+        precision = tp / np.maximum(tp + fp, 1)  # empty bins above all scores: weighted with 0
+        return float((table[1] * precision).sum() / self._positives("Average precision"))
 
     def auroc(self) -> float:
         """Probability that an anomalous voxel scores higher than a normal one, ties (one bin) counted half."""

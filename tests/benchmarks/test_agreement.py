@@ -16,7 +16,7 @@ SUBJECTS = {
     "scores": lambda: scores.subjects(SHAPE),
     "postprocessing": lambda: postprocessing.subjects(SHAPE),
     "thresholds": lambda: thresholds.subjects(3, SHAPE),
-    "loading": lambda: loading.subjects(2, (64, 64, 40)),
+    "loading": lambda: loading.subjects(2, (64, 64, 40), (80, 80, 62)),
     "end_to_end": lambda: end_to_end.subjects("tiny", (48, 48, 32)),
     "training": lambda: training.subjects("tiny", 2, (16, 16), 1),
     "cpu": lambda: cpu.subjects("tiny", 16, compiled=False, batches=(1, 4)),

@@ -2,8 +2,9 @@
 """The measurements that need a GPU or minutes run through on something tiny."""
 
 import pytest
+import torch
 
-from benchmarks import gate, gpu, growth, run
+from benchmarks import gate, gpu, growth, run, threads
 from custom.data.gate import check
 
 
@@ -50,3 +51,16 @@ def test_measured_tables_go_between_the_marks(tmp_path):
     with pytest.raises(SystemExit, match="lacks the lines"):
         run.write_between_marks(page, "new")
     assert run.machine().startswith("- processor: ")
+
+
+def test_threads_are_compared_with_processes(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["threads.py", "--size", "tiny", "--rounds", "1", "--precision", "fp32"])
+    monkeypatch.setattr(threads, "SLICES", 4)
+    before = torch.get_num_threads()
+    try:
+        assert threads.main() == 0
+    finally:
+        torch.set_num_threads(before)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| training", "| inference"))]
+    assert len(rows) == 6
+    assert sum("| 1 thread |" in row and row.endswith("| **1.00x** |") for row in rows) == 2

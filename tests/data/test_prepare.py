@@ -59,8 +59,9 @@ def reference_isbi(image, mask, shape):
     return half, mask[1::2, 1::2, 1::2]
 
 
-def test_isbi2024_equals_the_released_chain(tmp_path):
-    image, mask = phantom()
+@pytest.mark.parametrize("shape", [SHAPE_1MM, (57, 31, 44)])
+def test_isbi2024_equals_the_released_chain(tmp_path, shape):
+    image, mask = phantom(shape)
     case = prepare_case(scan(tmp_path, image, mask), preparation("isbi2024", **SMALL))
     expected, expected_mask = reference_isbi(image, mask, SMALL["shape"])
     np.testing.assert_allclose(case.image[0], expected, atol=5e-6)
@@ -94,6 +95,15 @@ def test_curvature_flow_of_the_box_is_that_of_all(steps, corner):
     np.testing.assert_array_equal(found, itk.array_from_image(whole).transpose(2, 1, 0))
     assert np.count_nonzero(found) > np.count_nonzero(image)
     assert not curvature_flow(np.zeros_like(image), (1.0, 1.0, 1.0), steps, 0.125).any()
+
+
+def test_smoothing_before_and_after_the_crop_is_the_same(tmp_path):
+    """Bit by bit where the scan is larger than the field of view, though only the latter is smoothed."""
+    image, mask = phantom((57, 31, 44))
+    whole = preparation("standard", smoothing="curvature_flow", **SMALL)
+    smoothed = scan(tmp_path, curvature_flow(image, (1.0, 1.0, 1.0), 3, 0.125), mask)
+    expected = prepare_case(smoothed, preparation("standard", **SMALL))
+    np.testing.assert_array_equal(prepare_case(scan(tmp_path, image, mask), whole).image, expected.image)
 
 
 def test_standard_against_plain_cell_loops(tmp_path):
