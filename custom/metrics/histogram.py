@@ -185,7 +185,8 @@ class ScoreHistogram:
         """Return the threshold with the largest pooled Dice over all bin edges (the highest such one) and that Dice."""
         dice = self.dice_curve()
         best = len(dice) - 1 - int(dice[::-1].argmax())
-        return float(self.thresholds()[best]), float(dice[best])
+        threshold = float(self.edges(np.array([self.first_bin - 1 + best]))[0]) if best else 0.0
+        return threshold, float(dice[best])
 
     def confusion_at(self, threshold: float) -> ConfusionCounts:
         """Pooled counts of ``score > threshold``; a threshold inside a bin counts as the bin's upper edge."""
@@ -225,9 +226,10 @@ class ScoreHistogram:
 
     def auroc(self) -> float:
         """Probability that an anomalous voxel scores higher than a normal one, ties (one bin) counted half."""
-        normal, anomalous = np.concatenate([self.zeros[:, None], self.counts], axis=1).astype(np.float64)
-        below = normal.cumsum() - 0.5 * normal
-        return float((anomalous * below).sum() / (self._positives("AUROC") * self._normals("AUROC")))
+        normal, anomalous = self.counts
+        below = self.zeros[0] + normal.cumsum() - 0.5 * normal
+        pairs = float((anomalous * below).sum()) + 0.5 * float(self.zeros[0]) * float(self.zeros[1])
+        return pairs / (self._positives("AUROC") * self._normals("AUROC"))
 
     def normal_quantile_threshold(self, fpr: float) -> float:
         """Return the lowest bin edge that at most the share ``fpr`` of the normal voxels exceeds."""
