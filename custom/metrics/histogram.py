@@ -98,17 +98,16 @@ class ScoreHistogram:
 
     def _update_on_the_host(self, scores: Tensor, labels: Tensor | None, chosen: Tensor | None) -> None:
         """Count exact zeros, most of a volume, apart: sorting the others out first takes half the time of binning all."""
-        values = scores.numpy()
-        above = values != 0 if chosen is None else (values != 0) & chosen.numpy()
-        truth = None if labels is None else labels.numpy()
-        anomalous = 0 if truth is None else np.count_nonzero(truth if chosen is None else truth & chosen.numpy())
-        everything = values.size if chosen is None else np.count_nonzero(chosen.numpy())
-        rest = None if truth is None else truth[above]
-        found = 0 if rest is None else np.count_nonzero(rest)
-        kept = values[above]
-        zeros = np.array([everything - anomalous - (kept.size - found), anomalous - found], dtype=np.int64)
-        self._count(torch.from_numpy(kept), None if rest is None else torch.from_numpy(rest))
-        self.zeros = self.zeros + zeros
+        values = scores.to(torch.float32).numpy()
+        truth, region = (None if part is None else part.numpy() for part in (labels, chosen))
+        above = values != 0 if region is None else (values != 0) & region
+        kept, kept_truth = values[above], None if truth is None else truth[above]
+        everything = values.size if region is None else np.count_nonzero(region)
+        anomalous = 0 if truth is None else np.count_nonzero(truth if region is None else truth & region)
+        kept_anomalous = 0 if kept_truth is None else np.count_nonzero(kept_truth)
+        zeros = everything - kept.size, anomalous - kept_anomalous  # of both classes, and the anomalous of them
+        self._count(torch.from_numpy(kept), None if kept_truth is None else torch.from_numpy(kept_truth))  # or refused
+        self.zeros = self.zeros + np.array([zeros[0] - zeros[1], zeros[1]], dtype=np.int64)
 
     def _count(self, scores: Tensor, labels: Tensor | None) -> None:
         bins = self.bins_of(scores).flatten()

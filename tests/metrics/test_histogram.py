@@ -181,6 +181,20 @@ def test_region_truth_and_kinds_of_arrays() -> None:
     assert same(healthy, no_truth)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_way_of_the_host_is_that_of_a_gpu(dtype: torch.dtype) -> None:
+    """On the host zeros are counted apart; a GPU bins them with all others, which the host can do too."""
+    generator = torch.Generator().manual_seed(0)
+    scores = (torch.rand(4, 5, 600, generator=generator) - 0.6).clamp(min=0).to(dtype)
+    scores[0, 0, :3] = torch.tensor([-0.0, 1e-42, 1e-60], dtype=torch.float64).to(dtype)
+    truth = torch.rand(scores.shape, generator=generator) > 0.8
+    direct, own = ScoreHistogram(), ScoreHistogram()
+    direct._count(scores, truth)
+    own.update(scores, truth)
+    assert same(direct, own)
+    assert own.zeros.min() > 100
+
+
 def test_empty_regions_count_nothing() -> None:
     histogram = ScoreHistogram()
     histogram.update(np.ones(4, np.float32), np.ones(4), np.zeros(4))
