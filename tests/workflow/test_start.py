@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import platform
+import resource
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -63,6 +67,36 @@ def test_killed_loader_process_is_foreseen():
     with pytest.raises(RuntimeError) as left:
         next(iter(torch.utils.data.DataLoader(_Killer(), num_workers=1)))
     assert "--num_workers 0" in str(find_foreseen(left.value))
+
+
+_TENSORS = """
+import resource, sys, torch
+from custom.workflow.start import start
+if sys.argv[1] == "start":
+    start(0)
+faults = []
+for _ in range(20):
+    torch.ones(10_000_000)  # 40 MB, freed at once
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[4])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_kept_for_the_next_tensor(repository):
+    """Page faults of 15 allocations: a few, where a process that was not started so has them for every page."""
+    pages = 15 * 40_000_000 // resource.getpagesize()
+    faults = {
+        how: int(
+            subprocess.run(
+                [sys.executable, "-c", _TENSORS, how], cwd=repository, capture_output=True, check=True
+            ).stdout
+        )
+        for how in ("start", "plain")
+    }
+    assert faults["start"] < pages / 20
+    if faults["plain"] < pages / 20:
+        pytest.skip("huge pages or another allocator: nothing to gain here")
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 7, reason="the GPU is there")
