@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
+from .atomic import read_json
 from .errors import ConfigError
 from .scans.calibration import FILE_NAME, Calibration
 from .scans.case_result import CaseResult
@@ -116,13 +117,13 @@ def inference_parser(run_dir: str | Path, config: str | Path | None = None, **kn
     if unknown:
         raise ConfigError(f"{', '.join(unknown)}: no setting of {path.name}; see its top for those that there are.")
     calibration = Path(run_dir) / FILE_NAME
-    if (
-        not {"score", "scoring"} & set(knobs)
-        and calibration.is_file()
-        and str(content.get("scoring", "")).startswith("%")
-    ):
-        score = json.loads(calibration.read_text(encoding="utf-8")).get("score", content["score"])
-        knobs = {**knobs, "score": score, "scoring": content["scoring"].rpartition("::")[0] + f"::{score}"}
+    if not {"score", "scoring"} & set(knobs) and calibration.is_file():
+        score = read_json(calibration, "run the evaluation of this model again.").get("score", content["score"])
+        imported, _, _ = str(content.get("scoring", "")).rpartition("::")
+        if imported.startswith("%"):
+            knobs = {**knobs, "score": score, "scoring": f"{imported}::{score}"}
+        elif score in content.get("scores", {}):
+            knobs = {**knobs, "score": score}
     content.update(knobs, output_dir=str(run_dir))
     parser = ConfigParser(_rooted(content, _ROOT))
     parser.parse()

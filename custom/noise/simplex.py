@@ -122,9 +122,8 @@ def _product(index: Tensor, weight: Tensor, numbers: Tensor, gradients: Tensor) 
     """Return the fields ``[H * W, n]`` of the gradients that have these ``numbers`` ``[n, V]`` in the list ``[8, 2]``."""
     chosen = numbers.t().int().flatten()
     parts = [column.index_select(0, chosen).view(-1, len(numbers)) for column in gradients.t()]
-    table = torch.stack(parts, dim=1).flatten(
-        0, 1
-    )  # stride 1 along the fields, which embedding_bag's fast path asks for
+    # A fresh table has stride 1 along the fields also for a single one; embedding_bag's fast path asks for it.
+    table = torch.stack(parts, dim=1).flatten(0, 1)
     return F.embedding_bag(index, table, mode="sum", per_sample_weights=weight)
 
 

@@ -20,6 +20,7 @@ from custom.noise import GridPatches
 from custom.predict import Predictor, inference_parser
 from custom.release.freeze import freeze_bundle
 from custom.safety import lint_bundle, safe_extract
+from custom.scoring import intensity
 
 SHORT = {"max_epochs": 2, "batch_size": 2, "val_interval": 1, "val_slices_per_volume": 1, "tracking_uri": None}
 DIFFUSION = {
@@ -222,6 +223,16 @@ def test_thresholding_of_a_scan_is_its_darkness(run, tiny_cohort):
         assert len(np.unique(result.pseudohealthy)) == 2  # background, and what 0 is on the scan's own scale
         with pytest.raises(ConfigError, match="belong to the score darkness, not to intensity"):
             Predictor.load(run[1], score="intensity")
+
+
+def test_the_calibrated_score_of_thresholding_is_taken(run, tmp_path):
+    if run[0] == "threshold":
+        folder = shutil.copytree(run[1], tmp_path / "run")
+        calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+        (folder / "calibration.json").write_text(json.dumps({**calibration, "score": "intensity"}), encoding="utf-8")
+        parser = inference_parser(folder)
+        assert parser.get_parsed_content("scoring") is intensity
+        assert parser.get_parsed_content("calibration").score == "intensity"
 
 
 def _network(bundle, **knobs):
