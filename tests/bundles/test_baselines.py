@@ -233,6 +233,9 @@ def test_the_calibrated_score_of_thresholding_is_taken(run, tmp_path):
         parser = inference_parser(folder)
         assert parser.get_parsed_content("scoring") is intensity
         assert parser.get_parsed_content("calibration").score == "intensity"
+        (folder / "calibration.json").write_text("{", encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"calibration.json cannot be read: .*run the evaluation"):
+            inference_parser(folder)
 
 
 def _network(bundle, **knobs):
