@@ -7,9 +7,10 @@ A killed process or a full disk leaves the previous file as it was; the temporar
 
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,19 @@ def atomic_write_text(path: str | Path, text: str) -> None:
 def atomic_write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented JSON to ``path``; NaN and infinity are refused, they are not JSON."""
     atomic_write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def remove_left_overs(folder: str | Path, older_than_s: float = 3600.0) -> None:
+    """Remove the temporary files in ``folder`` that killed processes left there.
+
+    Args:
+        folder: not searched below; it need not be there.
+        older_than_s: younger files may belong to a process that is writing them.
+    """
+    for path in Path(folder).glob(".tmp-*"):
+        with suppress(OSError):  # removed by another process
+            if time.time() - path.stat().st_mtime >= older_than_s:
+                path.unlink()
 
 
 def read_json(path: str | Path, remedy: str) -> dict[str, Any]:

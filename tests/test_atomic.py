@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
+import time
 
 import pytest
 
-from custom.atomic import atomic_path, atomic_write_json, atomic_write_text, read_json
+from custom.atomic import atomic_path, atomic_write_json, atomic_write_text, read_json, remove_left_overs
 from custom.errors import ConfigError
 
 
@@ -56,3 +58,14 @@ def test_json_that_cannot_be_used_is_one_sentence(tmp_path, content, reason):
 def test_json_comes_back_as_it_was_written(tmp_path):
     atomic_write_json(tmp_path / "a.json", {"a": [1, 2.5, None]})
     assert read_json(tmp_path / "a.json", "") == {"a": [1, 2.5, None]}
+
+
+def test_left_overs_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path):
+    for name, age_s in ((".tmp-0-old.json", 7200), (".tmp-1-new.json", 60), ("result.json", 7200)):
+        (tmp_path / name).write_text("{}")
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    remove_left_overs(tmp_path / "missing")
+    remove_left_overs(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-1-new.json", "result.json"]
+    remove_left_overs(tmp_path, older_than_s=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

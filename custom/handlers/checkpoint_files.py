@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..atomic import atomic_write_bytes, atomic_write_json
+from ..atomic import atomic_write_bytes, atomic_write_json, remove_left_overs
 from ..errors import ConfigError, ResourceError
 from ..networks.weights import file_sha256, state_difference
 
@@ -50,8 +50,7 @@ class CheckpointFolder:
         path = self.folder / f"{'best' if best else f'iteration_{iteration:08d}'}.pt"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for left_over in self.folder.glob(".tmp-*"):  # of a process that was killed while it wrote
-                left_over.unlink(missing_ok=True)
+            remove_left_overs(self.folder, older_than_s=0)  # the folder is locked: they are nobody's
             free = shutil.disk_usage(self.folder).free
             if free < len(data) + 1_000_000:
                 raise OSError(errno.ENOSPC, f"{free} bytes are free")

@@ -13,6 +13,7 @@ from typing import IO
 
 from ignite.engine import Engine, Events
 
+from ..atomic import remove_left_overs
 from ..errors import ConfigError
 from .failure import on_failure
 
@@ -74,6 +75,7 @@ class RunLock:
         stream.write(f"host {socket.gethostname()}, process {os.getpid()}\n")
         stream.flush()
         self._stream = stream
+        remove_left_overs(self.path.parent)
 
     def release(self) -> None:
         """Give the lock back."""

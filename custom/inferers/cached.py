@@ -17,7 +17,7 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from ..atomic import atomic_path
+from ..atomic import atomic_path, remove_left_overs
 
 
 class CachedReconstruction(Inferer):
@@ -33,6 +33,7 @@ class CachedReconstruction(Inferer):
         self.inferer = inferer
         self.folder = Path(folder)
         self.key = json.dumps(key, sort_keys=True, default=str)
+        remove_left_overs(self.folder)
 
     def __call__(self, inputs: Tensor, network: nn.Module, case_ids: Sequence[str]) -> Tensor:
         """Return the reconstructions of ``inputs``, from disk where they are known."""

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 import signal
 import subprocess
 import sys
@@ -30,3 +31,15 @@ def test_released_lock_is_free(tmp_path):
         RunLock(tmp_path).acquire()
     with RunLock(tmp_path):
         pass
+
+
+def test_old_temporary_files_are_removed_by_the_holder_only(tmp_path):
+    left = tmp_path / ".tmp-0-model.safetensors"
+    with RunLock(tmp_path):
+        left.write_bytes(b"half")
+        os.utime(left, (0, 0))
+        with pytest.raises(ConfigError):
+            RunLock(tmp_path).acquire()
+        assert left.exists()
+    with RunLock(tmp_path):
+        assert not left.exists()
