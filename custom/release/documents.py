@@ -44,11 +44,11 @@ options of the client (`threshold` 0 means: use `sensitivity`).
 ## Export
 
 `python -m monai.bundle ckpt_export --use_trace True` writes TorchScript of networks that take an image alone (AE, VAE, DAE,
-atlas, thresholding); without `--use_trace` the scripting compiler stops at Python that it does not know. For `DiffusionModelUNet` neither
-works: scripting stops in its attention block, and the tracing commands (`onnx_export`, `trt_export` too) feed one input where
-it needs `timesteps` as well; for the same reason `verify_net_in_out` needs `extra_forward_args={{"timesteps": torch.tensor([1])}}`,
-which its command line cannot say. The map is moreover made by the inferer (noise, reconstruction, score) and not by the network
-alone.
+atlas, thresholding); without `--use_trace` the scripting compiler stops at Python that it does not know. For
+`DiffusionModelUNet` neither works: scripting stops in its attention block, and the tracing commands (`onnx_export`,
+`trt_export` too) feed one input where it needs `timesteps` as well; for the same reason `verify_net_in_out` needs
+`extra_forward_args={{"timesteps": torch.tensor([1])}}`, which its command line cannot say. The map is moreover made by the
+inferer (noise, reconstruction, score) and not by the network alone.
 """
 
 

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+
 import pytest
 import torch
 
@@ -26,6 +28,14 @@ def test_second_time_comes_from_disk_bit_for_bit(volumes, tmp_path):
     assert torch.equal(first, volumes * 2)
     assert torch.equal(first, CachedReconstruction(counting, tmp_path, {"seed": 1})(volumes, None, ["a", "b"]))
     assert counting.calls == ["a", "b"]
+
+
+def test_what_a_killed_process_left_long_ago_is_removed(tmp_path):
+    for name in (".tmp-0-old.npy", "kept.npy"):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (0, 0))
+    CachedReconstruction(_Counting(), tmp_path, {"seed": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.npy"]
 
 
 def test_other_key_image_or_case_is_made_anew(volumes, tmp_path):

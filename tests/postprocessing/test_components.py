@@ -19,6 +19,15 @@ def test_equals_a_loop_over_regions(seed: int, density: float, max_size: int, fi
     np.testing.assert_array_equal(kept.numpy(), remove_small(binary, max_size, fill_holes))
 
 
+@pytest.mark.parametrize("max_size", [0, 7])
+def test_the_map_itself_is_never_changed_nor_given_back(max_size: int) -> None:
+    binary = torch.zeros(12, 6, 3, dtype=torch.bool)
+    binary[:10, :2], binary[11, 5, 2] = True, True  # its box is the whole volume
+    before = binary.clone()
+    remove_small_components(binary, max_size).zero_()
+    assert torch.equal(binary, before)
+
+
 def test_seven_go_and_eight_stay() -> None:
     binary = torch.zeros(20, 6, 3)
     binary[0:7, 0, 0] = 1

@@ -17,6 +17,14 @@ def test_equals_scipy_slice_by_slice(seed: int, iterations: int, shape: tuple[in
     eroded = erode_mask_axial(torch.from_numpy(mask), iterations)
     assert eroded.dtype == torch.bool
     np.testing.assert_array_equal(eroded.numpy(), erode_axial(mask, iterations))
+    assert torch.equal(erode_mask_axial(torch.from_numpy(mask > 0), iterations), eroded)
+
+
+@pytest.mark.parametrize("iterations", [0, 2])
+def test_the_mask_itself_is_never_changed_nor_given_back(iterations: int) -> None:
+    mask = torch.ones(8, 8, 2, dtype=torch.bool)
+    erode_mask_axial(mask, iterations).zero_()
+    assert mask.all()
 
 
 def test_a_disc_loses_its_rim_in_plane_only() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from custom.errors import DataError, UADError
-from custom.workflow.start import find_foreseen, short_traceback
+from custom.workflow.start import find_foreseen, keep_freed_memory, short_traceback
 
 
 def _wrapped() -> RuntimeError:
@@ -97,6 +97,24 @@ def test_freed_memory_is_kept_for_the_next_tensor(repository):
     assert faults["start"] < pages / 20
     if faults["plain"] < pages / 20:
         pytest.skip("huge pages or another allocator: nothing to gain here")
+
+
+@pytest.mark.parametrize(("largest", "accepted"), [(1 << 40, [1 << 30]), (32 << 20, [32 << 20]), (0, [])])
+def test_a_c_library_that_refuses_large_blocks_gets_smaller_ones_or_keeps_its_ways(monkeypatch, largest, accepted):
+    calls = []
+
+    class Library:
+        @staticmethod
+        def mallopt(what, value):
+            if what == -3 and value > largest:
+                return 0
+            calls.append((what, value))
+            return 1
+
+    monkeypatch.setattr("ctypes.CDLL", lambda _: Library)
+    keep_freed_memory()
+    assert [value for what, value in calls if what == -3] == accepted
+    assert [what for what, _ in calls if what == -1] == [-1] * len(accepted)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 7, reason="the GPU is there")
