@@ -58,11 +58,10 @@ def write_marker_model(folder: str | Path, seed: int = 0, method: str = "ddpm_ss
         method: one of :data:`METHODS`.
     """
     folder = Path(folder)
-    contrast = "t2" if method == "threshold" else "t1"  # its score is darkness on T1
-    settings = {"method": method, "dataset_name": "phantom", "contrast": contrast, "fold": 0, "seed": 1}
+    settings = {"method": method, "dataset_name": "phantom", "contrast": "t1", "fold": 0, "seed": 1}
     save_settings(folder, settings | METHODS[method])
     calibration = {
-        "contrast": contrast,
+        "contrast": "t1",
         "score": "zscore" if method == "atlas" else "intensity",
         "thresholds": {**THRESHOLDS, "tuned": {}},
         "healthy_quantiles": {"levels": [0.0, 0.95, 0.99, 1.0], "scores": [0.0, 0.5, 0.7, 1.0]},

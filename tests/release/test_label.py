@@ -3,11 +3,15 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from custom.errors import ConfigError
+from custom.predict import Predictor
+from custom.release.freeze import freeze_bundle
 from custom.release.label_check import check_label_server, table
 from custom.release.label_environment import ENV_PYTHON, install_app, server_command, server_environment
+from custom.release.label_phantoms import MARKER_MM, METHODS, RADIUS_MM, write_marker_model, write_phantoms
 
 
 def test_real_server(tmp_path) -> None:
@@ -16,6 +20,17 @@ def test_real_server(tmp_path) -> None:
         pytest.skip(f"{ENV_PYTHON} does not name the Python of a MONAI Label environment")
     checks = check_label_server(python, tmp_path)
     assert all(check.passed for check in checks), "\n" + table(checks)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_model_of_every_bundle_marks_the_marker(method, tmp_path) -> None:
+    """What the check of a server expects of each release: the ball of the phantom, on the left, and nothing else."""
+    scan = write_phantoms(tmp_path / "scans")["oblique"]
+    release = freeze_bundle(write_marker_model(tmp_path / "run", method=method), tmp_path / "release")
+    result = Predictor.load(release / "models", release / "configs/inference.json", device="cpu").predict(scan)
+    places = np.argwhere(result.mask) @ result.affine[:3, :3].T + result.affine[:3, 3]
+    assert np.linalg.norm(places.mean(axis=0) - MARKER_MM) < 1
+    assert np.linalg.norm(places - MARKER_MM, axis=1).max() < RADIUS_MM + 3
 
 
 def test_server_listens_on_this_machine_only() -> None:
