@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.harness import Candidate, Subject, peer
 from benchmarks.networks import network
-from custom.inferers.precision import Precision
+from custom.models.precision import Precision
 
 TIMESTEP = 499
 

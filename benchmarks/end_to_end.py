@@ -19,13 +19,13 @@ from benchmarks.loading import record
 from benchmarks.networks import network, noise, scheduler
 from benchmarks.phantoms import head, write_scans
 from benchmarks.scores import SIGMAS, dense_mean, merged, ssim_by
-from custom.data.cache import cached_case
-from custom.data.prepare import preparation, prepare_case
-from custom.inferers import PartialDiffusionInferer
+from custom.cohorts.cache import cached_case
+from custom.core.seeding import generator_for
 from custom.metrics import ScoreHistogram
 from custom.postprocessing import in_mm
+from custom.preparation.prepare import preparation, prepare_case
+from custom.reconstruction.partial_diffusion import PartialDiffusionInferer
 from custom.scoring import SSIMEnsemble
-from custom.seeding import generator_for
 
 T_TEST, SEED, THRESHOLD_QUANTILE = 500, 1, 0.97
 _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []  # live as long as the process

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import nibabel as nib
 import numpy as np
 
-from custom.data.gate import check
-from custom.data.gate.cache import CACHE_FILE
-from custom.progress import progress
+from custom.cohorts.gate import check
+from custom.cohorts.gate.cache import CACHE_FILE
+from custom.core.progress import progress
 
 SHAPE = (240, 240, 155)
 HEADER = ["img_name", "age", "label", "img_path", "mask_path", "seg_path"]

@@ -24,11 +24,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.networks import network, noise, scheduler
 from benchmarks.phantoms import WORKING_GRID, head
 from benchmarks.training import augmentation
-from custom.handlers.ema import AveragedWeights
-from custom.inferers.precision import Precision
 from custom.metrics import ScoreHistogram
+from custom.models.precision import Precision
 from custom.postprocessing import in_mm
 from custom.scoring import SSIMEnsemble
+from custom.training.averaging import AveragedWeights
 
 FULL_SCHEDULE_STEPS = 19_200  # 1,600 epochs of 12 batches
 SIGMAS = [0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7]

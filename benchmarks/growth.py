@@ -27,14 +27,14 @@ import torch
 
 from benchmarks.networks import network
 from benchmarks.phantoms import WORKING_GRID, head
-from custom.data.cases import build_cases
-from custom.data.dataset import SliceDataset
-from custom.data.records import ScanRecord
+from custom.cohorts.cases import build_cases
+from custom.cohorts.dataset import SliceDataset
 from custom.evaluation import EvaluationPlan, MapCollector, Measurer
 from custom.evaluation.spool import CaseInfo
 from custom.metrics import ScoreHistogram
 from custom.postprocessing import in_mm
 from custom.scoring import SSIMEnsemble
+from custom.volumes.records import ScanRecord
 
 MIB = 2**20
 SMALL_GRID, LARGE_GRID = (48, 48, 25), (192, 192, 100)
@@ -70,7 +70,7 @@ def write_cohort(folder: Path, count: int, shape: Shape) -> list[ScanRecord]:
 def preparation(count: int, folder: str, shape: Shape) -> dict[str, float]:
     """Prepare ``count`` scans into a cache, twice, and hold them as a training set."""
     torch.set_num_threads(1)
-    from custom.data.prepare import preparation as preset
+    from custom.preparation.prepare import preparation as preset
 
     root = Path(folder)
     records = write_cohort(root / "scans", count, shape)

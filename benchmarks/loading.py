@@ -16,12 +16,12 @@ from torch.utils.data import ConcatDataset, DataLoader
 
 from benchmarks.harness import Candidate, Subject, peer
 from benchmarks.phantoms import write_scans
-from custom.data.cases import build_cases
-from custom.data.dataset import SliceDataset
-from custom.data.grid import halve_bspline
-from custom.data.prepare import curvature_flow, preparation, prepare_case
-from custom.data.records import ScanRecord
-from custom.data.sampler import EpochSampler
+from custom.cohorts.cases import build_cases
+from custom.cohorts.dataset import SliceDataset
+from custom.preparation.prepare import curvature_flow, preparation, prepare_case
+from custom.training.sampler import EpochSampler
+from custom.volumes.grid import halve_bspline
+from custom.volumes.records import ScanRecord
 
 BATCH = 16
 REPEATS = 8  # of the cached scans: an epoch of one batch would time how a loader starts

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from monai.networks.nets import DiffusionModelUNet
 
+from custom.models.noise_scheduler import NoiseDDPMScheduler
 from custom.noise import SimplexNoise
-from custom.schedulers import NoiseDDPMScheduler
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundles" / "ddpm_ssim_ens" / "configs"
 TINY = {"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False}

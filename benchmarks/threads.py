@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.networks import network
 from benchmarks.training import batch_of, our_training
-from custom.inferers.precision import Precision
+from custom.models.precision import Precision
 
 SLICES, TOGETHER, STEPS = 50, 4, 2
 

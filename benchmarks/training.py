@@ -14,11 +14,11 @@ from torch import Tensor
 from benchmarks.harness import Candidate, Subject
 from benchmarks.networks import network, noise, scheduler
 from benchmarks.phantoms import head
-from custom.augmentation import IntensityAugmentation
-from custom.engines import DiffusionPrepareBatch
-from custom.handlers.ema import AveragedWeights
-from custom.handlers.gradient_clipping import GradientClipping
-from custom.inferers import DiffusionTrainingInferer
+from custom.training.augmentation import IntensityAugmentation
+from custom.training.averaging import AveragedWeights
+from custom.training.gradient_clipping import GradientClipping
+from custom.training.inferer import DiffusionTrainingInferer
+from custom.training.prepare_batch import DiffusionPrepareBatch
 
 LR, STEPS = 1e-4, 1000
 

@@ -15,20 +15,20 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from custom.data.datasets import get_dataset
-from custom.data.gate.cache import CACHE_FILE, CACHE_VERSION, FileCache
-from custom.data.gate.inspect import FileReport, inspect_file
-from custom.data.gate.lists import read_lists
-from custom.data.split_csv import check_stamp, read_split
-from custom.data.volume_io import Volume, read_label, read_volume
-from custom.errors import UADError
-from custom.handlers.run_record import RunRecord
-from custom.matrix.spec import read_spec
-from custom.networks.weights import metadata_of, read_state_dict
-from custom.safety import lint_bundle, read_manifest, safe_extract, trusted_hashes
-from custom.scans.calibration import Calibration
-from custom.workflow.arguments import check_arguments
-from custom.workflow.settings import save_settings, trained_settings
+from custom.benchmark.spec import read_spec
+from custom.cohorts.datasets import get_dataset
+from custom.cohorts.gate.cache import CACHE_FILE, CACHE_VERSION, FileCache
+from custom.cohorts.gate.inspect import FileReport, inspect_file
+from custom.cohorts.gate.lists import read_lists
+from custom.cohorts.split_csv import check_stamp, read_split
+from custom.core.errors import UADError
+from custom.models.weights import metadata_of, read_state_dict
+from custom.prediction.calibration import Calibration
+from custom.release.manifest import read_manifest
+from custom.runs.arguments import check_arguments
+from custom.runs.record import RunRecord
+from custom.runs.settings import save_settings, trained_settings
+from custom.volumes.volume_io import Volume, read_label, read_volume
 
 _MAX_VOXELS = 1 << 20
 
@@ -113,7 +113,6 @@ _SIDECARS: tuple[tuple[str, str, Callable[[Path], object]], ...] = (
         "c.json",
         lambda folder: check_arguments(["run", "--config_file", str(folder / "c.json"), "--lr", "1"]),
     ),
-    ("trusted", "trusted.json", lambda folder: trusted_hashes(folder / "trusted.json")),
     ("matrix", "matrix.json", lambda folder: read_spec(folder / "matrix.json")),
 )
 
@@ -129,19 +128,6 @@ def _manifest(data: bytes, folder: Path) -> None:
     _tolerant(read)
 
 
-def _config(data: bytes, folder: Path) -> None:
-    _file(folder, "bundle/configs/train.json", data)
-    _file(folder, "bundle/configs/logging.conf", data)
-    _tolerant(lambda: lint_bundle(folder / "bundle"))
-
-
-def _archive(data: bytes, folder: Path) -> None:
-    path = _file(folder, "b.zip", data)
-    _tolerant(lambda: safe_extract(path, folder / "out", require_manifest=False))
-    if sorted(p.name for p in folder.iterdir()) not in (["b.zip"], ["b.zip", "out"]):
-        raise AssertionError("something was written beside the folder")
-
-
 def _weights(data: bytes, folder: Path) -> None:
     tensors, pickled = _file(folder, "a.safetensors", data), _file(folder, "a.pt", data)
     _tolerant(lambda: read_state_dict(tensors), lambda: read_state_dict(pickled), lambda: metadata_of(tensors))
@@ -153,17 +139,6 @@ def _nifti_examples() -> tuple[bytes, ...]:
     images.append(nib.Nifti2Image(array, np.diag([2.0, 2, 2, 1])))
     plain = [image.to_bytes() for image in images]
     return (*plain, gzip.compress(plain[0]))
-
-
-def _zip_example() -> bytes:
-    import io
-    import zipfile
-
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("configs/train.json", "{}" * 50)
-        archive.writestr("models/a.txt", "x")
-    return buffer.getvalue()
 
 
 def _safetensors_example() -> bytes:
@@ -206,8 +181,6 @@ _CONFIG = {
     "a": {"_target_": "torch.nn.L1Loss", "_mode_": "callable", "x": "$[len(@b) for i in range(3)]"},
     "b": ["@lr", "%custom/configs/noise.json::simplex", "$torch.device('cpu')", "$lambda x: x['loss'].item()"],
 }
-_LOGGING = b"[loggers]\nkeys=root\n[handler_a]\nclass=StreamHandler\nargs=(sys.stderr,)\n"
-
 
 _MATRIX = {
     **{
@@ -268,48 +241,6 @@ TARGETS = (
         _manifest,
         _json({"version": 1, "files": {"configs/a.json": {"sha256": "0" * 64, "bytes": 3}}}),
         (*_JSON_WORDS, b"../", b"/", b"C:", b"\\\\", b"..", b"\\u0000"),
-    ),
-    Target(
-        "config",
-        _config,
-        (*_json(_CONFIG), _LOGGING),
-        (
-            *_JSON_WORDS,
-            *(
-                b"$",
-                b"@",
-                b"%",
-                b"::",
-                b"#",
-                b"__class__",
-                b"_target_",
-                b"_mode_",
-                b"lambda x: ",
-                b"vars(",
-                b"torch.",
-                b"os.system",
-            ),
-            *(
-                b"monai.",
-                b"custom.",
-                b"f'{",
-                b"}'",
-                b"(" * 300,
-                b"import ",
-                b"%(x)s",
-                b"[a]",
-                b"**",
-                b".",
-                b"\\n",
-                b"for x in ",
-            ),
-        ),
-    ),
-    Target(
-        "archive",
-        _archive,
-        (_zip_example(),),
-        (b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"../", b"\xff" * 4, b"\0" * 4),
     ),
     Target(
         "weights",

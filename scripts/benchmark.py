@@ -7,11 +7,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from custom.errors import UADError
-from custom.matrix.plan import Places
-from custom.matrix.run import run_matrix
-from custom.matrix.spec import read_spec
-from custom.tracking import default_uri
+from custom.benchmark.plan import Places
+from custom.benchmark.run import run_matrix
+from custom.benchmark.spec import read_spec
+from custom.core.errors import UADError
+from custom.runs.sync import default_uri
 
 
 def main() -> int:

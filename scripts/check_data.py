@@ -7,9 +7,9 @@ Exit code 0: no errors (warnings do not count); 4: errors; 2: wrong arguments.
 import argparse
 import sys
 
-from custom.atomic import atomic_write_json
-from custom.data.gate import Checked, check, repair, table
-from custom.errors import UADError
+from custom.cohorts.gate import Checked, check, repair, table
+from custom.core.errors import UADError
+from custom.core.files import atomic_write_json
 
 
 def main() -> int:

@@ -5,10 +5,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from custom.errors import UADError
-from custom.matrix.rendering import csv_text, latex, markdown, write_table
-from custom.matrix.results import find_results, results_from_mlflow
-from custom.matrix.tables import Comparison
+from custom.benchmark.rendering import csv_text, latex, markdown, write_table
+from custom.benchmark.results import find_results, results_from_mlflow
+from custom.benchmark.tables import Comparison
+from custom.core.errors import UADError
 
 FORMATS = {"markdown": markdown, "csv": csv_text, "latex": latex}
 

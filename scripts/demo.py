@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from custom.tracking import default_uri
+from custom.runs.sync import default_uri
 
 CONFIGS = "bundles/ddpm_ssim_ens/configs"
 

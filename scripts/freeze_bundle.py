@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from custom.errors import UADError
+from custom.core.errors import UADError
 from custom.release.freeze import freeze_bundle
 
 

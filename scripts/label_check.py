@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from custom.errors import UADError
+from custom.core.errors import UADError
 from custom.release.label_check import check_label_server, table
 from custom.release.label_environment import ENV_PYTHON
 

@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from custom.errors import UADError
+from custom.core.errors import UADError
 from custom.release.label_environment import create_environment, serve
 
 

@@ -4,8 +4,8 @@
 import argparse
 import sys
 
-from custom.data.demo_cohort import CohortSize, make_demo_cohort
-from custom.errors import UADError
+from custom.core.errors import UADError
+from custom.synthetic import CohortSize, make_demo_cohort
 
 
 def main() -> int:

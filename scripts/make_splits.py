@@ -4,8 +4,8 @@
 import argparse
 import sys
 
-from custom.data.folds import make_splits, read_ages
-from custom.errors import UADError
+from custom.cohorts.folds import make_splits, read_ages
+from custom.core.errors import UADError
 
 
 def main() -> int:

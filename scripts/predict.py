@@ -4,9 +4,9 @@
 import argparse
 import sys
 
-from custom.errors import UADError
-from custom.predict import predict_batch
-from custom.workflow.start import find_foreseen
+from custom.core.errors import UADError
+from custom.prediction.predictor import predict_batch
+from custom.runs.start import find_foreseen
 
 
 def main() -> int:

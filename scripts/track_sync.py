@@ -5,7 +5,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from custom.tracking import Outbox, default_uri, sync_outbox
+from custom.runs.outbox import Outbox
+from custom.runs.sync import default_uri, sync_outbox
 
 
 def main() -> int:

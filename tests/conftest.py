@@ -14,6 +14,8 @@ import torch
 
 import custom
 
+pytest_plugins = ["tests.scan_fixtures"]
+
 ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)
 

@@ -10,8 +10,8 @@ import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "custom").rglob("*.py"))
-LEAVES = {"data", "noise", "networks", "schedulers", "scoring", "postprocessing", "metrics"}
-COMMON = {"errors", "progress", "seeding", "atomic"}
+LEAVES = {"volumes", "noise", "scoring", "postprocessing", "metrics", "models"}
+COMMON = {"core"}
 
 
 def _imports(path: Path) -> set[str]:

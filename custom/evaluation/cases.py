@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.cases import Case, datalist
-from ..data.datasets import get_dataset
-from ..data.gate import gate_splits
-from ..data.records import ScanRecord
-from ..errors import ConfigError
+from ..cohorts.cases import Case, datalist
+from ..cohorts.datasets import get_dataset
+from ..cohorts.gate import gate_splits
+from ..core.errors import ConfigError
+from ..volumes.records import ScanRecord
 from .plan import EvaluationPlan
 
 

@@ -15,6 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from ..core.progress import progress
+from ..core.seeding import derive_seed
 from ..metrics import (
     ConfusionCounts,
     case_ranking,
@@ -25,8 +27,6 @@ from ..metrics import (
     reconstruction_metrics,
     summarise_cases,
 )
-from ..progress import progress
-from ..seeding import derive_seed
 from .collector import MapCollector
 from .operating_points import OperatingPoint, healthy_points, operating_points, tuned_points
 from .plan import EvaluationPlan, TestPlan

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import atomic_write_json, atomic_write_text
-from ..scans.quality import build_reference
+from ..core.files import atomic_write_json, atomic_write_text
+from ..preparation.quality import build_reference
 from .collector import MapCollector
 from .measure import Measurements, Measurer
 from .operating_points import INDISCRIMINATE_FPR, healthy_points
@@ -29,7 +29,7 @@ RECONSTRUCTION = ("t_test", "chain_steps")
 
 
 class EvaluationReport:
-    """Reporter of :class:`~custom.handlers.anomaly_scoring.AnomalyScoringHandler`.
+    """Reporter of :class:`~custom.evaluation.scoring_handler.AnomalyScoringHandler`.
 
     Args:
         measurer: computes the measurements.

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from ..atomic import atomic_path
-from ..errors import ConfigError
+from ..core.errors import ConfigError
+from ..core.files import atomic_path
 from .collector import MapCollector
 from .plan import EvaluationPlan
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atomic import atomic_path
+from ..core.files import atomic_path
 
 
 @dataclass(frozen=True)

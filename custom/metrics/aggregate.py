@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
+from ..core.errors import DataError
 from .bootstrap import bootstrap_ci
 
 Summary = dict[str, float | int | None]

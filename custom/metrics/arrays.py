@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..core.errors import DataError
 
 Array: TypeAlias = NDArray[Any] | torch.Tensor
 Mask: TypeAlias = NDArray[np.bool_]

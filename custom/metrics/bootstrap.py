@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ..errors import ConfigError, DataError
+from ..core.errors import ConfigError, DataError
 from .segmentation import ConfusionCounts
 
 Statistic = Callable[..., Any]

@@ -13,7 +13,7 @@ from math import prod
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
+from ..core.errors import ConfigError, DataError
 from .arrays import Array, inside, to_mask, to_scores
 from .ranking import ranking_metrics
 

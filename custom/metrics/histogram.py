@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from ..core.errors import ConfigError, DataError
 from .arrays import Array, above_zero, to_tensor
 from .segmentation import ConfusionCounts
 

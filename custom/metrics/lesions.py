@@ -26,7 +26,7 @@ from scipy import ndimage
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 from .arrays import Array, Mask, to_mask
 
 Overlap = Literal["any", "fraction", "iou"]

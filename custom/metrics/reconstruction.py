@@ -13,7 +13,7 @@ import math
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from ..errors import DataError
+from ..core.errors import DataError
 from .arrays import Array, to_mask, to_scores
 
 

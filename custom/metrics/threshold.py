@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError
+from ..core.errors import ConfigError, DataError
 from .arrays import Array, Mask, inside, to_numpy, to_scores, to_tensor
 from .histogram import ScoreHistogram
 

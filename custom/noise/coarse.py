@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..seeding import sent_to
+from ..core.seeding import sent_to
 
 
 class CoarseNoise:

@@ -4,7 +4,7 @@
 import torch
 from torch import Tensor
 
-from ..seeding import sent_to
+from ..core.seeding import sent_to
 
 
 class GaussianNoise:

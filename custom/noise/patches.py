@@ -15,8 +15,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
-from ..seeding import sent_to
+from ..core.errors import ConfigError
+from ..core.seeding import sent_to
 
 Box = tuple[slice, slice]
 

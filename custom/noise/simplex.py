@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import ConfigError
-from ..seeding import sent_to
+from ..core.errors import ConfigError
+from ..core.seeding import sent_to
 from ._opensimplex import BANK_SIZE, Operator, ensemble_std, hashed_gradients, operator, permutations
 
 

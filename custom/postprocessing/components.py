@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..errors import DataError
+from ..core.errors import DataError
 
 _NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 _SMALLEST_SHELL = 26  # voxels around a single one

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 
 
 def radius_to_iterations(radius_mm: float, spacing_mm: Sequence[float]) -> int:

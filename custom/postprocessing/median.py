@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from ..core.errors import ConfigError, DataError
 
 _CHUNK_VALUES = {"cpu": 2**19, "default": 2**27}  # values gathered at a time: about the cache, or 0.5 GiB
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from ..core.errors import ConfigError, DataError
 from .components import remove_small_components
 from .erosion import erode_mask_axial, radius_to_iterations
 from .median import median_filter, width_to_voxels

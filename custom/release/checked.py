@@ -13,7 +13,7 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 
 REFUSAL = "the network does not have the weights of this release"
 

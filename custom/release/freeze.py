@@ -20,17 +20,17 @@ from pathlib import Path
 
 import torch
 
-from ..atomic import atomic_path, atomic_write_json, atomic_write_text
-from ..errors import ConfigError
-from ..networks.weights import file_sha256, load_weights, read_state_dict
-from ..predict import source_bundles
-from ..safety.manifest import MANIFEST, write_manifest
-from ..scans.calibration import FILE_NAME as CALIBRATION
-from ..workflow.settings import FILE_NAME as SETTINGS
-from ..workflow.settings import trained_settings
+from ..core.errors import ConfigError
+from ..core.files import atomic_path, atomic_write_json, atomic_write_text
+from ..models.weights import file_sha256, load_weights, read_state_dict
+from ..prediction.calibration import FILE_NAME as CALIBRATION
+from ..prediction.predictor import source_bundles
+from ..runs.settings import FILE_NAME as SETTINGS
+from ..runs.settings import trained_settings
 from .checked import state_sha256
 from .documents import read_json, release_metadata, release_readme
 from .frozen_config import frozen_config
+from .manifest import MANIFEST, write_manifest
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TYPES = ("detection", "classification", "deepgrow", "deepedit")

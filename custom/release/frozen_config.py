@@ -14,11 +14,11 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from ..errors import ConfigError
-from ..predict import inference_parser
-from ..scans.calibration import Calibration
-from ..workflow.settings import trained_settings
-from ..workflow.start import find_foreseen
+from ..core.errors import ConfigError
+from ..prediction.calibration import Calibration
+from ..prediction.predictor import inference_parser
+from ..runs.settings import trained_settings
+from ..runs.start import find_foreseen
 
 _FROZEN = re.compile(r"^\$.*@(trained|calibration)\b")
 _COMMAND = (
@@ -56,7 +56,7 @@ def frozen_config(
         "output_dir": "$@bundle_root + '/models'",
         "results_dir": "predictions",
         "trained": settings,
-        "calibration": {"_target_": "custom.scans.calibration.Calibration", **_literal(calibration)},
+        "calibration": {"_target_": "custom.prediction.calibration.Calibration", **_literal(calibration)},
         "displayable_configs": {"threshold": 0.0, "sensitivity": calibration.names},
         "inferer": {
             "_target_": "custom.release.checked.CheckedInferer",

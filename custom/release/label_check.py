@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start a real MONAI Label server on this machine, send it phantoms, and judge the masks that come back.
 
-Compared with the scan: shape, affine, side and centre of the marker; with :class:`custom.predict.Predictor`: the mask,
+Compared with the scan: shape, affine, side and centre of the marker; with :class:`custom.prediction.predictor.Predictor`: the mask,
 voxel by voxel, for a release of every bundle. A model whose ``model.pt`` holds other weights must be refused. Only the
 process that was started here is stopped.
 """
@@ -28,9 +28,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.nifti_header import affine_distance_mm
-from ..errors import ConfigError
-from ..predict import Predictor
+from ..core.errors import ConfigError
+from ..prediction.predictor import Predictor
+from ..volumes.nifti_header import affine_distance_mm
 from .checked import REFUSAL
 from .freeze import freeze_bundle
 from .label_environment import install_app, server_command, server_environment

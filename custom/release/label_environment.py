@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "label" / "constraints-label.txt"
 ENV_PYTHON = "UAD_LABEL_PYTHON"

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..atomic import atomic_write_json
-from ..networks.voxel_atlas import VoxelAtlas
-from ..networks.weights import save_weights
-from ..predict import inference_parser
-from ..workflow.settings import save_settings
+from ..core.files import atomic_write_json
+from ..models.voxel_atlas import VoxelAtlas
+from ..models.weights import save_weights
+from ..prediction.predictor import inference_parser
+from ..runs.settings import save_settings
 
 MARKER_MM = np.array([-26.0, 30.0, 20.0])
 RADIUS_MM = 16.0

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 from .figures import DASHES, NEUTRAL, PALETTE, new_figure, style
 
 _BLOCKS = 60  # points of the smoothed training loss

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 from .figures import NEUTRAL, SCORE_COLOURS, new_figure, style
 
 Volume = NDArray[Any]

@@ -8,7 +8,7 @@
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..core.errors import DataError
 
 
 def check_pair(image: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 from .residual import check_pair
 from .ssim import DataRange, VolumePair, check_settings, per_item
 

@@ -9,7 +9,7 @@ healthy scans agree (background) from infinite scores.
 
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..core.errors import ConfigError
 from .residual import check_pair
 
 

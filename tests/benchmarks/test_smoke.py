@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks import gate, gpu, growth, run, threads
-from custom.data.gate import check
+from custom.cohorts.gate import check
 
 
 def test_the_gpu_benchmark_runs_on_a_cpu(capsys):

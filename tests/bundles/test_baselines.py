@@ -14,12 +14,11 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
 
-from custom.errors import ConfigError
-from custom.networks.weights import read_state_dict
+from custom.core.errors import ConfigError
+from custom.models.weights import read_state_dict
 from custom.noise import GridPatches
-from custom.predict import Predictor, inference_parser
+from custom.prediction.predictor import Predictor, inference_parser
 from custom.release.freeze import freeze_bundle
-from custom.safety import lint_bundle, safe_extract
 from custom.scoring import intensity
 
 SHORT = {"max_epochs": 2, "batch_size": 2, "val_interval": 1, "val_slices_per_volume": 1, "tracking_uri": None}
@@ -162,10 +161,10 @@ def test_releases_give_the_map_of_the_source(run, release, tiny_cohort, tmp_path
     knobs = {"device": "cpu", **({"patch_px": 96} if run[0] == "pddpm" else {})}  # one box: a quarter of the time
     expected = Predictor.load(run[1], **knobs).predict(scan)
     assert expected.anomaly_map.any()
-    unpacked = safe_extract(release.with_name(f"{release.name}.zip"), tmp_path / "unpacked" / release.name)
+    shutil.unpack_archive(release.with_name(f"{release.name}.zip"), tmp_path / "unpacked")
+    unpacked = tmp_path / "unpacked" / release.name
     monkeypatch.chdir("/")
     for folder in (release, unpacked) if run[0] == "ae" else (unpacked,):
-        assert lint_bundle(folder) == []
         if run[0] == "ae":
             environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
             command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file"]

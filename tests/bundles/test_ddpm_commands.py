@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from custom.networks.weights import file_sha256
+from custom.models.weights import file_sha256
 
 TRAIN = "['bundles/ddpm_ssim_ens/configs/train.json','bundles/ddpm_ssim_ens/configs/small.json']"
 EVALUATE = "bundles/ddpm_ssim_ens/configs/evaluate.json"
@@ -63,7 +63,7 @@ def test_interrupted_training_ends_with_the_same_weights(trained, bundle, tmp_pa
 
 
 def file_sha256_of_tensors(folder):
-    from custom.networks.weights import read_state_dict
+    from custom.models.weights import read_state_dict
 
     return {key: value.numpy().tobytes() for key, value in read_state_dict(folder / "model.safetensors").items()}
 

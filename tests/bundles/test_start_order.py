@@ -6,9 +6,9 @@ import shutil
 import pytest
 from monai.bundle import ConfigWorkflow
 
-from custom.errors import UADError
-from custom.handlers.run_lock import RunLock
-from custom.workflow.start import find_foreseen
+from custom.core.errors import UADError
+from custom.runs.lock import RunLock
+from custom.runs.start import find_foreseen
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from custom.errors import ConfigError
+from custom.core.errors import ConfigError
 from custom.evaluation import EvaluationPlan, EvaluationReport, MapCollector, Measurer
 from custom.evaluation.operating_points import operating_points
 from custom.evaluation.report import protocol_key

@@ -8,14 +8,14 @@ import torch
 from monai.bundle import ConfigWorkflow
 from monai.networks.nets import DiffusionModelUNet
 
-from custom.data.cases import Case
-from custom.errors import ConfigError
+from custom.cohorts.cases import Case
+from custom.core.errors import ConfigError
 from custom.evaluation import MapCollector, evaluation_cases, merge_shards, save_shard, standard_plan
 from custom.evaluation.shards import shard_path
 from custom.evaluation.spool import CaseInfo
-from custom.networks.weights import save_weights
+from custom.models.weights import save_weights
 from custom.postprocessing import none
-from custom.workflow.start import find_foreseen
+from custom.runs.start import find_foreseen
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("shard_cohort_conftest", ROOT / "tests" / "bundles" / "conftest.py")

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from custom.errors import DataError
+from custom.core.errors import DataError
 from custom.metrics import bootstrap_ci, mean_std, summarise_cases, summarise_folds
 
 

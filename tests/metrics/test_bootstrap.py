@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from custom.errors import ConfigError, DataError
+from custom.core.errors import ConfigError, DataError
 from custom.metrics import ConfusionCounts, bootstrap_ci, paired_permutation_test, pooled_dice_ci
 
 

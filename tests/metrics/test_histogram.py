@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
-from custom.errors import ConfigError, DataError
+from custom.core.errors import ConfigError, DataError
 from custom.metrics import ConfusionCounts, ScoreHistogram
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.measure import label
 
-from custom.errors import ConfigError, DataError
+from custom.core.errors import ConfigError, DataError
 from custom.metrics import LesionCounts, lesion_counts
 
 UNIT = (1.0, 1.0, 1.0)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from custom.errors import DataError
+from custom.core.errors import DataError
 from custom.metrics import case_ranking, ranking_metrics
 
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 
-from custom.errors import DataError
+from custom.core.errors import DataError
 from custom.metrics import l1_ratio, reconstruction_metrics
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from custom.errors import DataError
+from custom.core.errors import DataError
 from custom.metrics import ConfusionCounts, confusion_counts, segmentation_metrics
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from custom.errors import ConfigError, DataError
+from custom.core.errors import ConfigError, DataError
 from custom.metrics import (
     ConfusionCounts,
     ScoreHistogram,

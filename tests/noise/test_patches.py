@@ -4,11 +4,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from custom.engines import DiffusionPrepareBatch
-from custom.errors import ConfigError
-from custom.inferers import DiffusionTrainingInferer, PartialDiffusionInferer
+from custom.core.errors import ConfigError
+from custom.models.noise_scheduler import NoiseDDPMScheduler
 from custom.noise import GaussianNoise, GridPatches
-from custom.schedulers import NoiseDDPMScheduler
+from custom.reconstruction.partial_diffusion import PartialDiffusionInferer
+from custom.training.inferer import DiffusionTrainingInferer
+from custom.training.prepare_batch import DiffusionPrepareBatch
 
 
 def _coverage(patches, height, width):

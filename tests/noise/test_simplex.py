@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from custom.errors import ConfigError
+from custom.core.errors import ConfigError
 from custom.noise import SimplexNoise, isbi2024
 from custom.noise._opensimplex import BANK_SIZE, OCTAVE_VARIANCE, ensemble_std, operator, permutations
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custom.errors import ConfigError
+from custom.core.errors import ConfigError
 from custom.postprocessing import erode_mask_axial, radius_to_iterations
 from tests.oracles.scipy_postprocessing import erode_axial
 

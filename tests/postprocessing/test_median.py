@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custom.errors import ConfigError, DataError
+from custom.core.errors import ConfigError, DataError
 from custom.postprocessing import median as median_module
 from custom.postprocessing import median_filter, width_to_voxels
 from tests.oracles.scipy_postprocessing import median as scipy_median

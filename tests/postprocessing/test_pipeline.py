@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from custom.errors import ConfigError, DataError
+from custom.core.errors import ConfigError, DataError
 from custom.postprocessing import PAPER_TEXT_ORDER, PostProcessing, in_mm, isbi2024, none
 from tests.oracles.scipy_postprocessing import erode_axial, median, released_chain
 

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,14 +17,14 @@ from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 from monai.data import MetaTensor
 from safetensors.torch import load_file
 
-from custom.errors import ConfigError
-from custom.predict import Predictor
+from custom.core.errors import ConfigError
+from custom.prediction.predictor import Predictor
 from custom.release.checked import CheckedInferer, state_sha256
 from custom.release.for_label import ForMonaiLabeld
 from custom.release.freeze import freeze_bundle, write_zip
 from custom.release.frozen_config import frozen_config
 from custom.release.label_phantoms import write_marker_model
-from custom.safety import safe_extract, verify_manifest
+from custom.release.manifest import verify_manifest
 
 NAME = "ddpm_ssim_ens_t1_fold0"
 
@@ -162,11 +163,13 @@ def test_zip_has_one_top_folder_and_is_reproducible(frozen, tmp_path) -> None:
     assert not any("__pycache__" in name for name in names)
     write_zip(frozen, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
-    verify_manifest(safe_extract(archive, tmp_path / "unpacked"))
+    shutil.unpack_archive(archive, tmp_path / "unpacked")
+    verify_manifest(tmp_path / "unpacked" / NAME)
 
 
 def test_manifest_notices_an_exchanged_file(frozen, tmp_path) -> None:
-    unpacked = safe_extract(frozen.with_name(f"{NAME}.zip"), tmp_path / "unpacked")
+    shutil.unpack_archive(frozen.with_name(f"{NAME}.zip"), tmp_path / "unpacked")
+    unpacked = tmp_path / "unpacked" / NAME
     (unpacked / "models/model.pt").write_bytes(b"other")
     with pytest.raises(ConfigError, match=r"changed: models/model\.pt"):
         verify_manifest(unpacked)

@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from custom.errors import ConfigError
-from custom.predict import Predictor
+from custom.core.errors import ConfigError
+from custom.prediction.predictor import Predictor
 from custom.release.freeze import freeze_bundle
 from custom.release.label_check import check_label_server, table
 from custom.release.label_environment import ENV_PYTHON, install_app, server_command, server_environment

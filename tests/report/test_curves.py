@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from custom.errors import ConfigError
+from custom.core.errors import ConfigError
 from custom.report import curves
 from custom.report.figures import save_figure
 

@@ -2,7 +2,7 @@
 import matplotlib
 import pytest
 
-from custom.errors import ConfigError
+from custom.core.errors import ConfigError
 from custom.report.figures import new_figure, save_figure, style
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from matplotlib.collections import LineCollection
 
-from custom.errors import ConfigError
+from custom.core.errors import ConfigError
 from custom.report.figures import save_figure
 from custom.report.panels import COLUMNS, case_panel, choose_slices, outline
 

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from custom.errors import ConfigError
+from custom.core.errors import ConfigError
 from custom.scoring import Product, SSIMEnsemble, l1, l2
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custom.errors import DataError
+from custom.core.errors import DataError
 from custom.scoring import l1, l2
 
 

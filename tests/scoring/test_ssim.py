@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
 from skimage.metrics import structural_similarity
 
-from custom.errors import ConfigError, DataError
+from custom.core.errors import ConfigError, DataError
 from custom.scoring import SSIM, kernel_size, ssim_map
 from custom.scoring import ssim as ssim_module
 from custom.scoring.ssim import _blur

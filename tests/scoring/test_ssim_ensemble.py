@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custom.errors import ConfigError
+from custom.core.errors import ConfigError
 from custom.scoring import SSIM, SSIMEnsemble
 from tests.oracles.dense_ssim import dense_ssim_ensemble
 

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One job: a model of one method, contrast and fold, trained and evaluated by the bundle's own commands.
+
+Its folder holds ``job.json`` (what is being made, written before the work), ``done.json`` (stages that are finished,
+each with the digests of what it was made from, replaced atomically after every stage), a log per stage, and what the
+commands write. A stage is skipped if ``done.json`` has it with the same digests and its product is there; from the first
+stage that is not on, all are done again. Training that was interrupted under unchanged digests resumes from its checkpoint.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError
+
+DONE, STARTED = "done.json", "job.json"
+_live: set["subprocess.Popen[str]"] = set()
+_live_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command of a job.
+
+    Attributes:
+        name: "training", "evaluation", ...; also the name of its log.
+        arguments: of ``python -m monai.bundle run``.
+        digests: of everything the stage depends on.
+        product: file below the job's folder that a finished stage leaves.
+        clears: folder below the job's folder that is emptied before the stage; None: nothing.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    digests: Mapping[str, str]
+    product: str
+    clears: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """Stages in their order; ``command`` stands between the Python interpreter and a stage's arguments."""
+
+    name: str
+    folder: str
+    stages: tuple[Stage, ...]
+    working_dir: str
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    command: tuple[str, ...] = ("-m", "monai.bundle", "run")
+    environment: Mapping[str, str] = field(default_factory=dict)
+    any_code: bool = False
+    parent_folder: str | None = None
+
+    def to_json(self) -> str:
+        """Return the job as one line."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> "Job":
+        """Return the job in a line."""
+        values = json.loads(text)
+        stages = tuple(Stage(**(stage | {"arguments": tuple(stage["arguments"])})) for stage in values["stages"])
+        return Job(**(values | {"stages": stages, "command": tuple(values["command"])}))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: stages that ran, and the reason if it failed."""
+
+    name: str
+    folder: str
+    ran: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def pending_stages(job: Job) -> tuple[list[Stage], str]:
+    """Return the stages that must run, and why, as half a sentence.
+
+    Raises:
+        ConfigError: ``done.json`` is damaged.
+    """
+    recorded = read_json(Path(job.folder) / DONE).get("stages", {})
+    for position, stage in enumerate(job.stages):
+        known = recorded.get(stage.name)
+        if known is None:
+            return list(job.stages[position:]), f"{stage.name} has not finished"
+        different = sorted(
+            key for key in {*stage.digests, *known["digests"]} if known["digests"].get(key) != stage.digests.get(key)
+        )
+        if job.any_code:
+            different = [key for key in different if not key.endswith("code")]
+        if different:
+            return list(job.stages[position:]), f"{' and '.join(different)} of {stage.name} changed"
+        if not (Path(job.folder) / stage.product).is_file():
+            return list(job.stages[position:]), f"{stage.product} is gone"
+    return [], "finished and unchanged"
+
+
+def execute(job: Job) -> Outcome:
+    """Carry a job out in a process of its own, which ends with this one; return how it ended.
+
+    Interruptions of this process (Ctrl-C, a lost Dask worker, kill -9) end the job's processes too: they live only as
+    long as the pipe to this process is open.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "custom.benchmark.runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=job.working_dir, env=_with_package(job), start_new_session=True,
+    )  # fmt: skip
+    with _live_lock:
+        _live.add(process)
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(job.to_json() + "\n")
+        process.stdin.flush()
+        answer = process.stdout.read()  # until the runner ends; stdin stays open meanwhile
+        process.wait()
+        try:
+            values = json.loads(answer.splitlines()[-1])
+        except (ValueError, IndexError):
+            return Outcome(
+                job.name, job.folder, error=f"its process ended without an answer (exit code {process.returncode})"
+            )
+        return Outcome(values["name"], values["folder"], tuple(values["ran"]), values["error"])
+    finally:
+        if process.stdin is not None and not process.stdin.closed:
+            process.stdin.close()
+        with _live_lock:
+            _live.discard(process)
+
+
+def stop_all() -> None:
+    """End every job of this process by letting go of its leash."""
+    with _live_lock:
+        for process in _live:
+            process.terminate()
+
+
+def _with_package(job: Job) -> dict[str, str]:
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, **job.environment}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a file; an absent file is empty, a damaged one a ``ConfigError``."""
+    if not path.is_file():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged ({error}); remove it, and the job is done again.") from error
+    return content
+
+
+def last_words(log: Path) -> str:
+    """Return why the last command of a log failed: our own sentence, else the first error of the chain, else its last line."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    lines = [line.strip() for line in text.rpartition("\n$ ")[2].splitlines()[1:] if line.strip()]
+    told = [line for line in lines if line.startswith("error: ")]
+    raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    return (told[-1:] or raised[:1] or lines[-1:] or ["no output"])[0][:500]

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the matrix file to jobs; whatever cannot work is refused here, in one sentence, before any training.
+
+Checked are: configuration files and overrides of every method, the names of its scores, every split list and every file
+in it for each contrast and fold, that thresholding and atlas are there, and that comparisons name existing rows.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..cohorts.datasets import get_dataset
+from ..cohorts.split_csv import load_split
+from ..core.errors import ConfigError
+from ..runs.arguments import check_arguments, resolved_config
+from ..volumes.records import CONTRASTS
+from .digests import code_digest, configuration_digest, file_digests
+from .jobs import Job, Stage
+from .spec import ContrastSpec, MatrixSpec, MethodSpec, hint
+
+BASELINES = {"threshold": "intensity thresholding", "atlas": "the voxel-wise atlas"}
+EVALUATION = "evaluation"
+Resolve = Callable[[tuple[str, ...]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are: folders, absolute, and the tracking database or server (None: no tracking)."""
+
+    dataset_dir: str
+    output_dir: str
+    cache_dir: str | None = None
+    tracking_uri: str | None = None
+
+    def job_folder(self, method: str, contrast: str, fold: int) -> Path:
+        """Return the folder of one job."""
+        return Path(self.output_dir) / "runs" / method / f"{contrast}_fold{fold}"
+
+
+def plan_jobs(
+    spec: MatrixSpec,
+    places: Places,
+    any_code: bool = False,
+    command: Sequence[str] = ("-m", "monai.bundle", "run"),
+    environment: Mapping[str, str] | None = None,
+) -> list[Job]:
+    """Return all jobs of a matrix, folds innermost.
+
+    Args:
+        spec: the matrix.
+        places: folders.
+        any_code: keep finished work that only the code has changed since.
+        command: between the interpreter and a stage's arguments.
+        environment: further environment variables of the jobs.
+
+    Raises:
+        ConfigError: the matrix cannot work.
+        DataError: a split list or a file in it is missing or wrong.
+    """
+    _check_contrasts(spec)
+    resolve = cache(resolved_config)  # once for every command line
+    jobs = [
+        _job(resolve, spec, places, method, contrast, fold, any_code, tuple(command), environment or {})
+        for contrast in spec.contrasts
+        for method in spec.methods
+        if contrast in method.contrasts
+        for fold in spec.folds
+    ]
+    _check_baselines(spec, jobs)
+    _check_comparisons(spec)
+    _check_data(resolve, spec, places, jobs)
+    return jobs
+
+
+def rows_of(method: MethodSpec) -> Iterator[tuple[str, str]]:
+    """Yield (row name, folder of the evaluation) of a method: its own name, then its further evaluations."""
+    yield method.name, EVALUATION
+    for name in method.evaluations:
+        yield name, f"{EVALUATION}_{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_')}"
+
+
+def _job(
+    resolve: Resolve, spec: MatrixSpec, places: Places, method: MethodSpec, contrast: str, fold: int, any_code: bool,
+    command: tuple[str, ...], environment: Mapping[str, str],
+) -> Job:  # fmt: skip
+    data = spec.contrasts[contrast]
+    folder = places.job_folder(method.name, contrast, fold)
+    where = {
+        "dataset_dir": places.dataset_dir, "output_dir": str(folder), "cache_dir": places.cache_dir,
+        "dataset_name": data.dataset_name, "contrast": contrast, "fold": fold, "seed": spec.seed,
+    }  # fmt: skip
+    if places.cache_dir is None:
+        del where["cache_dir"]
+    where["tracking_uri"] = places.tracking_uri
+    training = _arguments("training", method.training, {**where, **spec.train, **data.train}, method.train)
+    stages = [
+        _stage("training", resolve(training), training, "settings.json", None, _lists(places, data, fold, test=False))
+    ]
+    general = {**where, **spec.evaluate, **data.evaluate}
+    general |= {"test_sets": list(data.test_sets), "test_split": data.test_split, "tuning_sets": data.tuning_sets}
+    extra = [(name, method.evaluations.get(row, {})) for row, name in rows_of(method)]
+    extra += [(f"{EVALUATION}_t{t}", {"t_test": t}) for t in spec.t_sweep.get(method.name, ())]
+    for name, overrides in extra:
+        own = {**method.evaluate, **overrides} | ({"evaluation_dir": str(folder / name)} if name != EVALUATION else {})
+        arguments = _arguments("evaluating", method.evaluating, general, own)
+        lists = _lists(places, data, fold, test=True)
+        stages.append(_stage(name, resolve(arguments), arguments, f"{name}/metrics.json", name, lists))
+        _check_scores(method, resolve(arguments))
+    labels = {
+        "matrix": spec.name, "method": method.name, "contrast": contrast, "fold": fold, "seed": spec.seed,
+        "dataset_name": data.dataset_name, "test_sets": list(data.test_sets), "experiment": f"matrix {spec.name}",
+        "kind": str(resolve(training).get("method", "")),
+        "rows": {name: row for row, name in rows_of(method)},
+    }  # fmt: skip
+    return Job(
+        f"{method.name}/{contrast}_fold{fold}", str(folder), tuple(stages), os.getcwd(), labels, command, dict(environment),
+        any_code, places.output_dir,
+    )  # fmt: skip
+
+
+def _arguments(run: str, files: Sequence[str], general: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the command line; general overrides reach only configurations that know them, own ones must be known."""
+    config: dict[str, Any] = {}
+    for file in files:
+        try:
+            config.update(json.loads(Path(file).read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ConfigError(f"{file} is no JSON ({error}).") from error
+    needed = {key: value for key, value in general.items() if key.split("::")[0] in config}
+    arguments = [run, "--config_file", files[0] if len(files) == 1 else str(list(files))]
+    for key, value in {**needed, **own}.items():
+        arguments += [f"--{key}", value if isinstance(value, str) else repr(value)]
+    try:
+        check_arguments(arguments)
+    except ConfigError as error:
+        raise ConfigError(f"{', '.join(files)}: {error}") from error
+    return tuple(arguments)
+
+
+def _stage(
+    name: str,
+    config: Mapping[str, Any],
+    arguments: tuple[str, ...],
+    product: str,
+    clears: str | None,
+    lists: Sequence[tuple[str, Path]],
+) -> Stage:
+    found = [path for _, path in lists if path.is_file()]  # missing ones are told by _check_data
+    digests = {
+        "configuration": configuration_digest(config),
+        "code": code_digest(config),
+        "split lists": file_digests(found),
+    }
+    return Stage(name, arguments, digests, product, clears)
+
+
+def _lists(places: Places, data: ContrastSpec, fold: int, test: bool) -> list[tuple[str, Path]]:
+    """Return (what, file) of the split lists that a stage reads."""
+    wanted = [(data.dataset_name, "train"), (data.dataset_name, "val")]
+    if test:
+        wanted = [(data.dataset_name, "val"), *((name, data.test_split) for name in data.test_sets)]
+        wanted += [(tuned, "val") for name in data.test_sets if (tuned := (data.tuning_sets or {}).get(name, name))]
+    folder = Path(places.dataset_dir) / "splits"
+    return [(f"{name}/{split}", folder / get_dataset(name).split_file(split, fold)) for name, split in wanted]
+
+
+def _check_contrasts(spec: MatrixSpec) -> None:
+    for contrast, data in spec.contrasts.items():
+        if contrast not in CONTRASTS:
+            raise ConfigError(f"matrix {spec.name}: contrast {contrast!r} is unknown; known: {', '.join(CONTRASTS)}.")
+        for name in (data.dataset_name, *data.test_sets):
+            declared = get_dataset(name)
+            if contrast not in declared.contrasts:
+                raise ConfigError(
+                    f"matrix {spec.name}: {declared.title} is used in {' and '.join(declared.contrasts)} only, not in "
+                    f"{contrast}; take it out of contrast {contrast}."
+                )
+            if declared.healthy != (name == data.dataset_name):
+                raise ConfigError(
+                    f"matrix {spec.name}, contrast {contrast}: dataset_name is a healthy set and test_sets are patients, "
+                    f"but {name} is {'healthy' if declared.healthy else 'of patients'}."
+                )
+
+
+def _check_scores(method: MethodSpec, config: Mapping[str, Any]) -> None:
+    known = set(config.get("scores") or ())
+    expression = config.get("all_scores", "")
+    if isinstance(expression, str):
+        known |= set(re.findall(r"\b(\w+)=@", expression)) - {"ssim_ens"}
+    if config.get("sigma_sweep") and isinstance(ensemble := config.get("ensemble"), Mapping):
+        known |= {f"ssim_{sigma:g}" for sigma in ensemble.get("sigmas", ())} | {"ssim_mean", "ssim_ens"}
+    chains = set(config.get("postprocessings") or ())
+    for variant in method.scores:
+        score, _, chain = variant.partition("@")
+        if score not in known:
+            raise ConfigError(
+                f"method {method.name}: score {score!r} is unknown; {hint(score, known)}known: {', '.join(sorted(known))}."
+            )
+        if chain and chain not in chains:
+            raise ConfigError(
+                f"method {method.name}: post-processing {chain!r} of {variant!r} is unknown; "
+                f"known: {', '.join(sorted(chains))}."
+            )
+
+
+def _check_baselines(spec: MatrixSpec, jobs: Sequence[Job]) -> None:
+    for contrast in spec.contrasts:
+        kinds = {job.labels["kind"] for job in jobs if job.labels["contrast"] == contrast}
+        for kind, title in BASELINES.items():
+            if kind not in kinds:
+                raise ConfigError(
+                    f"matrix {spec.name}, contrast {contrast}: {title} is missing; no table is printed without it, since "
+                    f"it beats networks on some data. Add {{'bundle': '{kind}_baseline', ...}} to methods; it takes seconds."
+                )
+
+
+def _check_comparisons(spec: MatrixSpec) -> None:
+    rows = {f"{row} {score}" for method in spec.methods for row, _ in rows_of(method) for score in method.scores}
+    pairs = [*spec.comparisons, *spec.source.get("orderings", ())]
+    for name in (*(name for pair in pairs for name in pair), *spec.source.get("published", {}).get("rows", ())):
+        if name not in rows:
+            raise ConfigError(
+                f"matrix {spec.name}: comparison of {name!r}, which is no row; {hint(name, rows)}rows are 'METHOD SCORE'."
+            )
+
+
+def _check_data(resolve: Resolve, spec: MatrixSpec, places: Places, jobs: Sequence[Job]) -> None:
+    seen: set[tuple[Any, ...]] = set()
+    for job in jobs:
+        contrast, fold = job.labels["contrast"], job.labels["fold"]
+        data = spec.contrasts[contrast]
+        healthy_test = any(resolve(stage.arguments).get("healthy_test") for stage in job.stages[1:])
+        wanted: list[tuple[str, str]] = [(data.dataset_name, "train"), (data.dataset_name, "val")]
+        wanted += [(data.dataset_name, "test")] if healthy_test else []
+        wanted += [(name, data.test_split) for name in data.test_sets]
+        wanted += [(tuned, "val") for name in data.test_sets if (tuned := (data.tuning_sets or {}).get(name, name))]
+        for name, split in wanted:
+            number = fold if get_dataset(name).has_folds(split) else None
+            if (name, split, contrast, number) not in seen:
+                seen.add((name, split, contrast, number))
+                load_split(places.dataset_dir, name, split, contrast, number)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables as Markdown, CSV and LaTeX. Shares are printed in %, the CSV holds them unrounded in [0, 1]."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from ..core.files import atomic_write_text
+from .tables import Cell, Table
+
+_TEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
+
+
+def write_table(table: Table, stem: Path) -> list[Path]:
+    """Write ``stem.md``, ``.csv`` and ``.tex`` and return them."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    made = []
+    for ending, text in ((".md", markdown(table)), (".csv", csv_text(table)), (".tex", latex(table))):
+        made.append(stem.with_name(stem.name + ending))
+        atomic_write_text(made[-1], text)
+    return made
+
+
+def markdown(table: Table) -> str:
+    """Return the table as Markdown."""
+    head = [*table.head, *table.columns]
+    lines = [f"**{table.title}**", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    folds = _most_folds(table)
+    for names, cells in table.rows:
+        lines.append(f"| {' | '.join([*names, *(_text(cell, folds, table.scale) for cell in cells)])} |")
+    return "\n".join([*lines, "", *(f"{note}  " for note in table.notes)]).rstrip() + "\n"
+
+
+def csv_text(table: Table) -> str:
+    """Return one line per row; a :class:`Cell` fills six columns."""
+    wide = [
+        any(isinstance(cells[number], Cell) for _, cells in table.rows) for number in range(len(table.columns))
+    ]  # fmt: skip
+    names = ("mean", "std", "ci_low", "ci_high", "folds", "subjects")
+    head = list(table.head)
+    for column, is_cell in zip(table.columns, wide, strict=True):
+        head += [f"{column} {name}" for name in names] if is_cell else [column]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(head)
+    for row_head, cells in table.rows:
+        line: list[Any] = list(row_head)
+        for cell in cells:
+            if isinstance(cell, Cell):
+                values = (cell.mean, cell.std, cell.low, cell.high)
+                line += ["" if value is None else repr(float(value)) for value in values] + [cell.folds, cell.subjects]
+            else:
+                line.append(cell)
+        writer.writerow(line)
+    return stream.getvalue()
+
+
+def latex(table: Table) -> str:
+    """Return a ``tabular`` with booktabs rules; notes are comments."""
+    head = [*table.head, *table.columns]
+    lines = [f"% {note}" for note in (table.title, *table.notes)]
+    lines += [rf"\begin{{tabular}}{{{'l' * len(table.head)}{'c' * len(table.columns)}}}", r"\toprule"]
+    lines += [" & ".join(map(_tex, head)) + r" \\", r"\midrule"]
+    folds = _most_folds(table)
+    for names, cells in table.rows:
+        texts = [_tex(name) for name in names]
+        for cell in cells:
+            texts.append(_tex(_text(cell, folds, table.scale)).replace("±", r"$\pm$").replace("–", "--"))
+        lines.append(" & ".join(texts) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _most_folds(table: Table) -> int:
+    return max((cell.folds for _, cells in table.rows for cell in cells if isinstance(cell, Cell)), default=0)
+
+
+def _text(cell: Any, folds: int, scale: float) -> str:
+    if not isinstance(cell, Cell):
+        return str(cell)
+    if cell.mean is None:
+        return "–"
+    text = f"{scale * cell.mean:.2f}"
+    text += f" ± {scale * cell.std:.2f}" if cell.std is not None else ""
+    text += (
+        f" [{scale * cell.low:.1f}, {scale * cell.high:.1f}]" if cell.low is not None and cell.high is not None else ""
+    )
+    return text + (f" ({cell.folds} of {folds} folds)" if 0 < cell.folds < folds else "")
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in text)

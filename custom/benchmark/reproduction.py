@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare a finished matrix with published values: what counts as reproduced is written down before the run.
+
+In the matrix file::
+
+    "published": {"source": "...", "rows": {"ddpm l1": {"brats21": [44.25, 1.49], ...}, ...}},      Dice %, mean and std
+    "tolerance": {"points": 2.0, "stds": 2.0, "near_points": 8.0},
+    "orderings": [["ddpm ssim_ens", "ddpm l1"]]                     first must exceed second on every test set
+
+A cell is *reproduced* if it differs by at most the larger of ``points`` and ``stds`` published standard deviations,
+*near* within ``near_points``, else *not reproduced*. An ordering holds if the difference is positive and the paired
+permutation test over subjects gives p < 0.05.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.errors import ConfigError
+from .tables import Cell, Comparison, Table
+
+
+def reproduction_table(comparison: Comparison, source: Mapping[str, Any]) -> Table:
+    """Return published and measured values side by side with a verdict for each."""
+    published, tolerance = source["published"], source["tolerance"]
+    names = {f"{method} {score}": (method, score) for method, score in comparison.rows}
+    rows = []
+    for row, values in published["rows"].items():
+        if row not in names:
+            raise ConfigError(
+                f"published row {row!r} is no row of the matrix; rows are: {', '.join(map(repr, names))}."
+            )
+        for test_set, (mean, std) in values.items():
+            column = next((c for c in comparison.columns if c[1] == test_set), None)
+            cell = comparison.cell(column, *names[row]) if column else Cell()
+            old = Cell(mean / 100, None if std is None else std / 100)
+            difference = None if cell.mean is None else cell.mean - mean / 100
+            rows.append(((row, test_set), (old, cell, Cell(difference), verdict(difference, std, tolerance))))
+    notes = [f"Published: {published.get('source', 'not said')}.", f"Tolerance: {_say(tolerance)}."]
+    notes += [f"Doubt: {doubt}" for doubt in source.get("doubts", ())]
+    return Table(
+        "Published and measured, Dice in %",
+        ("row", "test set"),
+        ("published", "measured", "difference", "verdict"),
+        tuple(rows),
+        tuple(notes),
+    )
+
+
+def ordering_table(comparison: Comparison, source: Mapping[str, Any]) -> Table:
+    """Return whether the published orderings of rows hold on every test set."""
+    pairs = [(first, second) for first, second in source.get("orderings", ())]
+    tests = comparison.comparisons(pairs)
+    rows = []
+    for head, (difference, p_value, *_) in tests.rows:
+        holds = difference.mean is not None and difference.mean > 0
+        word = "holds" if holds and float(p_value) < 0.05 else "not significant" if holds else "fails"
+        rows.append((head, (difference, p_value, word)))
+    return Table(
+        "Published orderings (first > second), Dice in %",
+        tests.head,
+        ("difference", "p", "verdict"),
+        tuple(rows),
+        tests.notes,
+    )
+
+
+def verdict(difference: float | None, std_percent: float | None, tolerance: Mapping[str, float]) -> str:
+    """Judge a difference (share, not %) under a tolerance.
+
+    >>> verdict(0.03, 1.9, {"points": 2.0, "stds": 2.0, "near_points": 8.0})
+    'reproduced'
+    >>> verdict(-0.03, 0.5, {"points": 2.0, "stds": 2.0, "near_points": 8.0})
+    'near'
+    """
+    if difference is None:
+        return "not measured"
+    points = abs(100 * difference)
+    if points <= max(tolerance["points"], tolerance["stds"] * (std_percent or 0.0)):
+        return "reproduced"
+    return "near" if points <= tolerance["near_points"] else "not reproduced"
+
+
+def _say(tolerance: Mapping[str, float]) -> str:
+    return (
+        f"reproduced within the larger of {tolerance['points']:g} Dice points and {tolerance['stds']:g} published standard "
+        f"deviations, near within {tolerance['near_points']:g} points"
+    )

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole benchmark: plan, jobs, tables, figures, tracking."""
+
+import csv
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError
+from ..core.files import atomic_write_json
+from .engine import Engine, run_jobs
+from .figures import draw_figure_2, draw_t_sweep, sigmas_of
+from .jobs import Job, pending_stages
+from .plan import EVALUATION, Places, plan_jobs, rows_of
+from .rendering import markdown, write_table
+from .reproduction import ordering_table, reproduction_table
+from .results import Result, read_result
+from .spec import MatrixSpec
+from .tables import Comparison, Table, defined
+from .tracking import MatrixTracking
+from .views import ablation_table, size_table, t_sweep_table
+
+
+def run_matrix(
+    spec: MatrixSpec,
+    places: Places,
+    engine: Engine = "auto",
+    workers: int = 1,
+    scheduler: str | None = None,
+    slurm: Mapping[str, Any] | None = None,
+    force: bool = False,
+    any_code: bool = False,
+    only: str | None = None,
+    command: Sequence[str] = ("-m", "monai.bundle", "run"),
+) -> int:
+    """Do what is missing and make tables and figures; return the number of failed jobs.
+
+    Args:
+        spec: the matrix.
+        places: folders.
+        engine: see :func:`custom.benchmark.engine.run_jobs`, as are ``workers``, ``scheduler`` and ``slurm``.
+        force: results of different protocols may stand in one table.
+        any_code: keep finished work that only the code has changed since.
+        only: "plan" prints what would run; "tables" makes tables of what is finished.
+        command: of a bundle run, behind the interpreter.
+    """
+    jobs = plan_jobs(spec, places, any_code, command)
+    pending = [(job, *pending_stages(job)) for job in jobs]
+    waiting = [job for job, stages, _ in pending if stages]
+    for job, stages, why in pending:
+        _say(f"{job.name}: {', '.join(stage.name for stage in stages) or 'nothing to do'} ({why})")
+    _say(f"{len(jobs)} jobs, {len(waiting)} to do")
+    if only == "plan":
+        return 0
+    output = Path(places.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(output / "matrix.json", dict(spec.source))
+    tracking = MatrixTracking(output, places.tracking_uri)
+    failed = 0
+    if only != "tables":
+        tracking.start(
+            spec.name, {"folds": list(spec.folds), "seed": spec.seed, "methods": [m.name for m in spec.methods]}
+        )
+        start = time.monotonic()
+        for number, outcome in enumerate(run_jobs(waiting, engine, workers, scheduler, slurm), 1):
+            failed += outcome.error is not None
+            ended = f"failed: {outcome.error}" if outcome.error else f"{', '.join(outcome.ran) or 'nothing to do'} done"
+            _say(f"[{number}/{len(waiting)}, {(time.monotonic() - start) / 60:.1f} min] {outcome.name}: {ended}")
+            tracking.job(outcome.folder)
+    made, headline = make_report(spec, places, jobs, force)
+    tracking.finish(headline, made, failed) if only != "tables" else None
+    return failed
+
+
+def make_report(
+    spec: MatrixSpec, places: Places, jobs: Sequence[Job], force: bool = False
+) -> tuple[list[Path], dict[str, float]]:
+    """Write all tables and figures of what is finished; return the folders and the headline numbers.
+
+    Raises:
+        ConfigError: nothing is finished, or results must not stand in one table.
+    """
+    output = Path(places.output_dir)
+    results = finished_results(spec, jobs)
+    if not results:
+        raise ConfigError(
+            f"no job of the matrix has finished in {output} with these settings and this code (--any_code takes other code); "
+            "there is nothing to make a table of."
+        )
+    scores = {row: method.scores for method in spec.methods for row, _ in rows_of(method)}
+    settings: dict[str, Any] = {
+        "point": spec.operating_point,
+        "seed": spec.seed,
+        "force": force,
+        "folds": len(spec.folds),
+    }
+    comparison = Comparison(results, scores, **settings)
+    for folder in ("tables", "figures"):
+        shutil.rmtree(output / folder, ignore_errors=True)
+    tables: dict[str, Table | None] = {
+        "table1" if metric == "dice" else f"table1_{metric}": comparison.main(metric) for metric in spec.metrics
+    }
+    tables |= {
+        "comparisons": comparison.comparisons(spec.comparisons),
+        "lesion_size": size_table(comparison),
+        "postprocessing": ablation_table(comparison),
+    }
+    for name in spec.t_sweep:
+        sweeps = {
+            t: Comparison(found, scores, **settings | {"force": True}) for t, found in _sweep(spec, jobs, name).items()
+        }
+        if len(sweeps) > 1:
+            tables[f"t_sweep_{name}"] = t_sweep_table(sweeps, name)
+            draw_t_sweep(sweeps, name, output / "figures" / f"t_sweep_{name}.png")
+    if "published" in spec.source:
+        tables |= {"reproduction": reproduction_table(comparison, spec.source)}
+        tables |= {"orderings": ordering_table(comparison, spec.source)} if spec.source.get("orderings") else {}
+    for stem, table in tables.items():
+        if table is not None:
+            write_table(table, output / "tables" / stem)
+    for method in comparison.scores:
+        if sigmas_of(comparison, method):
+            draw_figure_2(comparison, method, output / "figures" / f"figure2_{method}.png")
+    _write_cases(results, output / "tables" / "per_case.csv")
+    print(markdown(comparison.main(spec.metrics[0])))
+    cells = {(m, s, c): comparison.cell(c, m, s) for m, s in comparison.rows for c in comparison.columns}
+    headline = {f"{c[1]}/{m}/{s}/dice": float(cell.mean or 0) for (m, s, c), cell in cells.items() if defined(cell)}
+    return [output / "tables", output / "figures"], {_metric_name(key): value for key, value in headline.items()}
+
+
+def finished_results(spec: MatrixSpec, jobs: Sequence[Job]) -> list[Result]:
+    """Return the evaluations of all rows that are finished, in the order of the matrix file."""
+    found = []
+    for method in spec.methods:
+        for row, name in rows_of(method):
+            for job in jobs:
+                pending, _ = pending_stages(job)
+                if job.labels["method"] == method.name and name not in {stage.name for stage in pending}:
+                    found.append(read_result(Path(job.folder) / name, row))
+    return found
+
+
+def _sweep(spec: MatrixSpec, jobs: Sequence[Job], method: str) -> dict[int, list[Result]]:
+    """Return ``{t: results}``, the main evaluation among them, with the baselines that every comparison needs."""
+    main = finished_results(spec, jobs)
+    own = [result for result in main if result.method == method]
+    others = [result for result in main if result.kind in ("threshold", "atlas")]
+    found: dict[int, list[Result]] = {}
+    for result in own:
+        if isinstance(t := result.protocol.get("t_test"), int):
+            found.setdefault(t, []).append(result)
+    for job in jobs:
+        pending = {stage.name for stage in pending_stages(job)[0]}
+        if job.labels["method"] == method:
+            for t in spec.t_sweep[method]:
+                name = f"{EVALUATION}_t{t}"
+                if name not in pending:
+                    found.setdefault(int(t), []).append(read_result(Path(job.folder) / name, method))
+    return {t: [*results, *others] for t, results in found.items()}
+
+
+def _write_cases(results: Sequence[Result], path: Path) -> None:
+    """Join the per-case files of all results with method, contrast and fold in front."""
+    columns: dict[str, None] = dict.fromkeys(("method", "contrast", "fold"))
+    for result in results:
+        with open(result.folder / "per_case.csv", newline="", encoding="utf-8") as stream:
+            columns.update(dict.fromkeys(next(csv.reader(stream))))
+    with open(path, "w", newline="", encoding="utf-8") as target:
+        writer = csv.DictWriter(target, list(columns), restval="", lineterminator="\n")
+        writer.writeheader()
+        for result in results:
+            with open(result.folder / "per_case.csv", newline="", encoding="utf-8") as stream:
+                for row in csv.DictReader(stream):
+                    writer.writerow({"method": result.method, "contrast": result.contrast, "fold": result.fold, **row})
+
+
+def _metric_name(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "/_-. " else "_" for c in text)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

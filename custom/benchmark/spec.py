@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The matrix file: what is trained, evaluated and shown, as JSON.
+
+::
+
+    {
+      "name": "demo", "seed": 3141, "folds": [0, 1],
+      "contrasts": {"t2": {"dataset_name": "demo", "test_sets": ["demo_tumour"], "test_split": "test", "tuning_sets": null}},
+      "train": {"max_epochs": 20}, "evaluate": {"healthy_test": false},          overrides of all methods
+      "methods": {
+        "ddpm": {
+          "bundle": "ddpm_ssim_ens", "train_overlays": ["bundles/ddpm_ssim_ens/configs/small.json"],
+          "train": {"lr": 5e-4}, "evaluate": {"t_test": 500}, "scores": ["l1", "ssim_ens"], "contrasts": ["t2"],
+          "evaluations": {"ddpm, 3 t": {"t_test": [250, 500, 750]}}             more rows from the same model
+        }
+      },
+      "metrics": ["dice"], "operating_point": "tuned", "comparisons": [["ddpm ssim_ens", "ddpm l1"]],
+      "t_sweep": {"ddpm": [250, 750]}, "published": ..., "tolerance": ...        see custom.benchmark.reproduction
+    }
+
+``training`` and ``evaluating`` (lists of configuration files) may stand in the place of ``bundle``. An override that a
+bundle does not know is refused, unless it stands in the overrides of all methods: there it reaches those that know it.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError
+from ..core.files import read_json
+
+_KEYS = {
+    *("about", "name", "seed", "folds", "contrasts", "train", "evaluate", "methods", "metrics", "operating_point"),
+    *("comparisons", "t_sweep", "published", "tolerance", "orderings", "doubts", "splits_rule"),
+}
+_METHOD_KEYS = {
+    *(
+        "about",
+        "bundle",
+        "training",
+        "evaluating",
+        "train_overlays",
+        "evaluate_overlays",
+        "train",
+        "evaluate",
+        "scores",
+    ),
+    *("contrasts", "evaluations"),
+}
+_CONTRAST_KEYS = {"dataset_name", "test_sets", "test_split", "tuning_sets", "train", "evaluate"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class ContrastSpec:
+    """Data of one contrast: healthy set trained on, patient sets tested on, and further overrides."""
+
+    dataset_name: str
+    test_sets: tuple[str, ...]
+    test_split: str = "test"
+    tuning_sets: Mapping[str, str] | None = None
+    train: Mapping[str, Any] = field(default_factory=dict)
+    evaluate: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One method: configuration files, overrides, and the scores that are rows of the table."""
+
+    name: str
+    training: tuple[str, ...]
+    evaluating: tuple[str, ...]
+    scores: tuple[str, ...]
+    train: Mapping[str, Any]
+    evaluate: Mapping[str, Any]
+    contrasts: tuple[str, ...]
+    evaluations: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class MatrixSpec:
+    """A whole matrix file."""
+
+    name: str
+    seed: int
+    folds: tuple[int, ...]
+    contrasts: Mapping[str, ContrastSpec]
+    methods: tuple[MethodSpec, ...]
+    train: Mapping[str, Any]
+    evaluate: Mapping[str, Any]
+    metrics: tuple[str, ...] = ("dice",)
+    operating_point: str = "tuned"
+    comparisons: tuple[tuple[str, str], ...] = ()
+    t_sweep: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_spec(path: str | Path) -> MatrixSpec:
+    """Read a matrix file.
+
+    Raises:
+        ConfigError: no JSON, an unknown or missing key, an empty list, or a name that cannot be a folder.
+    """
+    path = Path(path)
+    return parse_spec(read_json(path, "give a matrix file, for example matrices/demo.json."), str(path))
+
+
+def parse_spec(content: Mapping[str, Any], where: str = "the matrix") -> MatrixSpec:
+    """Return the parsed content of a matrix file; ``where`` is named in errors."""
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{where}: a matrix is a JSON object, got {type(content).__name__}.")
+    _known(content, _KEYS, where)
+    for key in ("name", "seed", "folds", "contrasts", "methods"):
+        if content.get(key) in (None, "", [], {}):
+            raise ConfigError(f"{where}: {key!r} is missing or empty.")
+    folds = tuple(content["folds"])
+    if len(set(folds)) != len(folds) or not all(isinstance(fold, int) and fold >= 0 for fold in folds):
+        raise ConfigError(f"{where}: folds must be different whole numbers from 0, got {list(folds)}.")
+    contrasts = {name: _contrast(name, entry, where) for name, entry in content["contrasts"].items()}
+    methods = tuple(_method(name, entry, tuple(contrasts), where) for name, entry in content["methods"].items())
+    sweep = content.get("t_sweep", {})
+    _known(sweep, {method.name for method in methods}, f"{where}, t_sweep")
+    return MatrixSpec(
+        name=_named(content["name"], where),
+        seed=int(content["seed"]),
+        folds=folds,
+        contrasts=contrasts,
+        methods=methods,
+        train=content.get("train", {}),
+        evaluate=content.get("evaluate", {}),
+        metrics=tuple(content.get("metrics", ("dice",))),
+        operating_point=content.get("operating_point", "tuned"),
+        comparisons=tuple((first, second) for first, second in content.get("comparisons", ())),
+        t_sweep=sweep,
+        source=content,
+    )
+
+
+def _contrast(name: str, entry: Mapping[str, Any], where: str) -> ContrastSpec:
+    _known(entry, _CONTRAST_KEYS, f"{where}, contrast {name}")
+    if not entry.get("dataset_name") or not entry.get("test_sets"):
+        raise ConfigError(f"{where}, contrast {name}: needs dataset_name and a list test_sets.")
+    return ContrastSpec(**dict(entry, test_sets=tuple(entry["test_sets"])))
+
+
+def _method(name: str, entry: Mapping[str, Any], contrasts: tuple[str, ...], where: str) -> MethodSpec:
+    where = f"{where}, method {_named(name, where)}"
+    _known(entry, _METHOD_KEYS, where)
+    training, evaluating = list(entry.get("training", ())), list(entry.get("evaluating", ()))
+    if bundle := entry.get("bundle"):
+        folder = Path("bundles") / bundle / "configs"
+        if not folder.is_dir():
+            known = sorted(path.parent.name for path in Path("bundles").glob("*/configs"))
+            raise ConfigError(
+                f"{where}: there is no bundle {bundle!r}; {hint(bundle, known)}known: {', '.join(known) or 'none here'} "
+                "(matrix files are run from the root of the repository)."
+            )
+        training = training or [str(folder / "train.json")]
+        evaluating = evaluating or [str(folder / "evaluate.json")]
+    training += entry.get("train_overlays", ())
+    evaluating += entry.get("evaluate_overlays", ())
+    if not training or not evaluating:
+        raise ConfigError(f"{where}: name its bundle, or the lists training and evaluating of configuration files.")
+    missing = [file for file in (*training, *evaluating) if not Path(file).is_file()]
+    if missing:
+        raise ConfigError(f"{where}: {missing[0]} does not exist (paths are relative to the root of the repository).")
+    if not entry.get("scores"):
+        raise ConfigError(f"{where}: the list scores is empty; its scores are the rows of the table.")
+    own = tuple(entry.get("contrasts", contrasts))
+    _known(dict.fromkeys(own), set(contrasts), f"{where}, contrasts")
+    return MethodSpec(
+        name, tuple(training), tuple(evaluating), tuple(entry["scores"]), entry.get("train", {}),
+        entry.get("evaluate", {}), own, entry.get("evaluations", {}),
+    )  # fmt: skip
+
+
+def _named(name: Any, where: str) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigError(f"{where}: {name!r} cannot be a folder name; use letters, digits, '_', '-' and '.'.")
+    return name
+
+
+def _known(entry: Mapping[str, Any], known: set[str], where: str) -> None:
+    for key in entry:
+        if key not in known:
+            raise ConfigError(f"{where}: {key!r} is unknown; {hint(key, known)}known: {', '.join(sorted(known))}.")
+
+
+def hint(name: str, known: Sequence[str] | set[str]) -> str:
+    """Return "did you mean ...? " if a known name is close, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}? " if close else ""

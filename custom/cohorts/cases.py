@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From split lists to the datalist of a bundle: every case prepared once, in parallel, all faulty ones told together.
+
+An entry of the datalist is small (no voxels) and can be pickled; :func:`load_case` turns it into the dictionary that
+transforms and engines see: ``image`` float32 ``[1, X, Y, Z]`` in [0, 1], ``mask`` and ``seg`` uint8, ``affine``
+float64 ``[4, 4]``, and ``case_id, dataset, role, label, contrast, notes``.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ..core.errors import ConfigError, DataError
+from ..core.progress import progress
+from ..preparation.prepare import Preparation, preparation
+from ..volumes.records import ScanRecord
+from .cache import StorageType, cached_case
+from .datasets import get_dataset
+from .split_csv import load_split
+
+ROLES = ("train", "healthy_val", "healthy_test", "val", "test")
+Case = dict[str, Any]
+_LOG = logging.getLogger(__name__)
+
+
+def datalist(
+    data_root: str | Path,
+    dataset: str,
+    split: str,
+    contrast: str,
+    fold: int | None = None,
+    how: Preparation | str = "standard",
+    cache_dir: str | Path | None = None,
+    workers: int = 1,
+    on_error: Literal["raise", "skip"] = "raise",
+    dtype: StorageType = "float32",
+    only: Callable[[Sequence[ScanRecord]], Sequence[ScanRecord]] | None = None,
+) -> list[Case]:
+    """Return the prepared datalist of one split; the role follows from the data set (see :func:`role_of`).
+
+    ``only`` chooses among the records before any is prepared; the other arguments are those of :func:`build_cases`.
+    """
+    records = load_split(data_root, dataset, split, contrast, fold)
+    note = get_dataset(dataset).count_note(split, len(records))
+    if note:
+        _LOG.info(note)
+    records = records if only is None else list(only(records))
+    return build_cases(records, how, cache_dir, role_of(dataset, split), workers, on_error, dtype)
+
+
+def role_of(dataset: str, split: str) -> str:
+    """Return the role of the cases of a split.
+
+    >>> role_of("ixi", "val"), role_of("mslub", "val")
+    ('healthy_val', 'val')
+    """
+    return f"healthy_{split}" if get_dataset(dataset).healthy and split != "train" else split
+
+
+def build_cases(
+    records: Sequence[ScanRecord],
+    how: Preparation | str = "standard",
+    cache_dir: str | Path | None = None,
+    role: str = "test",
+    workers: int = 1,
+    on_error: Literal["raise", "skip"] = "raise",
+    dtype: StorageType = "float32",
+    failures: list[DataError] | None = None,
+) -> list[Case]:
+    """Prepare all records and return their datalist entries, in the order of the records.
+
+    Args:
+        records: scans, for example from :func:`custom.cohorts.split_csv.load_split`.
+        how: preparation or the name of a preset.
+        cache_dir: folder of the prepared volumes; without one every access prepares anew.
+        role: one of :data:`ROLES`.
+        workers: threads that prepare at the same time.
+        on_error: "raise" tries all and names the faulty ones in one error; "skip" leaves them out and logs them.
+        dtype: storage of the image in the cache.
+        failures: list that receives the errors of skipped cases.
+    """
+    if role not in ROLES:
+        raise ConfigError(f"role must be one of {', '.join(ROLES)}, got {role!r}")
+    if on_error not in ("raise", "skip"):
+        raise ConfigError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+    settings = preparation(how) if isinstance(how, str) else how
+    folder = None if cache_dir is None else str(cache_dir)
+
+    def attempt(record: ScanRecord) -> Case | DataError:
+        try:
+            prepared = cached_case(record, settings, folder, dtype)
+        except DataError as error:
+            return error
+        return {
+            "record": record,
+            "preparation": settings,
+            "cache_dir": folder,
+            "dtype": dtype,
+            "role": role,
+            "case_id": record.case_id,
+            "dataset": record.dataset,
+            "label": record.label,
+            "contrast": record.contrast,
+            "notes": "; ".join(prepared.notes),
+        }
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        results = list(progress(pool.map(attempt, records), len(records), f"preparing {role} scans", "scan"))
+    errors = [result for result in results if isinstance(result, DataError)]
+    cases = [result for result in results if not isinstance(result, DataError)]
+    if errors and (on_error == "raise" or not cases):
+        raise DataError(f"{len(errors)} of {len(records)} scans cannot be used:\n  " + "\n  ".join(map(str, errors)))
+    for error in errors:
+        _LOG.warning("left out: %s", error)
+    if failures is not None:
+        failures.extend(errors)
+    return cases
+
+
+def load_case(case: Case) -> Case:
+    """Return the prepared-case dictionary of a datalist entry (from the cache, or prepared again if it is gone)."""
+    prepared = cached_case(case["record"], case["preparation"], case["cache_dir"], case["dtype"])
+    return {
+        "image": torch.from_numpy(prepared.image),
+        "mask": torch.from_numpy(prepared.mask),
+        "seg": torch.from_numpy(prepared.seg),
+        "affine": torch.from_numpy(prepared.affine),
+        **{key: case[key] for key in ("case_id", "dataset", "role", "label", "contrast", "notes")},
+    }

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Own subject-level splits: a test set and folds with disjoint validation sets, written in the papers' CSV format.
+
+The order of the subjects is that of SHA-256 of (seed, subject): it depends neither on the file system nor on a random
+generator. All scans of a subject stay together. Defaults follow the proportions of the papers for IXI (158 of 560 test,
+44 of 402 validation); their circulating lists repeat and leak subjects, see ``custom.cohorts.datasets.ixi``.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import ConfigError, DataError
+from ..volumes.records import case_id_of, checked_id, without_nifti_ending
+from .datasets import DatasetDeclaration, get_dataset
+
+STAMP_FILE = "splits.json"
+HEADER = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """Subjects of the test set and, per fold, of validation; training is everything else."""
+
+    test: tuple[str, ...]
+    val: tuple[tuple[str, ...], ...]
+    subjects: tuple[str, ...]
+
+    def train(self, fold: int) -> tuple[str, ...]:
+        """Return the training subjects of a fold."""
+        out = {*self.test, *self.val[fold]}
+        return tuple(s for s in self.subjects if s not in out)
+
+
+def hashed_order(subjects: Iterable[str], seed: int) -> list[str]:
+    """Return the distinct subjects in the order of SHA-256 of (seed, subject)."""
+    return sorted(set(subjects), key=lambda s: (hashlib.sha256(f"{seed}\x1f{s}".encode()).digest(), s))
+
+
+def plan_folds(
+    subjects: Iterable[str], seed: int = 0, folds: int = 5, test_fraction: float = 0.28, val_fraction: float = 0.11
+) -> FoldPlan:
+    """Divide subjects into a test set and ``folds`` disjoint validation sets.
+
+    Args:
+        subjects: names, any order, repetitions allowed.
+        seed: another seed gives another division.
+        folds: number of folds.
+        test_fraction: share of all subjects that goes to the test set, rounded.
+        val_fraction: share of the remaining subjects in each validation set, rounded, at least one.
+    """
+    order = hashed_order(subjects, seed)
+    n_test = round(len(order) * test_fraction)
+    rest = order[n_test:]
+    n_val = max(1, round(len(rest) * val_fraction))
+    if folds < 1 or not 0 <= test_fraction < 1 or not 0 < val_fraction < 1:
+        raise ConfigError(f"need folds >= 1 and fractions in [0, 1): {folds=}, {test_fraction=}, {val_fraction=}")
+    if folds * n_val > len(rest) or len(rest) - n_val < 2:
+        raise DataError(
+            f"{len(order)} subjects are too few for {n_test} test subjects and {folds} disjoint validation sets of "
+            f"{n_val}, with at least 2 for training; take fewer folds or smaller fractions"
+        )
+    val = tuple(tuple(rest[k * n_val : (k + 1) * n_val]) for k in range(folds))
+    return FoldPlan(tuple(order[:n_test]), val, tuple(order))
+
+
+def list_scans(
+    data_root: str | Path, declaration: DatasetDeclaration, ages: Mapping[str, float]
+) -> dict[str, list[dict[str, str]]]:
+    """Return subject -> rows in the papers' format for all scans found in the folder of a data set.
+
+    The rows name T1 files as in the papers, also where only another contrast is there.
+    """
+    root, folder = Path(data_root), Path(declaration.folder)
+    contrast = next((c for c in declaration.contrasts if (root / folder / c).is_dir()), None)
+    files = sorted((root / folder / contrast).glob("*.nii*")) if contrast else []
+    rows: dict[str, list[dict[str, str]]] = {}
+    without_seg: list[str] = []
+    for file in files:
+        case_id = checked_id(case_id_of(file.name), file.name)
+        ending = file.name[len(without_nifti_ending(file.name)) :]
+        mask, seg = (folder / kind / f"{case_id}_{kind}{ending}" for kind in ("mask", "seg"))
+        if not declaration.healthy and not (root / seg).is_file():
+            without_seg.append(case_id)
+        subject = declaration.subject_of(case_id)
+        age = ages.get(subject, ages.get(case_id))
+        rows.setdefault(subject, []).append(
+            {
+                "img_name": f"{case_id}_t1{ending}",
+                "age": "" if age is None else f"{age:g}",
+                "label": "0" if declaration.healthy else "1",
+                "img_path": f"/{(folder / 't1' / f'{case_id}_t1{ending}').as_posix()}",
+                "mask_path": f"/{mask.as_posix()}" if (root / mask).is_file() else "",
+                "seg_path": "" if declaration.healthy else f"/{seg.as_posix()}",
+            }
+        )
+    if without_seg:
+        raise DataError(
+            f"{declaration.title}: no lesion mask in {root / folder / 'seg'} for {', '.join(without_seg[:20])} "
+            f"({len(without_seg)} scans); patients without ground truth cannot be evaluated: add or remove them"
+        )
+    if not rows:
+        raise DataError(f"no scans (*_t1.nii.gz) in {root / folder / 't1'}. {declaration.how_to_get}")
+    return rows
+
+
+def make_splits(
+    data_root: str | Path,
+    dataset: str,
+    seed: int = 0,
+    folds: int = 5,
+    test_fraction: float = 0.28,
+    val_fraction: float | None = None,
+    ages: Mapping[str, float] | None = None,
+    force: bool = False,
+) -> list[Path]:
+    """Write the split lists of a data set and its entry in ``splits.json``; return the files.
+
+    Healthy data sets get train and val per fold and one test list; patient data sets get val (share ``val_fraction``,
+    default one third) and test. Existing lists are replaced only with ``force``.
+    """
+    declaration = get_dataset(dataset)
+    rows = list_scans(data_root, declaration, ages or {})
+    if declaration.healthy:
+        plan = plan_folds(rows, seed, folds, test_fraction, 0.11 if val_fraction is None else val_fraction)
+        lists: dict[str, Sequence[str]] = {declaration.split_file("test"): plan.test} if plan.test else {}
+        for fold in range(folds):
+            lists[declaration.split_file("train", fold)] = plan.train(fold)
+            lists[declaration.split_file("val", fold)] = plan.val[fold]
+    else:
+        order = hashed_order(rows, seed)
+        n_val = max(1, round(len(order) * (1 / 3 if val_fraction is None else val_fraction)))
+        if n_val >= len(order):
+            raise DataError(f"{declaration.title}: {len(order)} subjects are too few for a val and a test list")
+        lists = {declaration.split_file("val"): order[:n_val], declaration.split_file("test"): order[n_val:]}
+    folder = Path(data_root) / "splits"
+    patterns = [pattern.replace("{fold}", "*") for pattern in declaration.split_files.values()]
+    present = sorted(file.name for pattern in patterns for file in folder.glob(pattern))
+    if present and not force:
+        raise ConfigError(f"{', '.join(present)} exist already in {folder}; they are replaced only with --force")
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {name: _table([row for s in sorted(subjects) for row in rows[s]]) for name, subjects in lists.items()}
+    for name in present:
+        (folder / name).unlink()
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    stamp = folder / STAMP_FILE
+    entries = json.loads(stamp.read_text("utf-8")) if stamp.is_file() else {}
+    digests = {name: text_digest(text) for name, text in texts.items()}
+    entries[declaration.name] = {
+        "seed": seed,
+        "subjects": len(rows),
+        "content_hash": text_digest("\n".join(f"{name} {digests[name]}" for name in sorted(digests))),
+        "files": digests,
+    }
+    write_text(stamp, json.dumps(entries, indent=2, sort_keys=True) + "\n")
+    return [folder / name for name in texts]
+
+
+def text_digest(text: str) -> str:
+    """Return SHA-256 of a text, independent of line endings and blank lines."""
+    return hashlib.sha256("\n".join(line.strip() for line in text.splitlines() if line.strip()).encode()).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name and rename it, so that no partial file ever has the final name."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_ages(path: str | Path) -> dict[str, float]:
+    """Return subject -> age from a CSV file with columns subject and age; contradicting rows are an error."""
+    ages: dict[str, float] = {}
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file):
+            try:
+                subject, age = row["subject"].strip(), float(row["age"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise DataError(f"needs columns subject and age (years), found {row}", case=str(path)) from error
+            if ages.setdefault(subject, age) != age:
+                raise DataError(f"two ages for {subject}: {ages[subject]:g} and {age:g}", case=str(path))
+    return ages
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, HEADER, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()

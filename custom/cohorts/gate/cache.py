@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the gate learnt about files, kept beside the data: a file that did not change is not read again.
+
+Changed means: another size, time of change (ns) or inode. One JSON file, replaced as a whole; a damaged or foreign one
+is ignored and written anew. Where the data root cannot be written, the cache lies in the user's cache folder.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from ...core.files import atomic_write_text
+from .inspect import FileReport, Kind
+
+CACHE_FILE = ".check_data.json"
+CACHE_VERSION = 1
+_CLOCK_TICK_NS = 20_000_000
+_LOG = logging.getLogger(__name__)
+
+
+class FileCache:
+    """Reports by kind and path.
+
+    Args:
+        data_root: paths are kept relative to it.
+        max_voxels: part of the key, because it decides what counts as too large.
+        enabled: False neither reads nor writes.
+    """
+
+    def __init__(self, data_root: Path, max_voxels: int, enabled: bool = True) -> None:
+        self._root, self._enabled, self._max_voxels = data_root, enabled, max_voxels
+        self._entries: dict[str, Any] = {}
+        self.hits = 0
+        self._changed = False
+        if enabled:
+            for path in self._places():
+                self._entries.update(_read(path))
+
+    def get(self, path: Path, kind: Kind) -> FileReport | None:
+        """Return the report of an unchanged file, else None."""
+        entry = self._entries.get(self._key(path, kind))
+        if entry is None:
+            return None
+        try:
+            if entry["state"] != self._state(path):
+                return None
+            report = FileReport.from_json(entry["report"])
+        except (OSError, KeyError, TypeError, ValueError):
+            return None
+        self.hits += 1
+        return report
+
+    def put(self, path: Path, kind: Kind, report: FileReport) -> None:
+        """Remember a report; not of a file that changed within the last tick of the clock, it may change again."""
+        try:
+            state = self._state(path)
+        except OSError:
+            return
+        if time.time_ns() - state[1] > _CLOCK_TICK_NS:
+            self._entries[self._key(path, kind)] = {"state": state, "report": vars(report)}
+            self._changed = True
+
+    def save(self) -> None:
+        """Write the cache where that is possible."""
+        if not self._enabled or not self._changed:
+            return
+        text = json.dumps({"version": CACHE_VERSION, "files": self._entries}, allow_nan=True)
+        for path in self._places():
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                atomic_write_text(path, text)
+                return
+            except OSError as error:
+                _LOG.info("no cache at %s: %s", path, error.strerror)
+
+    def _places(self) -> tuple[Path, Path]:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        name = hashlib.sha256(str(self._root.absolute()).encode()).hexdigest()[:16]
+        return self._root / CACHE_FILE, home / "uad-brain-mri" / f"check_data-{name}.json"
+
+    def _key(self, path: Path, kind: Kind) -> str:
+        return f"{kind} {path.relative_to(self._root).as_posix()}"
+
+    def _state(self, path: Path) -> list[int]:
+        stat = path.stat()
+        return [stat.st_size, stat.st_mtime_ns, stat.st_ino, self._max_voxels]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        entries = content["files"] if content["version"] == CACHE_VERSION else {}
+        return entries if isinstance(entries, dict) else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}

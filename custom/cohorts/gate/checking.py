@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The integrity gate: look at every list and every file before anything is trained or scored, and tell all faults.
+
+:func:`check` serves the command line; :func:`gate_splits` is its cheap form for the start of a run.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import ConfigError, DataError
+from ...core.progress import progress
+from ...volumes.volume_io import MAX_VOXELS
+from ..audit import Split
+from ..datasets import DATASETS, DatasetDeclaration, get_dataset
+from .cache import FileCache
+from .cohort import name_findings, places_of, voxel_findings
+from .finding import CODES, Finding, finding, ordered
+from .inspect import FileReport, Kind, inspect_file
+from .lists import read_lists
+from .scans import files_of, scan_findings
+
+_NAMED = 20
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was looked at and what was found."""
+
+    findings: tuple[Finding, ...]
+    lists: int
+    scans: int
+    files: int
+    from_cache: int
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that must be mended."""
+        return tuple(found for found in self.findings if found.severity == "error")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values."""
+        counts = {"lists": self.lists, "scans": self.scans, "files": self.files, "from_cache": self.from_cache}
+        n_warnings = len(self.findings) - len(self.errors)
+        found = [found.as_json() for found in self.findings]
+        return {"checked": counts, "errors": len(self.errors), "warnings": n_warnings, "findings": found}
+
+
+def check_dataset_folder(
+    data_root: str | Path, datasets: Sequence[str] | None = None, contrast: str | None = None, workers: int = 0
+) -> list[Finding]:
+    """Return all faults of a data root, errors first; see :func:`check` for the arguments."""
+    return list(check(data_root, datasets, contrast, workers=workers).findings)
+
+
+def check(
+    data_root: str | Path,
+    datasets: Sequence[str] | None = None,
+    contrast: str | None = None,
+    fold: int | None = None,
+    parts: Sequence[str] | None = None,
+    workers: int = 0,
+    cache: bool = True,
+    max_voxels: int = MAX_VOXELS,
+    allow: Sequence[str] = (),
+) -> Checked:
+    """Look at the lists of all data sets and at every file that they name.
+
+    Args:
+        data_root: folder with ``splits``, ``Train`` and ``Test``.
+        datasets: names; None takes those with lists or scans under the root.
+        contrast: "t1" or "t2"; None takes those that have a folder.
+        fold: look only at the lists of this fold and at lists without fold; None looks at all.
+        parts: read only the files of these parts ("train", "val", "test"), which must exist; None reads all.
+        workers: threads; 0 takes one per core.
+        cache: read only files that changed since they were read last.
+        max_voxels: limit for the size that a header claims.
+        allow: codes of errors that are reported as warnings.
+    """
+    root = Path(data_root)
+    if unknown := sorted(set(allow) - set(CODES)):
+        raise ConfigError(f"no fault is called {', '.join(unknown)}; known: {', '.join(CODES)}")
+    if not root.is_dir():
+        raise DataError(f"the data root {root} does not exist; give the folder that holds splits, Train and Test")
+    findings: list[Finding] = []
+    wanted: list[Split] = []
+    n_lists = 0
+    for declaration in [get_dataset(name) for name in datasets] if datasets else _present(root):
+        lists = read_lists(root, declaration, fold, parts or tuple(declaration.split_files)[:1])
+        n_lists += len(lists)
+        findings += [found for read in lists for found in read.findings]
+        for name in _contrasts(root, declaration, contrast):
+            splits = [read.as_split(root, declaration, name) for read in lists if read.understood]
+            findings += name_findings(splits)
+            images = [record.image for split in splits for record in split.records]
+            if images and not any(image.is_file() for image in images):
+                what = f"none of the {len(set(images))} {name} images of {declaration.title} exists"
+                folder = f"{declaration.folder}/{name}"
+                findings.append(finding("missing-contrast", what, declaration.name, file=folder))
+            else:
+                wanted += [split for split in splits if parts is None or split.part in parts]
+    places = places_of(wanted)
+    files = list(dict.fromkeys(file for place in places for file in files_of(place.record)))
+    known = FileCache(root, max_voxels, cache)
+    reports = _inspect(files, known, workers or os.cpu_count() or 1, max_voxels)
+    for place in places:
+        healthy = place.splits[0].healthy
+        findings += scan_findings(place.record, healthy, reports, root, place.names)
+    for name in dict.fromkeys(place.record.contrast for place in places):
+        findings += voxel_findings([p for p in places if p.record.contrast == name], reports, root)
+    findings = [replace(f, severity="warning") if f.code in allow else f for f in findings]
+    return Checked(tuple(ordered(findings)), n_lists, len(places), len(files), known.hits)
+
+
+def gate_splits(
+    data_root: str | Path,
+    dataset: str | Sequence[str],
+    contrast: str,
+    fold: int | None = None,
+    parts: Sequence[str] | None = None,
+    workers: int = 0,
+    cache: bool = True,
+    allow: Sequence[str] = (),
+) -> list[Finding]:
+    """Check what a run is about to use; return the warnings.
+
+    Args:
+        data_root: data root.
+        dataset: one name or several.
+        contrast: "t1" or "t2".
+        fold: fold of healthy data sets.
+        parts: parts that the run reads, for example ``("train", "val")``; None takes all.
+        workers: threads; 0 takes one per core.
+        cache: see :func:`check`.
+        allow: codes of errors that shall not stop the run.
+
+    Raises:
+        DataError: at least one error; the message names the cases.
+    """
+    names = [dataset] if isinstance(dataset, str) else list(dataset)
+    checked = check(data_root, names, contrast, fold, parts, workers, cache, allow=allow)
+    if checked.errors:
+        shown = [f"{f.code}: {f.case or f.split or f.dataset} ({f.file}): {f.what}" for f in checked.errors[:_NAMED]]
+        more = [f"and {len(checked.errors) - _NAMED} more"] if len(checked.errors) > _NAMED else []
+        raise DataError(
+            f"the data have {len(checked.errors)} fault{'s' * (len(checked.errors) > 1)}:\n  "
+            + "\n  ".join(shown + more)
+            + f"\nAll of them with reasons and remedies: python scripts/check_data.py {data_root} --datasets "
+            f"{','.join(names)} --contrast {contrast}"
+        )
+    return list(checked.findings)
+
+
+def _present(root: Path) -> list[DatasetDeclaration]:
+    found = [
+        declaration
+        for declaration in DATASETS.values()
+        if (root / declaration.folder).is_dir()
+        or any(
+            path
+            for pattern in declaration.split_files.values()
+            for path in (root / "splits").glob(pattern.replace("{fold}", "*"))
+        )
+    ]
+    if not found:
+        raise DataError(
+            f"no known data set in {root}: neither split lists nor scan folders of {', '.join(DATASETS)}; give the "
+            "folder that holds splits, Train and Test"
+        )
+    return found
+
+
+def _contrasts(root: Path, declaration: DatasetDeclaration, contrast: str | None) -> tuple[str, ...]:
+    if contrast is not None:
+        return (contrast,) if contrast in declaration.contrasts else ()
+    present = tuple(c for c in declaration.contrasts if (root / declaration.folder / c).is_dir())
+    return present or declaration.contrasts[:1]
+
+
+def _inspect(
+    files: Sequence[tuple[Path, Kind]], known: FileCache, workers: int, max_voxels: int
+) -> dict[tuple[Path, Kind], FileReport]:
+    reports: dict[tuple[Path, Kind], FileReport] = {}
+    waiting = []
+    for path, kind in files:
+        report = known.get(path, kind)
+        if report is not None:
+            reports[path, kind] = report
+        elif path.is_file():
+            waiting.append((path, kind))
+    with ThreadPoolExecutor(workers) as pool:
+        started = {pool.submit(inspect_file, path, kind, max_voxels): (path, kind) for path, kind in waiting}
+        for done in progress(as_completed(started), len(started), "checking files", "file"):
+            reports[started[done]] = done.result()
+            known.put(*started[done], done.result())
+    known.save()
+    return reports

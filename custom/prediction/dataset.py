@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scans as a dataset in which a broken one is an item with an ``error`` instead of the end of the batch."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from ..runs.start import find_foreseen
+from .find import ScanSource
+
+
+class ScanDataset(Dataset[dict[str, Any]]):
+    """Prepared scans, one per item.
+
+    Args:
+        sources: scans to read.
+        preprocessing: transform of ``{"image": path, "mask": path or None, "case_id": name}``.
+        debug: let errors through.
+    """
+
+    def __init__(self, sources: Sequence[ScanSource], preprocessing: Callable[..., Any], debug: bool = False) -> None:
+        self.sources = list(sources)
+        self.preprocessing = preprocessing
+        self.debug = debug
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        source = self.sources[index]
+        known = {"index": index, "case_id": source.case_id}
+        if source.problem:
+            return {**known, "error": f"{source.case_id}: {source.problem}"}
+        data = {**known, "image": str(source.path), "mask": str(source.mask) if source.mask else None}
+        try:
+            return dict(self.preprocessing(data))
+        except Exception as error:
+            if self.debug:
+                raise
+            return {**known, "error": sentence(error, source.case_id)}
+
+
+def sentence(error: BaseException, case_id: str) -> str:
+    """Return what the table says about an error: a foreseen one in its own words, others by kind and message."""
+    foreseen = find_foreseen(error)
+    if foreseen is not None:
+        text = str(foreseen)
+        return text if text.startswith(case_id) else f"{case_id}: {text}"
+    root = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    reason = " ".join(str(root).split())[:200]
+    return f"{case_id}: unexpected {type(root).__name__} ({reason}); run this scan alone with --debug and report it"

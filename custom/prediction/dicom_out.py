@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results of a DICOM series as DICOM: Segmentation and Parametric Map by highdicom (extra ``[dicom]``).
+
+Both refer to every source instance and share the series' frame of reference, so that a viewer lays them over it. A
+source without the attributes that these objects need costs the DICOM output only: the reason becomes a note.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..core.errors import ConfigError
+from ..core.files import atomic_path
+from ..volumes.itk_io import read_with_itk
+from .case_result import CaseResult
+from .find import ScanSource
+
+_MAKER = "uad-brain-mri"
+_SERIES = 9000
+
+
+def write_dicom(folder: Path, source: ScanSource, result: CaseResult, settings: Mapping[str, Any]) -> list[str]:
+    """Write ``*_desc-anomaly_mask.dcm`` and ``*_desc-anomaly_map.dcm``; return notes about what could not be written.
+
+    Args:
+        folder: where the files go.
+        source: the DICOM series.
+        result: maps on its grid.
+        settings: protocol; the model's hash becomes the serial number of the device.
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
+    try:
+        import highdicom
+        import pydicom
+    except ImportError as error:
+        raise ConfigError(
+            "DICOM output needs the extra: pip install 'uad-brain-mri[dicom]', or --format nifti."
+        ) from error
+    notes = []
+    datasets = [pydicom.dcmread(file) for file in read_with_itk(source.path, source.case_id)[4]]
+    frames = {
+        "anomaly_mask": (_segmentation, _frames(result.mask)),
+        "anomaly_map": (_parametric_map, _frames(result.anomaly_map)),
+    }
+    for number, (name, (make, pixels)) in enumerate(frames.items()):
+        if name == "anomaly_mask" and not pixels.any():
+            notes.append("no DICOM segmentation: the mask is empty")
+            continue
+        common = {
+            "series_instance_uid": highdicom.UID(),
+            "series_number": _SERIES + number,
+            "sop_instance_uid": highdicom.UID(),
+            "instance_number": 1,
+            "manufacturer": _MAKER,
+            "manufacturer_model_name": str(settings.get("method", _MAKER)),
+            "software_versions": __version__,
+            "device_serial_number": str(settings.get("model_sha256", "unknown"))[:16],
+        }
+        try:
+            dataset = make(highdicom, datasets, pixels, common, result)
+            with atomic_path(folder / f"{source.case_id}_desc-{name}.dcm") as temporary:
+                dataset.save_as(temporary)
+        except (AttributeError, ValueError, TypeError, KeyError) as error:
+            notes.append(f"no DICOM {name.replace('_', ' ')}: the source series does not allow it ({error})")
+    return notes
+
+
+def _frames(volume: NDArray[Any]) -> NDArray[Any]:
+    """Return ``[slice, row, column]`` in the order of the source files."""
+    return np.ascontiguousarray(volume.transpose(2, 1, 0))
+
+
+def _segmentation(hd: Any, sources: list[Any], pixels: NDArray[Any], common: dict[str, Any], result: CaseResult) -> Any:
+    from pydicom.sr.codedict import codes
+
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=common["manufacturer_model_name"], version=__version__, family=codes.DCM.ArtificialIntelligence
+    )
+    segment = hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="anomaly (research use only)",
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Lesion,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+    )
+    return hd.seg.Segmentation(
+        source_images=sources,
+        pixel_array=pixels.astype(np.uint8),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[segment],
+        series_description="Anomaly mask, research use only",
+        omit_empty_frames=False,
+        **common,
+    )
+
+
+def _parametric_map(
+    hd: Any, sources: list[Any], pixels: NDArray[Any], common: dict[str, Any], result: CaseResult
+) -> Any:
+    from pydicom.sr.codedict import codes
+
+    top = max(float(pixels.max()), 1e-6)
+    mapping = hd.pm.RealWorldValueMapping(
+        lut_label="score",
+        lut_explanation="Anomaly score, larger is more anomalous",
+        unit=codes.UCUM.NoUnits,
+        value_range=(0.0, top),
+        slope=1.0,
+        intercept=0.0,
+    )
+    return hd.pm.ParametricMap(
+        source_images=sources,
+        pixel_array=pixels.astype(np.float32),
+        contains_recognizable_visual_features=False,
+        real_world_value_mappings=[mapping],
+        voi_lut_transformations=[hd.VOILUTTransformation(window_center=top / 2, window_width=top)],
+        series_description="Anomaly map, research use only",
+        **common,
+    )

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Let a batch of scans survive its broken ones, and write each result as soon as it is there."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psutil
+from ignite.engine import Engine, Events
+from tqdm import tqdm
+
+from .calibration import Calibration
+from .case_result import CaseResult
+from .dataset import sentence
+from .find import ScanSource
+from .results import ResultsFolder
+
+
+class PredictionHandler:
+    """Write the result of every iteration, behind a bar with time and memory.
+
+    Args:
+        results: where the results go.
+        sources: the scans of the dataset, in its order.
+        calibration: of the model.
+        debug: let errors through.
+    """
+
+    def __init__(
+        self, results: ResultsFolder, sources: Sequence[ScanSource], calibration: Calibration, debug: bool = False
+    ) -> None:
+        self.results = results
+        self.sources = list(sources)
+        self.calibration = calibration
+        self.debug = debug
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the evaluator."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._case)
+        engine.add_event_handler(Events.COMPLETED, lambda _: self.bar.close())
+
+    def iteration(self, engine: Any, batch: dict[str, Any]) -> Any:
+        """Stand in for the evaluator's own step (``iteration_update``): errors become an output instead of an end."""
+        self.index, self.began = int(batch["index"][0]), time.perf_counter()
+        if "error" in batch:
+            return {"error": batch["error"][0]}
+        try:
+            return engine._iteration(engine, batch)
+        except Exception as error:
+            if self.debug:
+                raise
+            return {"error": sentence(error, self.sources[self.index].case_id)}
+
+    def _start(self, engine: Engine) -> None:
+        hidden = not sys.stderr.isatty()
+        self.bar = tqdm(total=len(self.sources), desc="scans", unit="scan", file=sys.stderr, disable=hidden)
+
+    def _case(self, engine: Engine) -> None:
+        source, output = self.sources[self.index], engine.state.output
+        try:
+            if isinstance(output, dict) and "error" in output:
+                self.results.fail(source, output["error"])
+            else:
+                data = {**engine.state.batch[0], **output[0]}
+                result = CaseResult.from_data(data, self.calibration)
+                self.results.save(source, result, time.perf_counter() - self.began)
+        except Exception as error:
+            if self.debug:
+                raise
+            self.results.fail(source, sentence(error, source.case_id))
+        memory = psutil.Process().memory_info().rss / 2**30
+        self.bar.set_postfix_str(f"{source.case_id}, {memory:.1f} GiB")
+        self.bar.update()

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dictionary transforms around :mod:`.model_grid` for a MONAI ``Compose``, also inside a MONAI Label server.
+
+``ToModelGridd`` turns a channel-first scan with an affine (``LoadImaged``, ``EnsureChannelFirstd``) into ``[2, X, Y,
+Z]``: the image in [0, 1] and the brain mask, so that an inferer called with nothing but this tensor has both. The scan's
+own grid is kept in the metadata under MONAI's names ``original_affine`` and ``spatial_shape``. ``FromModelGridd`` takes
+volumes back to it. Stock ``Spacingd`` is avoided: MONAI 1.6 changes every entry called ``image_...``, of which MONAI
+Label has several that are no dictionaries.
+"""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from torch import Tensor
+
+from ..core.errors import DataError
+from ..volumes.resampling import resample
+from .model_grid import to_model_grid
+from .prepare import Preparation
+
+Data = Mapping[Hashable, Any]
+
+
+class ToModelGridd(MapTransform):
+    """Bring scans to the model's grid.
+
+    Args:
+        keys: scans ``[1, X, Y, Z]`` (MetaTensor); each becomes image and mask ``[2, 96, 96, 50]``.
+        preparation: preparation of the training scans (:class:`custom.preparation.prepare.Preparation`).
+        mask_key: entry that holds the brain mask ``[1, X, Y, Z]`` on the scan's grid, where there is one; it is used
+            up.
+    """
+
+    def __init__(self, keys: KeysCollection, preparation: Preparation, mask_key: str = "mask") -> None:
+        super().__init__(keys)
+        self.preparation = preparation
+        self.mask_key = mask_key
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return ``data`` with the scans on the model's grid."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self._one(result[key], result.get(self.mask_key), str(result.get("case_id", key)))
+        result.pop(self.mask_key, None)
+        return result
+
+    def _one(self, scan: Any, mask: Any, case: str) -> MetaTensor:
+        if not isinstance(scan, MetaTensor) or scan.ndim != 4 or scan.shape[0] != 1:
+            shape = list(getattr(scan, "shape", []))
+            raise DataError(
+                f"a scan must be a MetaTensor [1, X, Y, Z] with its affine, got {type(scan).__name__} {shape}; put "
+                "LoadImaged and EnsureChannelFirstd before ToModelGridd",
+                case=case,
+            )
+        affine = np.asarray(scan.affine, dtype=np.float64)
+        brain = None if mask is None else np.asarray(mask)[0]
+        grid = to_model_grid(scan.numpy()[0], brain, affine, self.preparation, case)
+        meta = {key: value for key, value in scan.meta.items() if key != "affine"}
+        meta["original_affine"] = torch.from_numpy(affine)
+        meta["spatial_shape"] = torch.tensor(scan.shape[1:])
+        meta["intensity_range"] = torch.tensor(grid.intensity_range, dtype=torch.float64)
+        meta["mask_ml"] = grid.mask_ml
+        return MetaTensor(np.stack([grid.image, grid.mask.astype(np.float32)]), affine=grid.affine, meta=meta)
+
+
+class FromModelGridd(MapTransform):
+    """Bring volumes of the model's grid back to the grid of the scan that they were made from; zero outside.
+
+    Boolean volumes stay boolean: they are interpolated like the others and cut at one half, which keeps a region's
+    size and place at any spacing, where nearest neighbours would move its edge by up to a millimetre.
+
+    Args:
+        keys: volumes ``[C, X, Y, Z]`` on the model's grid.
+        orig_keys: output of :class:`ToModelGridd` whose metadata tells the way back.
+        allow_missing_keys: pass over absent keys.
+    """
+
+    def __init__(self, keys: KeysCollection, orig_keys: str = "image", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.orig_keys = orig_keys
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return ``data`` with the volumes on the scan's grid."""
+        result = dict(data)
+        reference = result[self.orig_keys]
+        for key in self.key_iterator(result):
+            result[key] = to_scan_grid(result[key], reference)
+        return result
+
+
+def to_scan_grid(volume: Tensor, reference: MetaTensor) -> MetaTensor:
+    """Return ``volume`` ``[C, X, Y, Z]`` on the scan's grid; ``reference`` comes from :class:`ToModelGridd`."""
+    affine = np.asarray(reference.meta["original_affine"], dtype=np.float64)
+    shape = [int(n) for n in np.asarray(reference.meta["spatial_shape"])]
+    grid = np.asarray(reference.affine, dtype=np.float64)
+    channels = np.stack([resample(channel, grid, affine, shape, antialias=False) for channel in volume.cpu().numpy()])
+    binary = volume.dtype == torch.bool
+    meta = {"original_affine": torch.from_numpy(affine), "spatial_shape": torch.tensor(shape)}
+    return MetaTensor(channels > 0.5 if binary else channels, affine=affine, meta=meta)

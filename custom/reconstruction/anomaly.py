@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole way from a scan on the model's grid to its anomaly map, as one inferer.
+
+Called as MONAI's evaluators and MONAI Label call inferers, with inputs and network and nothing else: the brain mask is
+the second input channel. Nothing is kept between calls, and the noise is seeded by a fixed key instead of the place in
+a batch or the name of a file, so a map is a function of voxels, mask, model and settings alone.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from ..core.errors import DataError
+
+
+class AnomalyInferer(Inferer):
+    """Reconstruct, score, post-process.
+
+    Args:
+        reconstruction: ``inferer(volumes [B, 1, X, Y, Z], network, case_ids) -> volumes``.
+        scoring: ``score(image, reconstruction) -> anomaly_map``, volumes ``[X, Y, Z]``.
+        postprocessing: object with ``prepare(map, mask, spacing_mm)``.
+        spacing_mm: voxel size of the model's grid.
+        noise_key: what the noise is seeded with beside the model's seed. One key for all scans makes a map independent
+            of names; the case id of an evaluation gives the evaluation's map.
+        return_reconstruction: add the reconstruction as second channel of the result.
+    """
+
+    def __init__(
+        self,
+        reconstruction: Callable[..., Tensor],
+        scoring: Callable[[Tensor, Tensor], Tensor],
+        postprocessing: Any,
+        spacing_mm: Sequence[float] = (2.0, 2.0, 2.0),
+        noise_key: str = "scan",
+        return_reconstruction: bool = False,
+    ) -> None:
+        self.reconstruction = reconstruction
+        self.scoring = scoring
+        self.postprocessing = postprocessing
+        self.spacing_mm = tuple(float(s) for s in spacing_mm)
+        self.noise_key = noise_key
+        self.return_reconstruction = return_reconstruction
+
+    @torch.inference_mode()
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the anomaly maps ``[B, 1, X, Y, Z]``, or maps and reconstructions ``[B, 2, X, Y, Z]``.
+
+        Args:
+            inputs: ``[B, 2, X, Y, Z]``: image in [0, 1] and brain mask, as ``ToModelGridd`` makes them.
+            network: trained network in evaluation mode.
+            *args: ignored.
+            **kwargs: ignored.
+        """
+        if inputs.ndim != 5 or inputs.shape[1] != 2:
+            raise DataError(
+                f"inputs must be [B, 2, X, Y, Z] with image and brain mask, got {list(inputs.shape)}; ToModelGridd makes them"
+            )
+        plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        results = []
+        for volume in plain.float():
+            image, mask = volume
+            reconstruction = self.reconstruction(image[None, None], network, [self.noise_key])[0, 0]
+            anomaly_map = self.postprocessing.prepare(self.scoring(image, reconstruction), mask, self.spacing_mm)
+            results.append(torch.stack([anomaly_map, reconstruction] if self.return_reconstruction else [anomaly_map]))
+        result = torch.stack(results).clone()
+        return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result

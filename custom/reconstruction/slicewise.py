@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reconstruct a volume slice by slice with a 2-D network.
+
+Volumes are ``[1, 1, X, Y, Z]`` in [0, 1]; the network sees axial slices ``[b, 1, X, Y]`` in micro-batches. On a CPU
+batches of one to four slices are fastest (larger ones leave the cache); on a GPU take all slices at once. The batch
+size changes a reconstruction by float rounding only, so it is halved when the memory of the GPU is full.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from ..core.errors import DataError
+from ..models.precision import Precision
+
+logger = logging.getLogger(__name__)
+
+
+class SlicewiseReconstruction(Inferer):
+    """Autoencoder reconstruction: ``network(slice)`` for every axial slice.
+
+    Args:
+        slice_batch_size: slices per network pass.
+        precision: arithmetic of the network, see :class:`~custom.models.precision.Precision`.
+        channels_last: hand the slices over in NHWC order.
+    """
+
+    def __init__(self, slice_batch_size: int, precision: str = "fp32", channels_last: bool = False) -> None:
+        self.slice_batch_size = slice_batch_size
+        self.precision = Precision.of(precision)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+
+    @torch.inference_mode()
+    def __call__(self, inputs: Tensor, network: nn.Module, case_ids: Sequence[str] | None = None) -> Tensor:
+        """Return the reconstruction of ``inputs`` ``[B, 1, X, Y, Z]``, same shape, float32 on the same device.
+
+        Args:
+            inputs: volumes in [0, 1].
+            network: 2-D network in evaluation mode.
+            case_ids: names of the volumes; seed whatever the method draws at random.
+        """
+        if inputs.ndim != 5 or inputs.shape[1] != 1:
+            raise DataError(
+                f"volumes must be [B, 1, X, Y, Z], got {list(inputs.shape)}; add the batch and channel axes."
+            )
+        plain = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
+        names = case_ids if case_ids is not None else [str(index) for index in range(len(plain))]
+        volumes = [
+            self.reconstruct(v[0].permute(2, 0, 1)[:, None], network, n) for v, n in zip(plain, names, strict=True)
+        ]
+        return torch.stack([volume[:, 0].permute(1, 2, 0)[None] for volume in volumes]).contiguous()
+
+    def reconstruct(self, slices: Tensor, network: nn.Module, case_id: str) -> Tensor:
+        """Return the reconstruction of ``slices`` ``[Z, 1, X, Y]`` in [0, 1] of the volume ``case_id``."""
+        return self._in_batches(network, slices)
+
+    def _in_batches(self, network: nn.Module, slices: Tensor, timestep: int | None = None) -> Tensor:
+        predictions: list[Tensor] = []
+        done = 0
+        with self.precision.autocast(slices.device):
+            while done < len(slices):
+                batch = slices[done : done + self.slice_batch_size].to(memory_format=self.memory_format)
+                try:
+                    predictions.append(self._predict(network, batch, timestep))
+                except torch.cuda.OutOfMemoryError:
+                    if len(batch) == 1:
+                        raise
+                    self.slice_batch_size = len(batch) // 2
+                else:
+                    done += len(batch)
+                    continue
+                torch.cuda.empty_cache()  # here, where the exception no longer holds the tensors
+                logger.warning(
+                    "%d slices do not fit into the memory of the GPU; going on with %d",
+                    len(batch),
+                    self.slice_batch_size,
+                )
+        return torch.cat(predictions)
+
+    def _predict(self, network: nn.Module, batch: Tensor, timestep: int | None) -> Tensor:
+        if timestep is None:
+            return cast(Tensor, network(batch)).float()
+        steps = torch.full((len(batch),), timestep, device=batch.device, dtype=torch.long)
+        return cast(Tensor, network(batch, timesteps=steps)).float()

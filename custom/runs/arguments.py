@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refuse what MONAI's command line accepts in silence: misspelt overrides and values of the wrong kind.
+
+``python -m monai.bundle run`` adds an unknown ``--key`` to the configuration and never looks at it again, and takes
+``--max_epochs abc`` as a string. :func:`check_arguments` reads the same command line and configuration files and
+raises :class:`~custom.core.errors.ConfigError` before any work, naming the closest known key.
+"""
+
+import ast
+import contextlib
+import difflib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from ..core.errors import ConfigError
+from ..core.files import read_json
+
+_OWN_OPTIONS = {
+    *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
+    *("tracking_uri", "experiment_name", "run_name", "save_execute_config"),
+}
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Check the arguments behind ``monai.bundle run``.
+
+    Args:
+        arguments: ``["training", "--config_file", "a.json", "--lr", "0.1", ...]``.
+
+    Raises:
+        ConfigError: unknown key, or a word where the configuration holds a number or true/false.
+    """
+    options = _options(arguments)
+    if "config_file" not in options:
+        return
+    config: dict[str, Any] = {}
+    for file in _config_files(options["config_file"]):
+        if Path(file).is_file():
+            config.update(read_json(file, "give a JSON configuration to --config_file."))
+    for key, value in options.items():
+        if key.split("::")[0] not in _OWN_OPTIONS or key in config:
+            _check_one(key, value, config)
+
+
+def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration of a command line with its overrides and with every imported part in place."""
+    options = _options(arguments)
+    parser = ConfigParser()
+    with contextlib.redirect_stdout(io.StringIO()):  # MONAI prints its security note once more
+        parser.read_config(_config_files(options.pop("config_file")))
+    parser.update({key: _value(text) for key, text in options.items() if key.split("::")[0] not in _OWN_OPTIONS})
+    parser.resolve_macro_and_relative_ids()
+    config: dict[str, Any] = parser.get()
+    return config
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _options(arguments: Sequence[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    waiting: str | None = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            key, equals, value = argument[2:].partition("=")
+            options[key := key.replace("#", "::")] = value if equals else "True"
+            waiting = None if equals else key
+        elif waiting is not None:
+            options[waiting], waiting = argument, None
+    return options
+
+
+def _config_files(value: str) -> list[str]:
+    if value.startswith("["):
+        return [str(item) for item in ast.literal_eval(value)]
+    return [value]
+
+
+def _check_one(key: str, value: str, config: Mapping[str, Any]) -> None:
+    known: Any = config
+    for depth, part in enumerate(parts := key.split("::")):
+        if isinstance(known, Mapping) and part not in known:
+            names = ["::".join([*parts[:depth], name]) for name in known if not name.startswith("_")]
+            close = difflib.get_close_matches("::".join(parts[: depth + 1]), names, n=1, cutoff=0.5)
+            hint = f"did you mean --{close[0]}?" if close else "see the top of the configuration file for the knobs."
+            raise ConfigError(f"--{key} is no setting of this configuration, it would have no effect; {hint}")
+        if isinstance(known, str) and depth:
+            raise ConfigError(
+                f"--{key} reaches into '{'::'.join(parts[:depth])}', which is imported; override it whole."
+            )
+        known = known[part] if isinstance(known, Mapping) else None
+    if isinstance(known, (bool, int, float)) and not _fits(value, known):
+        kind = "True or False" if isinstance(known, bool) else "a number"
+        raise ConfigError(f"--{key} must be {kind} (its default is {known}), got '{value}'.")
+
+
+def _fits(text: str, default: bool | int | float) -> bool:
+    if text.startswith(("$", "@", "%")) or text in ("None", "null"):
+        return True
+    try:
+        value = ast.literal_eval(text)  # "false" in lower case would reach the configuration as a word, which is true
+    except (ValueError, SyntaxError):
+        return False
+    if isinstance(default, bool):
+        return value in (True, False, 0, 1)
+    if isinstance(default, int) and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, (int, float, list, tuple)) and not isinstance(value, bool)

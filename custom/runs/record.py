@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``run.json``: what was run, with which versions, when, and how it ended; enough to run it again.
+
+The file is rewritten at start and end, each time as a whole. A start that resumes keeps the first ``started`` and adds
+an entry to ``resumed``. A status "running" whose process is gone means that it was killed.
+"""
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import nn
+
+from ..core.files import atomic_write_json, read_json
+from .failure import on_failure
+
+FILE_NAME = "run.json"
+PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "scipy", "scikit-image", "nibabel")
+
+
+class RunRecord:
+    """Attach to a trainer or an evaluator, behind the lock of the folder.
+
+    Args:
+        folder: output folder; made if it is missing.
+        settings: JSON values of the run; they are stored and their SHA-256 identifies the configuration.
+        seeds: ``{what: seed}``.
+        network: its parameters are counted.
+        write: False on all processes but the first.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: Mapping[str, Any],
+        seeds: Mapping[str, int] | None = None,
+        network: nn.Module | None = None,
+        write: bool = True,
+    ) -> None:
+        self.path = Path(folder) / FILE_NAME
+        self.settings = json.loads(json.dumps(dict(settings), default=str))
+        self.seeds = dict(seeds or {})
+        self.parameters = None if network is None else sum(p.numel() for p in network.parameters())
+        self.write = write
+        self._record: dict[str, Any] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the engine."""
+        if self.write:
+            engine.add_event_handler(Events.STARTED, lambda _: self.begin())
+            engine.add_event_handler(Events.COMPLETED, lambda _: self.end("finished"))
+            on_failure(engine, self.fail)
+
+    def begin(self) -> None:
+        """Write the record of a run that starts or resumes."""
+        now, before = _now(), self.read(self.path.parent) or {}
+        self._record = {
+            "status": "running",
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "started": before.get("started", now),
+            "resumed": [*before.get("resumed", []), now] if before else [],
+            "ended": None,
+            "revision": _revision(),
+            "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+            "system": platform.system(),
+            "settings": self.settings,
+            "settings_sha256": settings_digest(self.settings),
+            "seeds": self.seeds,
+            "parameters": self.parameters,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_json(self.path, self._record)
+
+    def fail(self, error: BaseException) -> None:
+        """Record the failure, or the stop that was asked for."""
+        self.end("stopped" if getattr(error, "exit_code", 0) > 128 else "failed", f"{type(error).__name__}: {error}")
+
+    def end(self, status: str, reason: str | None = None) -> None:
+        """Record how the run ended; nothing happens if it never began or has ended already."""
+        if self._record:
+            atomic_write_json(self.path, {**self._record, "status": status, "reason": reason, "ended": _now()})
+            self._record = {}
+
+    @staticmethod
+    def read(folder: str | Path) -> dict[str, Any] | None:
+        """Return the record in ``folder``, or None; a damaged one is a ConfigError."""
+        path = Path(folder) / FILE_NAME
+        return read_json(path, "remove it: it only tells how the run went.") if path.is_file() else None
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of settings; the order of their keys does not matter.
+
+    >>> settings_digest({"a": 1, "b": 2}) == settings_digest({"b": 2, "a": 1}) != settings_digest({"a": 2, "b": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _revision() -> str | None:
+    """Return the git revision of this package's source, with ``+`` if files differ from it; None outside a repository."""
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    if not (root / ".git").exists():
+        return None
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

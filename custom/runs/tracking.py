@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Track a run: every number goes to the local outbox at once and to MLflow from a background thread.
+
+A tracking server that is down, slow, full or refuses costs one warning and, at the end, at most ``patience_s`` seconds;
+``python scripts/track_sync.py FOLDER`` sends the rest later. MONAI's ``MLFlowHandler`` raises into the training instead.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from .failure import on_failure
+from .outbox import Outbox
+from .sync import sync_outbox
+
+logger = logging.getLogger(__name__)
+
+
+class BackgroundSync:
+    """Send an outbox every ``period_s`` seconds without ever disturbing the main thread.
+
+    Args:
+        folder: of the outbox.
+        tracking_uri: where to.
+        period_s: seconds between two tries; ten times as many after a failure.
+        patience_s: longest wait at the end.
+    """
+
+    def __init__(self, folder: str | Path, tracking_uri: str, period_s: float = 10.0, patience_s: float = 5.0) -> None:
+        self.folder, self.tracking_uri = Path(folder), tracking_uri
+        self.period_s, self.patience_s = period_s, patience_s
+        self._end = threading.Event()
+        self._given_up = threading.Event()
+        self._warned = False
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Send what is left, waiting at most ``patience_s``."""
+        self._end.set()
+        self._thread.join(self.patience_s)
+        if self._thread.is_alive():
+            self._given_up.set()
+            self._warn("it takes too long")
+
+    def _work(self) -> None:
+        wait = 0.0
+        while not self._end.wait(wait):
+            wait = self.period_s if self._try() else 10 * self.period_s
+        self._try()
+
+    def _try(self) -> bool:
+        try:
+            sync_outbox(self.folder, self.tracking_uri, stop=self._given_up.is_set)
+        except Exception as error:
+            self._warn(str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__)
+            return False
+        return True
+
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "tracking at %s does not work (%s); the run goes on and everything is kept in %s. Send it later with: "
+                "python scripts/track_sync.py %s",
+                self.tracking_uri, reason, self.folder, self.folder,
+            )  # fmt: skip
+
+
+class Tracking:
+    """Attach to a trainer or an evaluator; nothing that goes wrong in here reaches it.
+
+    Args:
+        folder: output folder; one folder is one run.
+        tracking_uri: MLflow server or ``sqlite:///`` database; None keeps the outbox only.
+        name: of the run; the folder's name if None.
+        experiment: that the run belongs to.
+        params: settings, flat.
+        tags: for example the method, or the run folder of the model that is evaluated.
+        every: iterations between two training losses.
+        artifacts: files and folders copied at the end, if they exist.
+        parent: output folder of the run that this one belongs to (an evaluation to its training).
+        prefix: put in front of metric names ("train", "evaluation").
+        write: False on all processes but the first.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        tracking_uri: str | None,
+        experiment: str,
+        params: Mapping[str, Any],
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        every: int = 20,
+        artifacts: Sequence[str | Path] = (),
+        parent: str | Path | None = None,
+        prefix: str = "train",
+        write: bool = True,
+    ) -> None:
+        self.outbox = Outbox(folder)
+        self.tracking_uri = tracking_uri
+        self.experiment, self.params, self.tags = experiment, dict(params), dict(tags or {})
+        self.name = name or Path(folder).resolve().name
+        self.every, self.artifacts, self.prefix, self.write = every, list(artifacts), prefix, write
+        self.parent = parent
+        self._sync: BackgroundSync | None = None
+        self._open = self._warned = False
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the engine."""
+        if not self.write:
+            return
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self.loss)
+        engine.add_event_handler(Events.COMPLETED, self.complete)
+        on_failure(engine, self.fail)
+
+    def attach_validation(self, validator: Engine) -> None:
+        """Record the metrics of a validation, step = epoch of the training."""
+        if self.write:
+            validator.add_event_handler(Events.COMPLETED, self.validation)
+
+    def start(self, engine: Engine) -> None:
+        """Open the run."""
+        self._open = True
+        self._record(lambda: self.outbox.start(self.name, self.experiment, self.tags, self.parent))
+        self._record(lambda: self.outbox.params(self.params))
+        if self.tracking_uri:
+            self._sync = BackgroundSync(self.outbox.folder, self.tracking_uri)
+            self._sync.start()
+
+    def loss(self, engine: Engine) -> None:
+        """Record the loss of an iteration, where the engine has one."""
+        output = engine.state.output
+        if isinstance(output, Mapping) and "loss" in output:
+            loss, step = output["loss"].item(), engine.state.iteration
+            self._record(lambda: self.outbox.metrics({f"{self.prefix}/loss": loss}, step))
+
+    def validation(self, validator: Engine) -> None:
+        """Record what a validation measured."""
+        self._metrics("validation", validator.state.metrics, validator.state.epoch)
+
+    def complete(self, engine: Engine) -> None:
+        """Record final metrics and artifacts and close the run."""
+        self._metrics(self.prefix, engine.state.metrics, engine.state.iteration)
+        for path in self.artifacts:
+            if Path(path).exists():
+                self._record(lambda path=path: self.outbox.artifact(path))  # type: ignore[misc]
+        self._close("FINISHED")
+
+    def fail(self, error: BaseException) -> None:
+        """Close the run as failed, or as killed if it was asked to stop."""
+        self._close("KILLED" if getattr(error, "exit_code", 0) > 128 else "FAILED")
+
+    def _metrics(self, prefix: str, values: Mapping[str, Any], step: int) -> None:
+        numbers = {f"{prefix}/{key}": float(value) for key, value in values.items() if _is_number(value)}
+        if numbers:
+            self._record(lambda: self.outbox.metrics(numbers, step))
+
+    def _close(self, status: str) -> None:
+        if not self._open:  # never began, for example because the folder belongs to another process
+            return
+        self._open = False
+        self._record(lambda: self.outbox.status(status))
+        if self._sync is not None:
+            self._sync.finish()
+
+    def _record(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                logger.warning(
+                    "%s cannot be written (%s); the run goes on untracked.", self.outbox.path, error.strerror
+                )
+
+
+def _is_number(value: Any) -> bool:
+    return getattr(value, "ndim", 0) == 0 and hasattr(value, "__float__")

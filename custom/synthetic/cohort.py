@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the synthetic cohort in the layout of the papers' data, with split tables and a manifest.
+
+Layout under the output folder::
+
+    Train/demo/{t1,t2,mask}/DEMO001_t1.nii.gz ...
+    Test/{demo_tumour,demo_ms,demo_stroke,demo_wmh}/{t1,t2,mask,seg}/TUMOUR01_t1.nii.gz ...
+    splits/demo_{train,val}_fold0..4.csv, demo_test.csv, demo_<kind>_{val,test}.csv
+    DEMO.json  README.txt
+
+Tables have the papers' columns ``img_name, age, label, img_path, mask_path, seg_path``; paths name the T1 image and
+begin with ``/Train`` or ``/Test``. Healthy test subjects are in no fold; the folds partition the other healthy ones,
+each being validation once. Patients for validation and test are different ones.
+"""
+
+import csv
+import gzip
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import starmap
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import ConfigError, DataError
+from ..core.progress import progress
+from ..core.seeding import derive_seed
+from .anatomy import VELOCITY_SCALES
+from .contrast import TISSUES
+from .fields import OUTPUT_AFFINE
+from .lesions import AGES, KINDS
+from .subject import make_subject
+
+VERSION = 1  # raise it when the same seed gives different images
+FOLDS = 5
+HEALTHY_AGES = (20, 80)
+MANIFEST, README = "DEMO.json", "README.txt"
+COLUMNS = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
+README_TEXT = """Synthetic brain MRI: no scan of any person is in this folder.
+
+Every image was computed from a seed and from the ICBM152 2009a non-linear symmetric average brain, as packaged by
+nilearn (BSD-3-Clause). Lesions, ages and scanners are invented; their masks are exact. Use it to try the software, not
+to compare methods: results on it say little about patients.
+
+ICBM152: Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill
+University. Permission to use, copy, modify, and distribute this software and its documentation for any purpose and
+without fee is hereby granted, provided that the above copyright notice appear in all copies. The authors and McGill
+University make no representations about the suitability of this software for any purpose. It is provided "as is"
+without express or implied warranty.
+Cite: Fonov et al., Unbiased average age-appropriate atlases for pediatric studies, NeuroImage 54(1), 2011,
+doi 10.1016/j.neuroimage.2010.07.033.
+"""
+
+
+@dataclass(frozen=True)
+class CohortSize:
+    """Numbers of subjects: healthy ones in the folds and for testing, patients of each kind for validation and test."""
+
+    healthy: int = 24
+    healthy_test: int = 4
+    patients_val: int = 3
+    patients_test: int = 4
+
+    def __post_init__(self) -> None:
+        fewest = min(self.healthy_test, self.patients_val, self.patients_test)
+        if self.healthy - self.healthy_test < FOLDS or fewest < 0:
+            raise ConfigError(
+                f"{self} cannot be split: each of the {FOLDS} folds validates on at least one healthy subject that is "
+                f"not for testing, and no count is negative; ask for healthy >= healthy_test + {FOLDS}"
+            )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One subject to make: where it goes and what decides its looks."""
+
+    name: str
+    folder: str
+    kind: str | None
+    age: float
+    seed: int
+
+    def row(self) -> dict[str, str]:
+        """The subject's line in a split table."""
+        paths = {part: f"/{self.folder}/{part}/{self.name}_{part}.nii.gz" for part in ("t1", "mask", "seg")}
+        return {
+            "img_name": f"{self.name}_t1.nii.gz",
+            "age": f"{self.age:.1f}",
+            "label": "1" if self.kind else "0",
+            "img_path": paths["t1"],
+            "mask_path": paths["mask"],
+            "seg_path": paths["seg"] if self.kind else "",
+        }
+
+
+def _entry(name: str, folder: str, kind: str | None, seed: int) -> Entry:
+    low, high = AGES[kind] if kind else HEALTHY_AGES
+    age = np.random.default_rng(derive_seed("demo_cohort_age", seed, name)).uniform(low, high)
+    return Entry(name, folder, kind, round(float(age), 1), derive_seed("demo_cohort", seed, name))
+
+
+def plan_cohort(size: CohortSize, seed: int) -> dict[str, list[Entry]]:
+    """All split tables by name; the same names for any number of workers."""
+    healthy = [_entry(f"DEMO{k + 1:03d}", "Train/demo", None, seed) for k in range(size.healthy)]
+    test, rest = healthy[: size.healthy_test], healthy[size.healthy_test :]
+    tables = {"demo_test": test}
+    for fold in range(FOLDS):
+        tables[f"demo_train_fold{fold}"] = [entry for k, entry in enumerate(rest) if k % FOLDS != fold]
+        tables[f"demo_val_fold{fold}"] = rest[fold::FOLDS]
+    for kind in KINDS:
+        count = size.patients_val + size.patients_test
+        patients = [_entry(f"{kind.upper()}{k + 1:02d}", f"Test/demo_{kind}", kind, seed) for k in range(count)]
+        tables[f"demo_{kind}_val"] = patients[: size.patients_val]
+        tables[f"demo_{kind}_test"] = patients[size.patients_val :]
+    return tables
+
+
+def write_nifti(path: Path, values: NDArray[Any]) -> None:
+    """Write a gzip-compressed NIfTI-1 file whose bytes depend on ``values`` only (no time, no name)."""
+    image = nib.Nifti1Image(values, OUTPUT_AFFINE)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(OUTPUT_AFFINE, code=4)
+    image.set_qform(OUTPUT_AFFINE, code=4)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=5, mtime=0))
+
+
+def _write_subject(root: str, entry: Entry) -> str:
+    subject = make_subject(entry.seed, entry.age, entry.kind)
+    parts: dict[str, NDArray[Any]] = {**subject.images, "mask": subject.mask}
+    if entry.kind:
+        parts["seg"] = subject.seg
+    for part, values in parts.items():
+        write_nifti(Path(root) / entry.folder / part / f"{entry.name}_{part}.nii.gz", values)
+    return entry.name
+
+
+def _write_all(tasks: Sequence[tuple[str, Entry]], workers: int) -> Iterator[str]:
+    if workers <= 1:
+        yield from starmap(_write_subject, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with _one_thread_each(), ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+        yield from pool.map(_write_subject, *zip(*tasks, strict=True))
+
+
+def _write_table(path: Path, entries: Iterable[Entry]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, ["", *COLUMNS], lineterminator="\n")
+        writer.writeheader()
+        for index, entry in enumerate(entries):
+            writer.writerow({"": str(index), **entry.row()})
+
+
+def _digests(root: Path) -> dict[str, str]:
+    hidden = {path for path in root.iterdir() if path.name.startswith(".")}  # caches of later runs are not ours
+    files = sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file() and path.name != MANIFEST and hidden.isdisjoint([path, *path.parents])
+    )
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _parameters(size: CohortSize, seed: int) -> dict[str, Any]:
+    return {"version": VERSION, "seed": seed, "counts": {**asdict(size), "kinds": list(KINDS), "folds": FOLDS}}
+
+
+def _manifest(root: Path, size: CohortSize, seed: int) -> str:
+    generator = {
+        "module": "custom.synthetic",
+        "grid": "96x96x80, 2 mm, RAS",
+        "template": "ICBM152 2009a nonlinear symmetric, as packaged by nilearn",
+        "velocity_spacing_and_rms_mm": VELOCITY_SCALES,
+        "tissue_mean_and_sd": TISSUES,
+        "ages": {"healthy": HEALTHY_AGES, **AGES},
+    }
+    record = {**_parameters(size, seed), "generator": generator, "sha256": _digests(root)}
+    return json.dumps(record, indent=1) + "\n"
+
+
+def is_complete(root: Path, size: CohortSize, seed: int) -> bool:
+    """Whether ``root`` holds exactly this cohort, every file with the recorded SHA-256."""
+    try:
+        manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    same = {key: manifest.get(key) for key in ("version", "seed", "counts")} == _parameters(size, seed)
+    return same and manifest.get("sha256") == _digests(root)
+
+
+def make_demo_cohort(
+    output: str | Path, size: CohortSize | None = None, seed: int = 0, workers: int = 0, overwrite: bool = False
+) -> Path:
+    """Make the cohort, or leave it as it is when the same one is already there and intact.
+
+    Args:
+        output: folder to make; it appears only when it is complete.
+        size: numbers of subjects.
+        seed: of the whole cohort; the same seed gives the same files, whatever the number of workers.
+        workers: processes; 0 means one per CPU core.
+        overwrite: replace another cohort (a folder that has a DEMO.json) at ``output``.
+
+    Returns:
+        The output folder.
+
+    Raises:
+        DataError: if ``output`` holds something else.
+    """
+    root = Path(output).absolute()
+    size = size or CohortSize()
+    if root.exists():
+        if not overwrite and is_complete(root, size, seed):
+            return root
+        occupied = not root.is_dir() or any(root.iterdir())
+        if occupied and not (overwrite and (root / MANIFEST).is_file()):
+            raise DataError(
+                "the folder holds something other than this intact synthetic cohort and is left untouched. "
+                f"Choose another folder, or pass --overwrite to replace a synthetic cohort (a folder with {MANIFEST})",
+                case=str(root),
+            )
+    root.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+    try:
+        tables = plan_cohort(size, seed)
+        entries = list({entry.name: entry for table in tables.values() for entry in table}.values())
+        tasks = [(str(building), entry) for entry in entries]
+        written = _write_all(tasks, workers or os.cpu_count() or 1)
+        for _ in progress(written, total=len(tasks), desc="synthetic cohort", unit="subject"):
+            pass
+        for name, table in tables.items():
+            _write_table(building / "splits" / f"{name}.csv", table)
+        (building / README).write_text(README_TEXT, encoding="utf-8")
+        (building / MANIFEST).write_text(_manifest(building, size, seed), encoding="utf-8")
+        building.chmod(0o755)
+        if root.exists():
+            shutil.rmtree(root)
+        building.rename(root)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return root
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes started within compute with one thread: several threads each would fight for the same cores."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints on disk: each file is whole or absent, its digest is known, and a damaged one is passed over.
+
+``checkpoints/iteration_00000120.pt`` with ``iteration_00000120.json`` (sha256, epoch, metric) beside it, written in this
+order, each by temporary file, fsync and rename. A ``.pt`` without its ``.json``, or with another digest, does not count.
+Files are opened with ``weights_only=True``.
+"""
+
+import errno
+import io
+import json
+import logging
+import pickle
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..core.errors import ConfigError, ResourceError
+from ..core.files import atomic_write_bytes, atomic_write_json, remove_left_overs
+from ..models.weights import file_sha256, state_difference
+
+logger = logging.getLogger(__name__)
+
+
+class CheckpointFolder:
+    """The newest checkpoints and the best one of a training.
+
+    Args:
+        folder: made when the first checkpoint is written.
+        keep_last: number of newest checkpoints that stay.
+    """
+
+    def __init__(self, folder: str | Path, keep_last: int = 2) -> None:
+        self.folder = Path(folder)
+        self.keep_last = keep_last
+
+    def save(self, content: Mapping[str, Any], iteration: int, info: Mapping[str, Any], best: bool = False) -> Path:
+        """Write a checkpoint and drop the oldest ones beyond ``keep_last``.
+
+        Raises:
+            ResourceError: the disk is full; everything written before is still whole.
+        """
+        buffer = io.BytesIO()
+        torch.save(dict(content), buffer)
+        data = buffer.getvalue()
+        path = self.folder / f"{'best' if best else f'iteration_{iteration:08d}'}.pt"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_left_overs(self.folder, older_than_s=0)  # the folder is locked: they are nobody's
+            free = shutil.disk_usage(self.folder).free
+            if free < len(data) + 1_000_000:
+                raise OSError(errno.ENOSPC, f"{free} bytes are free")
+            atomic_write_bytes(path, data)
+            atomic_write_json(path.with_suffix(".json"), {**info, "iteration": iteration, "sha256": file_sha256(path)})
+        except OSError as error:
+            raise ResourceError(
+                f"the checkpoint of iteration {iteration} could not be written to {self.folder} ({error}); it needs "
+                f"{len(data)} bytes. The earlier checkpoints are whole: free some space and start again with the same "
+                "--output_dir to go on from them."
+            ) from error
+        if not best:
+            self._drop_old()
+        return path
+
+    def newest(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return content and information of the newest whole checkpoint, or None; damaged ones are reported."""
+        for path in sorted(self.folder.glob("iteration_*.pt"), reverse=True):
+            found = self.load(path)
+            if found is not None:
+                return found
+            logger.warning("%s is damaged or incomplete; the checkpoint before it is used.", path)
+        return None
+
+    def best(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return content and information of the best checkpoint, or None."""
+        return self.load(self.folder / "best.pt")
+
+    def load(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return content and information of one checkpoint; None if it is missing or not whole."""
+        try:
+            info = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            if info["sha256"] != file_sha256(path):
+                return None
+            return torch.load(path, map_location="cpu", weights_only=True), info
+        except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError):
+            return None
+
+    def _drop_old(self) -> None:
+        for path in sorted(self.folder.glob("iteration_*.pt"))[: -self.keep_last]:
+            path.with_suffix(".json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def load_objects(objects: Mapping[str, Any], content: Mapping[str, Any], source: str) -> None:
+    """Restore every object by its ``load_state_dict``.
+
+    Raises:
+        ConfigError: the checkpoint lacks an object, or belongs to another network.
+    """
+    missing = [name for name in objects if name not in content]
+    if missing:
+        raise ConfigError(f"{source} holds no {', '.join(missing)}; it was written by another kind of training.")
+    for name, item in objects.items():
+        difference = state_difference(item.state_dict(), content[name]) if isinstance(item, nn.Module) else None
+        if difference:
+            raise ConfigError(
+                f"{source} does not fit the {name} of this configuration ({difference}); continue with the settings it was "
+                "trained with, or choose another --output_dir."
+            )
+        try:
+            item.load_state_dict(content[name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"{source} does not fit the {name} of this configuration ({str(error).splitlines()[0]}); continue with "
+                "the settings it was trained with, or choose another --output_dir."
+            ) from error

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a batch of slices to what ``SupervisedTrainer`` feeds the network: augmentation, noise, timesteps, target.
+
+All draws of one optimiser step come from one generator whose seed is a hash of ``(seed, epoch, batch number)``. They
+are made for the *global* batch and every process takes the rows of its own samples, so that one process and several
+(DistributedDataParallel) see the same noise, and a resumed run sees what an undisturbed one would have seen.
+
+Batches are dictionaries with ``image`` ``[B, 1, H, W]`` in [0, 1], ``mask`` of the same shape, and the integers
+``epoch`` and ``position`` (place of the sample in its epoch), as ``custom.cohorts.dataset`` makes them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.seeding import derive_seed, generator_for, sent_to
+
+Noise = Callable[..., Tensor]
+Batch = Mapping[str, Any]
+Prepared = tuple[Tensor, Tensor, tuple[()], dict[str, Any]]
+
+
+class ReconstructionPrepareBatch:
+    """Autoencoders: the (augmented) slice is both input and target.
+
+    Args:
+        seed: seed of the run.
+        batch_size: number of samples of the global batch, over all processes.
+        augmentation: ``augmentation(images, mask, generator) -> images``; None for validation.
+        stage: name that separates the random streams of training and validation.
+    """
+
+    def __init__(
+        self, seed: int, batch_size: int, augmentation: Callable[..., Tensor] | None = None, stage: str = "train"
+    ) -> None:
+        self.seed = seed
+        self.batch_size = batch_size
+        self.augmentation = augmentation
+        self.stage = stage
+
+    def __call__(
+        self, batchdata: Batch, device: torch.device | str | None = None, non_blocking: bool = False, **kwargs: Any
+    ) -> Prepared:
+        """Return network input, target, positional and keyword arguments of the inferer."""
+        images = _plain(batchdata["image"]).to(device, torch.float32, non_blocking=non_blocking)
+        mask = _plain(batchdata["mask"]).to(device, non_blocking=non_blocking)
+        rows, generator = self._draws(batchdata)
+        if self.augmentation is not None:
+            images = self._rows_of(self.augmentation, images, mask, rows, generator)
+        return self.prepare(images, mask, rows, generator)
+
+    def prepare(self, images: Tensor, mask: Tensor, rows: Tensor, generator: torch.Generator) -> Prepared:
+        """Return network input, target and keyword arguments of the inferer for clean slices in [0, 1]."""
+        return images, images, (), {}
+
+    def _draws(self, batchdata: Batch) -> tuple[Tensor, torch.Generator]:
+        positions = torch.as_tensor(batchdata["position"]).reshape(-1).cpu()
+        epoch = int(torch.as_tensor(batchdata["epoch"]).reshape(-1)[0])
+        number = int(positions[0]) // self.batch_size
+        rows = positions - number * self.batch_size
+        if self.stage == "train":  # layers such as dropout draw from torch's global generators
+            torch.manual_seed(derive_seed(self.seed, "layers", epoch, int(positions[0])))
+        return rows, generator_for(self.seed, self.stage, epoch, number)
+
+    def _rows_of(
+        self, function: Callable[..., Tensor], images: Tensor, mask: Tensor, rows: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Apply a randomised ``function`` as if the whole global batch were here, and keep our rows."""
+        if self._are_all(rows):
+            return function(images, mask, generator)
+        rows = sent_to(rows, images.device)
+        whole = images.new_zeros((self.batch_size, *images.shape[1:]))
+        whole_mask = mask.new_zeros((self.batch_size, *mask.shape[1:]))
+        whole[rows], whole_mask[rows] = images, mask
+        return function(whole, whole_mask, generator)[rows]
+
+    def _noise(self, noise: Noise, images: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+        drawn = noise(images.new_empty((self.batch_size, *images.shape[1:])), generator)
+        return drawn if self._are_all(rows) else drawn[sent_to(rows, images.device)]
+
+    def _are_all(self, rows: Tensor) -> bool:
+        return len(rows) == self.batch_size and bool((rows == torch.arange(self.batch_size)).all())
+
+
+class DenoisingPrepareBatch(ReconstructionPrepareBatch):
+    """Denoising autoencoder (Kascenas et al., MIDL 2022): input = slice + noise inside the brain, target = slice.
+
+    Args:
+        corruption: ``noise(like, generator)``, added inside the brain mask.
+        masked_loss: tell the inferer the brain mask as ``region``, so that the loss sees the brain alone.
+        **kwargs: see :class:`ReconstructionPrepareBatch`.
+    """
+
+    def __init__(self, corruption: Noise, masked_loss: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.corruption = corruption
+        self.masked_loss = masked_loss
+
+    def prepare(self, images: Tensor, mask: Tensor, rows: Tensor, generator: torch.Generator) -> Prepared:
+        """Return the corrupted slices, the clean ones and, with ``masked_loss``, ``region`` for the inferer."""
+        brain = mask > 0
+        noise = self._noise(self.corruption, images, rows, generator)
+        return images + noise * brain, images, (), {"region": brain} if self.masked_loss else {}
+
+
+class DiffusionPrepareBatch(ReconstructionPrepareBatch):
+    """Diffusion: slices scaled to [-1, 1], a timestep and a noise field per sample.
+
+    Args:
+        noise: ``noise(like, generator) -> Tensor`` of the shape of ``like``.
+        num_train_timesteps: T; timesteps are uniform over 0 ... T-1 (Ho et al. 2020, algorithm 1).
+        prediction_type: what the network predicts: ``"sample"`` (x0, the papers' choice) or ``"epsilon"``.
+        timestep_grid: fixed timestep indices dealt out in turn by position instead of random ones (validation).
+        patches: optional ``patches(like, generator) -> bool mask``; noise is applied inside it only (pDDPM,
+            Behrendt et al., MIDL 2023).
+        **kwargs: see :class:`ReconstructionPrepareBatch`.
+    """
+
+    def __init__(
+        self,
+        noise: Noise,
+        num_train_timesteps: int,
+        prediction_type: str = "sample",
+        timestep_grid: Sequence[int] | None = None,
+        patches: Noise | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.noise = noise
+        self.num_train_timesteps = num_train_timesteps
+        self.prediction_type = prediction_type
+        self.timestep_grid = timestep_grid
+        self.patches = patches
+
+    def prepare(self, images: Tensor, mask: Tensor, rows: Tensor, generator: torch.Generator) -> Prepared:
+        """Return x0 in [-1, 1], the network's target and ``noise``, ``timesteps`` (and ``region``) for the inferer."""
+        images = images * 2 - 1
+        timesteps = sent_to(self._timesteps(rows, generator), images.device)
+        noise = self._noise(self.noise, images, rows, generator)
+        arguments: dict[str, Any] = {"noise": noise, "timesteps": timesteps}
+        if self.patches is not None:
+            arguments["region"] = self._noise(self.patches, images, rows, generator)
+        target = {"sample": images, "epsilon": noise}[self.prediction_type]
+        return images, target, (), arguments
+
+    def _timesteps(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        if self.timestep_grid is not None:
+            return torch.as_tensor(self.timestep_grid)[rows % len(self.timestep_grid)]
+        return torch.randint(0, self.num_train_timesteps, (self.batch_size,), generator=generator)[rows]
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.as_tensor() if hasattr(tensor, "as_tensor") else tensor

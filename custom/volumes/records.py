@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One scan of a split list: who, which contrast, where its files are, healthy or not.
+
+A case id is ``img_name`` without the NIfTI extension and the contrast suffix (``IXI105-HH-1471``); the subject is the
+part of it that stands for one person (``IXI105``), so that two sessions of a person never face each other.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.errors import DataError
+
+CONTRASTS = ("t1", "t2", "flair")
+NIFTI_ENDINGS = (".nii.gz", ".nii")
+_ID = re.compile(r"[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class ScanRecord:
+    """One row of a split list, resolved for one contrast.
+
+    Attributes:
+        subject: person that the scan belongs to.
+        case_id: name of the scan, safe as a file name.
+        contrast: "t1" or "t2".
+        image: NIfTI file of this contrast.
+        mask: brain mask, shared by the contrasts; None where the list has none.
+        seg: lesion mask; None for healthy scans.
+        label: 0 healthy, 1 pathological.
+        age: years, None where unknown.
+        dataset: name of the data set, key of ``custom.cohorts.datasets.DATASETS``.
+    """
+
+    subject: str
+    case_id: str
+    contrast: str
+    image: Path
+    mask: Path | None
+    seg: Path | None
+    label: int
+    age: float | None
+    dataset: str
+
+
+def checked_id(text: str, where: str) -> str:
+    """Return ``text`` if it is safe as a case id (``[A-Za-z0-9._-]+``, not only dots), else raise a ``DataError``."""
+    if not _ID.fullmatch(text) or not text.strip("."):
+        raise DataError(
+            f"the case id {text!r} is not allowed: ids become file names of maps and reports, so only letters, digits, "
+            "'.', '_' and '-' may stand in them; rename the scan",
+            case=where,
+        )
+    return text
+
+
+def without_nifti_ending(name: str) -> str:
+    """Return the file name without ``.nii.gz`` or ``.nii``.
+
+    >>> without_nifti_ending("IXI105-HH-1471_t1.nii.gz")
+    'IXI105-HH-1471_t1'
+    """
+    for ending in NIFTI_ENDINGS:
+        if name.endswith(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def case_id_of(img_name: str) -> str:
+    """Return ``img_name`` without NIfTI ending and contrast suffix.
+
+    >>> case_id_of("IXI105-HH-1471_t1.nii.gz"), case_id_of("patient07")
+    ('IXI105-HH-1471', 'patient07')
+    """
+    stem = without_nifti_ending(img_name)
+    for contrast in CONTRASTS:
+        if stem.endswith(f"_{contrast}"):
+            return stem[: -len(contrast) - 1]
+    return stem

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from custom.cohorts.audit import audit_splits, load_splits
+from custom.cohorts.folds import hashed_order, make_splits, plan_folds, read_ages, write_text
+from custom.cohorts.split_csv import load_split
+from custom.core.errors import ConfigError, DataError
+
+SUBJECTS = st.sets(st.integers(0, 9999).map("IXI{:04d}".format), min_size=20, max_size=60)
+
+
+@given(SUBJECTS, st.integers(0, 2**32), st.integers(1, 5))
+def test_folds_are_disjoint_and_complete(subjects, seed, folds):
+    plan = plan_folds(subjects, seed, folds)
+    held_out = [set(plan.test), *map(set, plan.val)]
+    assert sum(map(len, held_out)) == len(set().union(*held_out))
+    for fold in range(folds):
+        train = set(plan.train(fold))
+        assert train | set(plan.val[fold]) | set(plan.test) == subjects
+        assert len(train) + len(plan.val[fold]) + len(plan.test) == len(subjects)
+
+
+@given(SUBJECTS, st.randoms())
+def test_order_of_the_input_does_not_matter(subjects, random):
+    shuffled = sorted(subjects)
+    random.shuffle(shuffled)
+    assert plan_folds(shuffled * 2, 7) == plan_folds(sorted(subjects), 7)
+
+
+def test_proportions_of_the_papers():
+    plan = plan_folds([f"IXI{i:03d}" for i in range(560)], seed=0)
+    assert (len(plan.test), [len(v) for v in plan.val], len(plan.train(0))) == (157, [44] * 5, 359)
+
+
+def test_golden_order():
+    # order of the digests that coreutils gives: printf "0\x1fIXI002" | sha256sum, and so on
+    subjects = ["IXI002", "IXI012", "IXI013", "IXI014"]
+    assert hashed_order(subjects, 0) == ["IXI014", "IXI012", "IXI013", "IXI002"]
+    assert hashed_order(subjects, 1) == ["IXI014", "IXI002", "IXI013", "IXI012"]
+
+
+def test_too_few_subjects_or_impossible_fractions():
+    with pytest.raises(DataError, match="too few"):
+        plan_folds("abcde", folds=5)
+    with pytest.raises(ConfigError, match="fractions"):
+        plan_folds(map(str, range(40)), test_fraction=1.0)
+
+
+def names(path: Path) -> list[str]:
+    with path.open() as file:
+        return [row["img_name"] for row in csv.DictReader(file)]
+
+
+def test_written_lists_are_clean_stamped_and_repeatable(make_root):
+    root = make_root(train=[f"IXI{i:03d}-A-{i}" for i in range(20)], patients=[f"patient{i:02d}" for i in range(6)])
+    (root / "splits/IXI_train_fold0.csv").unlink()
+    (root / "splits/MSLUB_val.csv").unlink()
+    files = make_splits(root, "ixi", seed=3, ages={"IXI004": 41.5})
+    assert {f.name for f in files} == {
+        "IXI_test.csv",
+        *(f"IXI_{p}_fold{k}.csv" for p in ("train", "val") for k in range(5)),
+    }
+    first = [f.read_bytes() for f in files]
+    splits = load_splits(root, "ixi", "t1")
+    assert audit_splits(splits) == []
+    assert len(splits) == 11
+    ages = {r.subject: r.age for s in splits for r in s.records}
+    assert ages["IXI004"] == 41.5
+    assert ages["IXI005"] is None
+    with pytest.raises(ConfigError, match="--force"):
+        make_splits(root, "ixi", seed=4)
+    assert [f.read_bytes() for f in make_splits(root, "ixi", seed=3, ages={"IXI004": 41.5}, force=True)] == first
+    make_splits(root, "mslub")
+    assert (len(load_split(root, "mslub", "val", "t1")), len(load_split(root, "mslub", "test", "t1"))) == (2, 4)
+    stamp = json.loads((root / "splits/splits.json").read_text())
+    assert stamp["ixi"]["seed"] == 3
+    assert set(stamp) == {"ixi", "mslub"}
+    assert len(stamp["mslub"]["content_hash"]) == 64
+
+
+def test_fewer_folds_leave_no_old_lists(make_root):
+    root = make_root(train=[f"IXI{i:03d}-A-{i}" for i in range(12)])
+    make_splits(root, "ixi", folds=5, force=True)
+    make_splits(root, "ixi", folds=2, force=True)
+    assert sorted(f.name for f in (root / "splits").glob("*fold*")) == [
+        "IXI_train_fold0.csv", "IXI_train_fold1.csv", "IXI_val_fold0.csv", "IXI_val_fold1.csv"
+    ]  # fmt: skip
+
+
+def test_sessions_of_a_subject_stay_together(make_root):
+    root = make_root(train=[f"IXI{i:03d}-{s}-1" for i in range(10) for s in "AB"])
+    make_splits(root, "ixi", folds=2, force=True)
+    assert {f.kind for f in audit_splits(load_splits(root, "ixi", "t1"))} == {"repeated subject"}
+
+
+def test_patients_without_segmentation_are_named(make_root):
+    root = make_root(train=["IXI001-A-1", "IXI002-A-2"], patients=["patient01", "patient02", "patient03"])
+    (root / "Test/MSLUB/seg/patient02_seg.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"no lesion mask .* for patient02 "):
+        make_splits(root, "mslub", force=True)
+
+
+def test_nothing_to_split(tmp_path):
+    with pytest.raises(DataError, match="no scans"):
+        make_splits(tmp_path, "ixi")
+
+
+def test_contradicting_ages(tmp_path):
+    path = tmp_path / "ages.csv"
+    path.write_text("subject,age\nIXI001,30\nIXI001,30\n")
+    assert read_ages(path) == {"IXI001": 30}
+    path.write_text("subject,age\nIXI001,30\nIXI001,31\n")
+    with pytest.raises(DataError, match="two ages for IXI001: 30 and 31"):
+        read_ages(path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.csv"
+    write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "new \udc80")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_command_line(make_root):
+    root = make_root(train=[f"IXI{i:03d}-A-{i}" for i in range(12)])
+    script = Path(__file__).parents[2] / "scripts/make_splits.py"
+    command = [sys.executable, str(script), "--data_root", str(root), "--dataset", "ixi"]
+    environment = {"PYTHONPATH": str(script.parents[1]), "OMP_NUM_THREADS": "1"}
+    refused = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: IXI_train_fold0.csv exist already")
+    done = subprocess.run([*command, "--force"], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 11

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import time
+
+import pytest
+
+from custom.core.errors import ConfigError
+from custom.core.files import atomic_path, atomic_write_json, atomic_write_text, read_json, remove_left_overs
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "map.nii.gz"
+    atomic_write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_temporary_name_ends_like_the_final_one(tmp_path):
+    with atomic_path(tmp_path / "map.nii.gz") as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        assert temporary.parent == tmp_path
+        temporary.write_text("new")
+    assert (tmp_path / "map.nii.gz").read_text() == "new"
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        atomic_write_json(tmp_path / "a.json", {"dice": float("nan")})
+    assert not (tmp_path / "a.json").exists()
+    atomic_write_json(tmp_path / "a.json", {"dice": None})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"dice": None}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        (b"", "JSONDecodeError"),
+        (b"\xff", "UnicodeDecodeError"),
+        (b"1" * 5000, "ValueError"),
+        (b"[" * 100_000, "RecursionError"),
+        (b"4", "holds int instead of a JSON object"),
+    ],
+)
+def test_json_that_cannot_be_used_is_one_sentence(tmp_path, content, reason):
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=reason) as left:
+        read_json(tmp_path / "a.json", "make it again.")
+    assert str(left.value).endswith("; make it again.")
+    assert str(tmp_path / "a.json") in str(left.value)
+
+
+def test_json_comes_back_as_it_was_written(tmp_path):
+    atomic_write_json(tmp_path / "a.json", {"a": [1, 2.5, None]})
+    assert read_json(tmp_path / "a.json", "") == {"a": [1, 2.5, None]}
+
+
+def test_left_overs_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path):
+    for name, age_s in ((".tmp-0-old.json", 7200), (".tmp-1-new.json", 60), ("result.json", 7200)):
+        (tmp_path / name).write_text("{}")
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    remove_left_overs(tmp_path / "missing")
+    remove_left_overs(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-1-new.json", "result.json"]
+    remove_left_overs(tmp_path, older_than_s=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import pickle
+
+import pytest
+import torch
+
+from custom.core.errors import ConfigError
+from custom.models.weights import file_sha256, load_weights, metadata_of, save_weights
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+
+
+def _same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_round_trip(network, tmp_path):
+    digest = save_weights(network, tmp_path / "model.safetensors", {"contrast": "t1"})
+    other = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    assert not _same(network, other)
+    assert _same(network, load_weights(other, tmp_path / "model.safetensors"))
+    assert not other.training
+    assert digest == file_sha256(tmp_path / "model.safetensors")
+    assert metadata_of(tmp_path / "model.safetensors") == {"contrast": "t1"}
+
+
+def test_equal_weights_and_metadata_are_equal_files(network, tmp_path):
+    metadata = {f"setting {letter}": letter for letter in "abcdefgh"}
+    digests = {save_weights(network, tmp_path / f"{n}.safetensors", dict(reversed(metadata.items()))) for n in range(5)}
+    assert digests == {save_weights(network, tmp_path / "model.safetensors", metadata)}
+    assert metadata_of(tmp_path / "model.safetensors") == metadata
+    network[0].weight.data[0] += 1
+    assert save_weights(network, tmp_path / "model.safetensors", metadata) not in digests
+
+
+@pytest.mark.parametrize("metadata", [{}, {"contrast": "t1"}])
+def test_weights_of_nothing(metadata, tmp_path):
+    """A method without a network (thresholding) has a file of weights too."""
+    save_weights({}, tmp_path / "model.safetensors", metadata)
+    assert metadata_of(tmp_path / "model.safetensors") == metadata
+    load_weights(torch.nn.Identity(), tmp_path / "model.safetensors")
+    with pytest.raises(ConfigError, match="missing: weight"):
+        load_weights(torch.nn.Linear(1, 1), tmp_path / "model.safetensors")
+
+
+def test_torch_file_with_and_without_wrapping(network, tmp_path):
+    for name, content in (("a.pt", network.state_dict()), ("b.pt", {"model": network.state_dict()})):
+        torch.save(content, tmp_path / name)
+        other = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+        assert _same(network, load_weights(other, tmp_path / name))
+
+
+def test_changed_byte_is_noticed(network, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_weights(network, path, {})
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ConfigError, match="sha256 differs"):
+        load_weights(network, path)
+
+
+def test_other_architecture_names_the_difference_and_loads_nothing(network, tmp_path):
+    save_weights(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3)), tmp_path / "model.safetensors", {})
+    before = [value.clone() for value in network.state_dict().values()]
+    with pytest.raises(ConfigError, match=r"missing: 1\.weight.*0\.weight is \[4, 1, 3, 3\], should be \[2, 1, 3, 3\]"):
+        load_weights(network, tmp_path / "model.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(before, network.state_dict().values(), strict=True))
+
+
+class _Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_pickle_bomb_runs_nothing(network, tmp_path):
+    (tmp_path / "model.pt").write_bytes(pickle.dumps(_Bomb(tmp_path / "boom")))
+    torch.save({"model": _Bomb(tmp_path / "boom")}, tmp_path / "wrapped.pt")
+    for name in ("model.pt", "wrapped.pt"):
+        with pytest.raises(ConfigError, match="cannot be read as weights"):
+            load_weights(network, tmp_path / name)
+    assert not (tmp_path / "boom").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights at all", b"\x10\x00\x00\x00\x00\x00\x00\x00{broken json....."])
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_damaged_file_is_one_sentence(network, tmp_path, content, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot be read as weights"):
+        load_weights(network, tmp_path / name)
+
+
+def test_missing_file(network, tmp_path):
+    with pytest.raises(ConfigError, match="no weights at"):
+        load_weights(network, tmp_path / "model.safetensors")

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages: complete, self-contained, escaped, and drawn by a real browser."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from custom.core.errors import DataError
+from custom.prediction import overlays
+from custom.prediction.calibration import Calibration, Threshold
+from custom.prediction.case_result import CaseResult
+from custom.prediction.findings import find_findings
+from custom.prediction.page import write_batch_report, write_case_report
+
+SHAPE = (48, 56, 20)
+AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
+AFFINE[:3, 3] = [-47, -55, -19]
+
+
+@pytest.fixture(scope="module")
+def result() -> CaseResult:
+    """A brain with one finding on its left, in front, above the middle."""
+    index = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1)
+    brain = ((((index - [23.5, 27.5, 9.5]) / [20, 25, 12]) ** 2).sum(-1)) < 1
+    image = (brain * (0.5 + 0.2 * np.sin(index[..., 0] / 3))).astype(np.float32)
+    scores = np.where(brain, 0.1, 0).astype(np.float32)
+    scores[10:15, 36:41, 13:16] = 0.9
+    mask = (scores > 0.5).astype(np.uint8)
+    levels = [(0.0, 0.0), (0.9, 0.2), (0.99, 0.5), (0.999, 0.8), (0.9999, 1.0)]
+    grid = {"image": image, "brain": brain, "reconstruction": image * 0.9, "map": scores, "mask": mask > 0}
+    return CaseResult(
+        "sub-x", scores, mask, image, AFFINE, grid, AFFINE, Threshold(0.5, "exceeded by 1 % of healthy voxels"),
+        Calibration("t1", "l1", {"healthy_fpr_0.01": 0.5}, levels, None),
+        ("<script>alert('warning')</script> & more",), tuple(find_findings(mask, scores, AFFINE, np.zeros(3))), "nifti",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(result, tmp_path_factory) -> Path:
+    return result.save_report(tmp_path_factory.mktemp("report"))
+
+
+def test_numbers_and_words(page, result) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert f"{75 * 0.008:.2f} ml" in text
+    assert "left, anterior, superior" in text
+    assert "research use only" in text
+    assert "exceeded by 1 % of healthy voxels" in text
+    assert "No warnings" not in text
+    assert f"about {result.grid['brain'].sum() * 0.008 * 0.01:.1f} ml lie above" in text  # 1 % of the brain
+    assert re.search(r"99\.9[45] %</td>", text)  # the score 0.9 lies half way between the percentiles 99.9 and 99.99
+    assert "left: 33.33%" in text  # the 99th percentile on a scale from the 90th to the 99.99th
+
+
+def test_self_contained(page) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"""(src|href)=["'](?!data:)""", text)
+    assert "<script" not in text
+    assert "http" not in re.sub(r"http-equiv", "", text)
+    assert text.count("data:image/png;base64,") == 3 + 4 + 1 + 1
+
+
+def test_texts_are_escaped(page) -> None:
+    assert "&lt;script&gt;alert(&#39;warning&#39;)" in page.read_text(encoding="utf-8")
+
+
+def test_left_is_on_the_left(result, page) -> None:
+    """The bright finding lies in the left half and upper (front) half of the axial picture."""
+    picture = imread(page.parent / "figures" / "sub-x_desc-anomaly_overview.png")[..., :3]
+    warm = picture[..., 0] - picture[..., 2] > 0.3  # inferno's yellow
+    rows, columns = np.nonzero(warm)
+    assert columns.mean() < picture.shape[1] / 2
+    assert rows.mean() < picture.shape[0] / 2
+    assert np.abs(columns.mean() / 4 - 12.5) < 1.5
+
+
+def test_bad_names_are_refused(result, tmp_path) -> None:
+    with pytest.raises(DataError, match="cannot be a file name"):
+        write_case_report(tmp_path, {**result.summary(), "case_id": "../x", "Settings": {}}, result)
+
+
+def test_batch_page(result, page) -> None:
+    records = [
+        {"case_id": "sub-x", "status": "done", **result.summary()},
+        {"case_id": "sub-y", "status": "failed", "error": "sub-y: the file is <b>empty</b>; copy it again"},
+    ]
+    text = write_batch_report(page.parent, records, {"method": "m", "note": None, "list": [1, {"a": True}]}).read_text()
+    assert 'href="sub-x.html"' in text
+    assert "the file is &lt;b&gt;empty&lt;/b&gt;" in text
+    assert "1, a yes" in text
+    assert text.count("data:image/png;base64,") == 1
+    assert "above the threshold" not in text
+    threshold = {"threshold": {"value": 0.5, "source": "exceeded by 1 % of healthy voxels"}}
+    text = write_batch_report(page.parent, records, threshold).read_text(encoding="utf-8")
+    assert "above the threshold 0.5, which is exceeded by 1 % of healthy voxels" in text
+
+
+def test_nothing_found(result, tmp_path) -> None:
+    quiet = dict(result.grid, map=result.grid["map"] * 0, mask=result.grid["mask"] & False)
+    nothing = CaseResult(
+        "sub-q", result.anomaly_map * 0, result.mask * 0, result.pseudohealthy, AFFINE, quiet, AFFINE,
+        result.threshold, result.calibration, (), (), "nifti",
+    )  # fmt: skip
+    text = nothing.save_report(tmp_path).read_text(encoding="utf-8")
+    assert "No voxel lies above the threshold" in text
+    assert "Read this first" not in text
+    assert "No warnings" in text
+
+
+def test_colour_scale() -> None:
+    places = overlays.tail_position(np.array([0, 90, 99, 99.9, 99.99, 100], dtype=np.float32))
+    assert places == pytest.approx([0, 0, 1 / 3, 2 / 3, 1, 1], abs=1e-3)
+
+
+def test_low_scores_leave_the_scan_as_it_is() -> None:
+    scan = overlays.grey(np.full((4, 4), 0.5), 2)
+    assert np.array_equal(overlays.heat(scan, np.zeros((4, 4)), 2), scan)
+
+
+def test_a_browser_draws_it(page, tmp_path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    target = tmp_path / "page.png"
+    command = [
+        *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,1000"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={target}", page.as_uri()),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    if not target.is_file():
+        pytest.skip(f"chromium cannot run here: {done.stderr.strip().splitlines()[-1:]}")
+    picture = imread(target)[..., :3]
+    assert picture.shape[:2] == (1000, 1200)
+    assert (picture.max(axis=2) < 0.02).mean() > 0.1  # the black frames of the pictures
+    warm = (picture[..., 0] > 0.8) & (picture[..., 2] < 0.6) & (picture[..., 1] > 0.5)
+    assert warm.sum() > 500  # the finding, in yellow

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scans of anybody in, results on their own grids out: one model of a 3x3 mean filter, one tiny diffusion network."""
+
+import contextlib
+import io
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from custom.core.errors import ConfigError, DataError
+from custom.models.weights import save_weights
+from custom.prediction.predictor import Predictor, inference_parser, predict_batch
+
+LAS = np.array([[-4.0, 0, 0, 94], [0, 4, 0, -110], [0, 0, 5, -80], [0, 0, 0, 1]])
+RAS = np.diag([4.0, 4.0, 5.0, 1.0])
+RAS[:3, 3] = [-94, -110, -80]
+MARKER_MM = np.array([-26.0, 30.0, 20.0])
+CALIBRATION = {
+    "contrast": "t1",
+    "score": "l1",
+    "thresholds": {"healthy_fpr_0.01": 0.15, "healthy_fpr_0.05": 0.1, "tuned": {}},
+    "healthy_quantiles": {"levels": [0.0, 0.9, 0.95, 0.99, 1.0], "scores": [0.0, 0.08, 0.1, 0.15, 0.5]},
+    "reference": None,
+}
+
+
+def write_scan(path: Path, affine: np.ndarray, seed: int = 0, scale: float = 100.0) -> Path:
+    """A textured brain of 1.3 l with a bright ball of 10 mm on the left, in front, above."""
+    shape = (48, 56, 34)
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
+    world = np.einsum("ij,jxyz->ixyz", affine[:3, :3], index) + affine[:3, 3][:, None, None, None]
+    brain = ((world / np.array([62, 80, 62])[:, None, None, None]) ** 2).sum(0) < 1
+    marker = ((world - MARKER_MM[:, None, None, None]) ** 2).sum(0) < 10**2
+    noise = np.random.default_rng(seed).normal(0, 0.02, shape)
+    image = np.where(marker, 3.0, 1 + 0.3 * np.sin(world[0] / 25) + 0.2 * np.cos(world[1] / 30) + noise) * brain
+    header = nib.Nifti1Header()
+    header["descrip"] = b"Jane Doe"
+    scan = nib.Nifti1Image((scale * image).astype(np.float32), affine, header)
+    scan.set_sform(affine, 4)
+    scan.set_qform(affine, 1)
+    nib.save(scan, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, repository) -> Path:
+    """A bundle folder whose network is a mean filter; the results are the scan minus its blurred self."""
+    bundle = tmp_path_factory.mktemp("bundle")
+    config = json.loads((repository / "bundles/ddpm_ssim_ens/configs/inference.json").read_text())
+    config |= {
+        "network_def": {
+            "_target_": "torch.nn.Conv2d",
+            "in_channels": 1,
+            "out_channels": 1,
+            "kernel_size": 9,
+            "padding": 4,
+        },
+        "reconstruction": {
+            "_target_": "custom.reconstruction.slicewise.SlicewiseReconstruction",
+            "slice_batch_size": 50,
+        },
+        "reconstruction_settings": {},
+        "scoring": "%custom/configs/scoring.json::l1",
+        "score": "l1",
+        "device": "cpu",
+    }
+    (bundle / "configs").mkdir()
+    (bundle / "configs" / "inference.json").write_text(json.dumps(config))
+    network = torch.nn.Conv2d(1, 1, 9, padding=4)
+    torch.nn.init.constant_(network.weight, 1 / 81)
+    torch.nn.init.zeros_(network.bias)
+    return run_folder(bundle / "models", network, CALIBRATION)
+
+
+def run_folder(folder: Path, network: torch.nn.Module, calibration: dict[str, Any]) -> Path:
+    folder.mkdir()
+    save_weights(network, folder / "model.safetensors", {})
+    settings = {
+        "method": "ddpm_ssim_ens", "dataset_name": "ixi", "contrast": "t1", "fold": 0, "seed": 1,
+        "channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False,
+        "num_train_timesteps": 100, "prediction_type": "sample",
+    }  # fmt: skip
+    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "calibration.json").write_text(json.dumps(calibration))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    """Ten scans, three of them broken."""
+    folder = tmp_path_factory.mktemp("scans")
+    for number in range(6):
+        write_scan(folder / f"sub-{number}_T1w.nii.gz", LAS if number % 2 else RAS, seed=number)
+    write_scan(folder / "sub-6_ses-b_T1w.nii.gz", LAS, seed=6)
+    (folder / "sub-7_T1w.nii.gz").write_bytes((folder / "sub-0_T1w.nii.gz").read_bytes()[:9000])
+    (folder / "sub-8_T1w.nii.gz").write_text("not a scan")
+    nib.save(nib.Nifti1Image(np.full((20, 20, 20), 7, np.float32), np.eye(4)), folder / "sub-9_T1w.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def batch(model, scans, tmp_path_factory) -> tuple[Path, int, str]:
+    """Results, exit code and terminal output of ``scripts/predict.py`` on the ten scans."""
+    out = tmp_path_factory.mktemp("out")
+    script = str(Path(__file__).parents[2] / "scripts" / "predict.py")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as written:
+        patch.setattr(sys, "argv", [script, str(scans), "-o", str(out), "--model", str(model)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(script, run_name="__main__")
+    return out, int(ended.value.code), written.getvalue()
+
+
+def image_of(out: Path, case_id: str, name: str) -> nib.Nifti1Image:
+    return nib.load(next(out.rglob(f"{case_id}_desc-{name}.nii.gz")))
+
+
+def test_seven_results_three_sentences_exit_code_four(batch, scans) -> None:
+    out, code, table = batch
+    assert code == 4
+    assert len(list(out.rglob("*_desc-anomaly_map.nii.gz"))) == 7
+    records = json.loads((out / "summary.json").read_text())["cases"]
+    assert [record["case_id"] for record in records] == [f"sub-{n}" for n in range(6)] + [
+        "sub-6_ses-b", "sub-7", "sub-8", "sub-9"
+    ]  # fmt: skip
+    errors = {record["case_id"]: record["error"] for record in records if record["status"] == "failed"}
+    assert set(errors) == {"sub-7", "sub-8", "sub-9"}
+    assert "truncated" in errors["sub-7"]
+    assert "not gzipped" in errors["sub-8"]
+    assert "no signal" in errors["sub-9"]
+    for error in errors.values():
+        assert error in table
+        assert str(scans) not in error
+    assert table.count("done") == 7
+
+
+def test_grid_and_codes_of_the_scan_come_back(batch, scans) -> None:
+    for case_id, name in (("sub-0", "sub-0_T1w"), ("sub-1", "sub-1_T1w")):
+        scan = nib.load(scans / f"{name}.nii.gz")
+        for output in ("anomaly_map", "anomaly_mask", "pseudohealthy_T1w"):
+            image = image_of(batch[0], case_id, output)
+            assert image.shape == scan.shape
+            assert np.array_equal(image.affine, scan.affine)
+            assert image.header["sform_code"] == 4
+            assert image.header["qform_code"] == 1
+            assert np.allclose(image.get_qform(), scan.get_qform())
+            assert bytes(image.header["descrip"]).strip(b"\0") == b""
+    assert image_of(batch[0], "sub-1", "anomaly_mask").get_data_dtype() == np.uint8
+
+
+def test_marker_is_found_on_its_side(batch) -> None:
+    for case_id in ("sub-0", "sub-1", "sub-6_ses-b"):
+        mask = image_of(batch[0], case_id, "anomaly_mask")
+        record = json.loads(next(batch[0].rglob(f"{case_id}_desc-anomaly_summary.json")).read_text())
+        nearest = min(np.linalg.norm(np.array(f["centre_mm"]) - MARKER_MM) for f in record["Findings"])
+        assert nearest < 4
+        assert record["Findings"][0]["where"] == "left, anterior, superior"
+        total = sum(finding["volume_ml"] for finding in record["Findings"])
+        assert total == pytest.approx(np.asarray(mask.dataobj).sum() * 0.08, rel=1e-3)
+
+
+def test_pseudohealthy_has_the_intensities_of_the_scan(batch, scans) -> None:
+    scan = np.asarray(nib.load(scans / "sub-0_T1w.nii.gz").dataobj)
+    healthy = np.asarray(image_of(batch[0], "sub-0", "pseudohealthy_T1w").dataobj)
+    inner = np.zeros_like(scan, dtype=bool)
+    inner[20:28, 20:30, 14:20] = True
+    assert np.median(healthy[inner]) == pytest.approx(np.median(scan[inner]), rel=0.05)
+    assert (healthy[scan == 0] == 0).mean() > 0.97
+
+
+def test_sidecars_tell_how_it_was_made(batch) -> None:
+    sidecar = json.loads(next(batch[0].rglob("sub-0_desc-anomaly_mask.json")).read_text())
+    assert sidecar["Threshold"] == {"Value": 0.15, "Source": "exceeded by 1 % of the voxels of healthy brains"}
+    assert len(sidecar["Settings"]["model_sha256"]) == 64
+    assert sidecar["Settings"]["seed"] == 1
+    assert sidecar["ResearchUseOnly"] is True
+    assert any("5.0 mm" in warning for warning in sidecar["Warnings"])
+    assert (batch[0] / "dataset_description.json").is_file()
+    assert (batch[0] / "sub-6" / "ses-b" / "anat").is_dir()
+
+
+def test_pages_hold_no_paths_and_no_names(batch, scans) -> None:
+    pages = list(batch[0].glob("*.html"))
+    assert len(pages) == 8
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert str(scans.parent) not in text
+        assert "Jane" not in text
+
+
+def test_rerun_does_only_what_is_missing(batch, model, scans) -> None:
+    out = batch[0]
+    mask = next(out.rglob("sub-2_desc-anomaly_mask.nii.gz"))
+    whole = mask.read_bytes()
+    mask.write_bytes(whole[:100])
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*_map.nii.gz")}
+    records = {record["case_id"]: record["status"] for record in predict_batch(model, scans, out)}
+    assert [name for name, status in records.items() if status == "done"] == ["sub-2"]
+    assert sum(status == "done before" for status in records.values()) == 6
+    changed = [path.name for path, time in before.items() if path.stat().st_mtime_ns != time]
+    assert changed == ["sub-2_desc-anomaly_map.nii.gz"]
+    assert mask.read_bytes() == whole
+
+
+def test_alone_in_a_batch_or_by_workers_gives_one_map(batch, model, scans, tmp_path) -> None:
+    alone = Predictor.load(model).predict(scans / "sub-3_T1w.nii.gz")
+    in_batch = np.asarray(image_of(batch[0], "sub-3", "anomaly_map").dataobj)
+    assert np.array_equal(alone.anomaly_map, in_batch)
+    (tmp_path / "list.txt").write_text(f"{scans / 'sub-4_T1w.nii.gz'}\n{scans / 'sub-3_T1w.nii.gz'}\n")
+    predict_batch(model, tmp_path / "list.txt", tmp_path / "out", num_workers=2, report=False)
+    assert np.array_equal(np.asarray(image_of(tmp_path / "out", "sub-3", "anomaly_map").dataobj), in_batch)
+
+
+def test_names_and_stored_order_change_nothing(model, tmp_path) -> None:
+    """One brain stored right to left and left to right under two names."""
+    predictor = Predictor.load(model)
+    first = predictor.predict(write_scan(tmp_path / "one.nii.gz", RAS))
+    image = nib.load(tmp_path / "one.nii.gz")
+    flipped = image.as_reoriented(np.array([[0, -1], [1, 1], [2, 1]]))
+    nib.save(flipped, tmp_path / "two.nii.gz")
+    second = predictor.predict(tmp_path / "two.nii.gz")
+    assert np.allclose(second.anomaly_map[::-1], first.anomaly_map, atol=1e-5)
+
+
+def test_knobs(model, scans, tmp_path) -> None:
+    volumes = []
+    for number, knobs in enumerate(({"sensitivity": "healthy_fpr_0.05"}, {}, {"threshold": 0.18})):
+        source = scans / "sub-5_T1w.nii.gz"
+        (record,) = predict_batch(model, source, tmp_path / str(number), report=False, contrast="T2", **knobs)
+        volumes.append(record["AnomalyVolumeMl"])
+        assert any("a T2 scan" in warning for warning in record["Warnings"])
+    assert volumes[0] > volumes[1] > volumes[2] > 0
+
+
+def test_mask_file(model, scans, tmp_path) -> None:
+    """With a mask of the right half the marker on the left is not looked at."""
+    image = nib.load(scans / "sub-0_T1w.nii.gz")
+    mask = (np.asarray(image.dataobj) > 0).astype(np.uint8)
+    mask[:25] = 0
+    nib.save(nib.Nifti1Image(mask, image.affine), tmp_path / "mask.nii.gz")
+    result = Predictor.load(model).predict(scans / "sub-0_T1w.nii.gz", tmp_path / "mask.nii.gz")
+    assert not result.anomaly_map[:20].any()
+    assert any("ml, expected" in warning for warning in result.warnings)
+
+
+def test_faults_of_settings(model, scans, tmp_path) -> None:
+    with pytest.raises(ConfigError, match="sensitivty"):
+        inference_parser(model, sensitivty=1)
+    with pytest.raises(ConfigError, match="no trained model"):
+        Predictor.load(tmp_path)
+    with pytest.raises(ConfigError, match="choose one of nifti"):
+        predict_batch(model, scans, tmp_path / "out", output_format="jpeg")
+    with pytest.raises(DataError, match="truncated"):
+        Predictor.load(model).predict(scans / "sub-7_T1w.nii.gz")
+
+
+def test_diffusion_bundle_from_anywhere(repository, scans, tmp_path, monkeypatch) -> None:
+    """The bundle's own file with a tiny network: the properties MONAI asks for, and a map, from another folder."""
+    monkeypatch.chdir(repository)
+    config = repository / "bundles/ddpm_ssim_ens/configs/inference.json"
+    network = inference_parser(
+        run_folder(tmp_path / "seed", torch.nn.Linear(1, 1), CALIBRATION | {"score": "ssim_ens"}), config
+    ).get_parsed_content("network_def")
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(0))
+    calibration = CALIBRATION | {"score": "ssim_ens", "reconstruction": {"t_test": 50}}
+    run = run_folder(tmp_path / "run", network, calibration)
+    scan = scans / "sub-0_T1w.nii.gz"
+    workflow = ConfigWorkflow(
+        str(config), workflow_type="infer", output_dir=str(run), input=str(scan), results_dir=str(tmp_path / "out"),
+        logging_file=False,
+    )  # fmt: skip
+    workflow.initialize()
+    assert not workflow.check_properties()
+    monkeypatch.chdir(tmp_path)
+    result = Predictor.load(run, device="cpu").predict(scan)
+    assert np.isfinite(result.anomaly_map).all()
+    assert result.anomaly_map.max() > 0
+    assert result.threshold.value == 0.15

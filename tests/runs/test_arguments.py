@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import pytest
+
+from custom.core.errors import ConfigError
+from custom.runs.arguments import check_arguments
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    config = {
+        "max_epochs": 5,
+        "lr": 1e-4,
+        "compile": False,
+        "contrast": "t2",
+        "train": {"trainer": {"epochs": 1}},
+        "noise": "%a.json::b",
+    }
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        ["--max_epochs", "3"],
+        ["--max_epochs=3"],
+        ["--lr", "1e-3"],
+        ["--compile", "True"],
+        ["--compile"],
+        ["--contrast", "t1"],
+        ["--train::trainer::epochs", "2"],
+        ["--train#trainer#epochs", "2"],
+        ["--noise", "%a.json::c"],
+        ["--max_epochs", "$1 + 1"],
+        ["--tracking_uri", "sqlite:///x.db"],
+    ],
+)
+def test_known_overrides_pass(config_file, override):
+    check_arguments(["training", "--config_file", config_file, *override])
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        (["--max_epochz", "3"], "did you mean --max_epochs"),
+        (["--train::trainr::epochs", "3"], "did you mean --train::trainer"),
+        (["--zzz", "3"], "no setting"),
+        (["--max_epochs", "abc"], "must be a number"),
+        (["--max_epochs", "2.5"], "must be a number"),
+        (["--compile", "perhaps"], "True or False"),
+        (["--compile", "false"], "True or False"),
+        (["--noise::octaves", "3"], "override it whole"),
+    ],
+)
+def test_faults_are_named(config_file, override, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        check_arguments(["training", "--config_file", config_file, *override])
+
+
+def test_later_files_add_known_keys(tmp_path, config_file):
+    overlay = tmp_path / "small.json"
+    overlay.write_text('{"channels": [32]}', encoding="utf-8")
+    check_arguments(["training", "--config_file", f"['{config_file}','{overlay}']", "--channels", "[64]"])
+    with pytest.raises(ConfigError, match="channels"):
+        check_arguments(["training", "--config_file", config_file, "--channels", "[64]"])

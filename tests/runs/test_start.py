@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import platform
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from custom.core.errors import DataError, UADError
+from custom.runs.start import find_foreseen, keep_freed_memory, short_traceback
+
+
+def _wrapped() -> RuntimeError:
+    try:
+        try:
+            raise DataError("the mask is empty", case="IXI002")
+        except DataError as cause:
+            raise RuntimeError("Failed to instantiate component") from cause
+    except RuntimeError as error:
+        return error
+
+
+def test_wrapped_fault_is_found():
+    assert isinstance(find_foreseen(_wrapped()), UADError)
+    assert find_foreseen(KeyError("defect")) is None
+
+
+def test_one_sentence_and_exit_code(capsys):
+    error = _wrapped()
+    with pytest.raises(SystemExit) as left:
+        short_traceback(type(error), error, None)
+    assert left.value.code == 4
+    printed = capsys.readouterr().err
+    assert printed == "error: IXI002: the mask is empty\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(28, "No space left on device", "/results/map.npy"), "the disk is full (/results/map.npy)"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "the disk is full; files"),
+        (
+            torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+            "GPU is full (CUDA out of memory)",
+        ),
+    ],
+)
+def test_exhausted_machine_is_foreseen(error, sentence, capsys):
+    with pytest.raises(SystemExit) as left:
+        short_traceback(type(error), error, None)
+    assert left.value.code == 1
+    assert sentence in capsys.readouterr().err
+
+
+class _Killer(torch.utils.data.Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_loader_process_is_foreseen():
+    with pytest.raises(RuntimeError) as left:
+        next(iter(torch.utils.data.DataLoader(_Killer(), num_workers=1)))
+    assert "--num_workers 0" in str(find_foreseen(left.value))
+
+
+_TENSORS = """
+import resource, sys, torch
+from custom.runs.start import start
+if sys.argv[1] == "start":
+    start(0)
+faults = []
+for _ in range(20):
+    torch.ones(10_000_000)  # 40 MB, freed at once
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[4])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_kept_for_the_next_tensor(repository):
+    """Page faults of 15 allocations: a few, where a process that was not started so has them for every page."""
+    pages = 15 * 40_000_000 // resource.getpagesize()
+    faults = {
+        how: int(
+            subprocess.run(
+                [sys.executable, "-c", _TENSORS, how], cwd=repository, capture_output=True, check=True
+            ).stdout
+        )
+        for how in ("start", "plain")
+    }
+    assert faults["start"] < pages / 20
+    if faults["plain"] < pages / 20:
+        pytest.skip("huge pages or another allocator: nothing to gain here")
+
+
+@pytest.mark.parametrize(("largest", "accepted"), [(1 << 40, [1 << 30]), (32 << 20, [32 << 20]), (0, [])])
+def test_a_c_library_that_refuses_large_blocks_gets_smaller_ones_or_keeps_its_ways(monkeypatch, largest, accepted):
+    calls = []
+
+    class Library:
+        @staticmethod
+        def mallopt(what, value):
+            if what == -3 and value > largest:
+                return 0
+            calls.append((what, value))
+            return 1
+
+    monkeypatch.setattr("ctypes.CDLL", lambda _: Library)
+    keep_freed_memory()
+    assert [value for what, value in calls if what == -3] == accepted
+    assert [what for what, _ in calls if what == -1] == [-1] * len(accepted)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() > 7, reason="the GPU is there")
+def test_missing_gpu_is_foreseen():
+    with pytest.raises((RuntimeError, AssertionError)) as left:
+        torch.zeros(1, device="cuda:7")
+    assert "--device cpu" in str(find_foreseen(left.value))
+
+
+@pytest.mark.skipif(torch.backends.cuda.is_built(), reason="torch is built with CUDA")
+def test_gpu_of_a_cpu_build_is_foreseen(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)  # the operator is then looked up and missing
+    with pytest.raises(NotImplementedError) as left:
+        torch.zeros(1, device="cuda:7")
+    assert str(find_foreseen(left.value)).startswith(
+        "this machine has no such GPU (Could not run 'aten::empty.memory_format' with arguments from the 'CUDA' backend); "
+    )
+
+
+def test_ctrl_c_says_how_to_go_on(capsys):
+    with pytest.raises(SystemExit) as left:
+        short_traceback(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C; finished work is kept, the same command goes on from there.\n"
+
+
+def test_defects_keep_their_traceback(capsys):
+    short_traceback(KeyError, KeyError("defect"), None)
+    assert "KeyError" in capsys.readouterr().err

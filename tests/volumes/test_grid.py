@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from custom.volumes.grid import (
+    crop_affine,
+    crop_or_pad,
+    halve_bspline,
+    halve_majority,
+    halve_mean,
+    halve_nearest_upper,
+    halved_affine,
+    start_index,
+)
+
+
+def test_anchors_of_the_released_code():
+    """140x171x138 to 192x192x100: pad (26, 26) and (11, 10), crop (19, 19)."""
+    array = np.ones((140, 171, 138), np.uint8)
+    out = crop_or_pad(array, (192, 192, 100))
+    assert out.shape == (192, 192, 100)
+    inside = np.argwhere(out[:, :, 0])
+    assert inside.min(0).tolist() == [26, 11]
+    assert (191 - inside.max(0)).tolist() == [26, 10]
+    assert start_index(138, 100) == 19
+
+
+@given(st.integers(1, 12), st.integers(1, 12))
+def test_odd_rest_at_the_start_and_world_positions_kept(have, want):
+    line = np.arange(1, have + 1)
+    out = crop_or_pad(line, (want,))
+    before, after = abs(start_index(have, want)), abs(have - want) - abs(start_index(have, want))
+    assert before - after in (0, 1)
+    affine = np.diag([3.0, 3, 3, 1])
+    moved = crop_affine(affine, (have, 1, 1), (want, 1, 1))
+    for index, value in enumerate(out):
+        if value:
+            assert (moved @ [index, 0, 0, 1])[0] == (affine @ [value - 1, 0, 0, 1])[0]
+
+
+def test_nearest_picks_the_upper_voxel():
+    ramp = np.broadcast_to(np.arange(8), (8, 8, 8))
+    assert halve_nearest_upper(ramp)[0, 0].tolist() == [1, 3, 5, 7]
+
+
+def test_mean_keeps_linear_ramps_at_the_positions_of_the_affine():
+    affine = np.array([[1.0, 0.1, 0, 5], [0, 1, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]])
+    i, j, _ = np.meshgrid(range(8), range(6), range(4), indexing="ij")
+    world = affine[0, 0] * i + affine[0, 1] * j + affine[0, 3]
+    half = halved_affine(affine)
+    found = halve_mean(world.astype(np.float32))
+    index = np.argwhere(np.ones(found.shape))
+    expected = index @ half[0, :3] + half[0, 3]
+    np.testing.assert_allclose(found.ravel(), expected, rtol=1e-6)
+
+
+def test_bspline_is_the_scipy_interpolant_at_cell_centres():
+    image = np.random.default_rng(1).uniform(0, 1, (12, 16, 10)).astype(np.float32)
+    points = np.meshgrid(*[np.arange(0, n, 2) + 0.5 for n in image.shape], indexing="ij")
+    expected = ndimage.map_coordinates(image.astype(np.float64), points, order=3, mode="mirror")
+    np.testing.assert_allclose(halve_bspline(image), expected, atol=2e-6)
+
+
+def test_bspline_equals_simpleitk_resampling():
+    sitk = pytest.importorskip("SimpleITK")
+    rng = np.random.default_rng(2)
+    smooth = ndimage.gaussian_filter(rng.uniform(0, 1, (48, 40, 36)), 2).astype(np.float32)
+    image = (smooth - smooth.min()) / np.ptp(smooth)
+    source = sitk.GetImageFromArray(image.transpose(2, 1, 0))
+    size = [n // 2 for n in image.shape]
+    resampled = sitk.Resample(
+        source, size, sitk.Transform(), sitk.sitkBSpline, [0.5] * 3, [2.0] * 3, np.eye(3).ravel().tolist()
+    )
+    np.testing.assert_allclose(halve_bspline(image), sitk.GetArrayFromImage(resampled).transpose(2, 1, 0), atol=1.5e-6)
+
+
+def test_bspline_overshoots_at_an_edge_and_mean_does_not():
+    step = np.zeros((16, 16, 16), np.float32)
+    step[6:] = 1
+    assert halve_bspline(step).max() > 1.02
+    assert (halve_mean(step).min(), halve_mean(step).max()) == (0, 1)
+
+
+def test_majority_needs_more_than_half_of_a_cell():
+    for count in range(9):
+        cell = (np.arange(8) < count).astype(np.uint8).reshape(2, 2, 2)
+        assert halve_majority(cell).item() == (count > 4)
