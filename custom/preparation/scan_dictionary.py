@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dictionary transforms before and after :mod:`.grid_dictionary`: read a scan and its mask, and note doubts about it.
+
+Texts and settings travel as JSON strings, which MONAI's collation leaves alone.
+"""
+
+import json
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+
+from ..volumes.read import read_mask, read_scan
+from ..volumes.resampling import spacing_of
+from .quality import quality_warnings
+from .skull import refuse_skull
+
+Data = Mapping[Hashable, Any]
+
+
+class TrainingScans(Protocol):
+    """What is known about the scans that a model was trained on."""
+
+    @property
+    def contrast(self) -> str:
+        """Contrast of the training scans, for example "t2"."""
+
+    @property
+    def reference(self) -> Mapping[str, Any] | None:
+        """Reference of :func:`custom.preparation.quality.build_reference`, or None."""
+
+
+class ReadScand(MapTransform):
+    """Replace a path by the scan ``[1, X, Y, Z]`` (MetaTensor), and the path of a mask by the mask.
+
+    Without a mask the scan must be an extracted brain: one with its skull on is refused.
+
+    Args:
+        keys: entries that hold paths.
+        mask_key: entry with the path of a brain mask; may be absent, None or empty.
+    """
+
+    def __init__(self, keys: KeysCollection, mask_key: str = "mask") -> None:
+        super().__init__(keys)
+        self.mask_key = mask_key
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return ``data`` with the scan and its mask."""
+        result = dict(data)
+        mask = result.pop(self.mask_key, None)
+        for key in self.key_iterator(result):
+            path = Path(result[key])
+            case = str(result.get("case_id") or path.name)
+            scan = read_scan(path, case)
+            if mask:
+                result[self.mask_key] = torch.from_numpy(read_mask(mask, scan, case))[None]
+            else:
+                refuse_skull(scan.array, spacing_of(scan.affine), case)
+            meta = {"filename_or_obj": str(path), "kind": scan.kind, "notes": json.dumps(scan.notes)}
+            result[key] = MetaTensor(np.array(scan.array[None]), affine=scan.affine, meta=meta)
+        return result
+
+
+class CheckScand(MapTransform):
+    """After ``ToModelGridd``: collect doubts about the scan as JSON list in ``data["warnings"]``.
+
+    Args:
+        keys: output of ``ToModelGridd``.
+        calibration: of the model; its reference is compared with.
+        contrast: contrast that the user says the scan has, or None.
+    """
+
+    def __init__(self, keys: KeysCollection, calibration: TrainingScans, contrast: str | None = None) -> None:
+        super().__init__(keys)
+        self.calibration = calibration
+        self.contrast = contrast
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """Return ``data`` with the warnings."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            grid = result[key]
+            image, mask = grid.numpy()
+            affine = np.asarray(grid.meta["original_affine"], dtype=np.float64)
+            spacing = [float(s) for s in spacing_of(affine)]
+            step = float(spacing_of(np.asarray(grid.affine))[0])
+            notes = [n for n in json.loads(grid.meta.get("notes", "[]")) if "training range" not in n]
+            if self.contrast and self.contrast.lower() != self.calibration.contrast.lower():
+                notes.append(
+                    f"a {self.contrast.upper()} scan, but the model was trained on {self.calibration.contrast.upper()}"
+                )
+            mask_ml = float(grid.meta["mask_ml"])
+            notes += quality_warnings(image, mask, step, spacing, mask_ml, self.calibration.reference)
+            result["warnings"] = json.dumps(notes)
+        return result
