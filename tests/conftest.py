@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
+import hypothesis
 import pytest
 import torch
 
@@ -18,6 +19,10 @@ pytest_plugins = ["tests.scan_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")  # a busy machine is no fault of the code
 
 
 def pytest_configure() -> None:

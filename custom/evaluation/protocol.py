@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..models.weights import file_sha256
+from ..core.digests import file_sha256
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "scikit-image", "nibabel", "pytorch-ignite")
 

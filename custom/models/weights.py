@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from ..core.digests import file_sha256
 from ..core.errors import ConfigError
 from ..core.files import atomic_write_bytes
 
@@ -97,19 +98,6 @@ def _in_order(data: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
     return len(text).to_bytes(8, "little") + text + data[8 + size :]
-
-
-def file_sha256(path: str | Path) -> str:
-    """Return the sha256 of a file's bytes."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream)
-
-
-def _digest(stream: object) -> str:
-    digest = hashlib.sha256()
-    for block in iter(lambda: stream.read(1 << 20), b""):  # type: ignore[attr-defined]
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def state_difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:

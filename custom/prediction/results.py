@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..core.digests import file_sha256
 from ..core.errors import ConfigError, DataError
 from ..core.files import atomic_write_json
-from ..models.weights import file_sha256
 from .case_result import CaseResult
 from .derivatives import case_folder, image_names, write_copy, write_description, write_image
 from .find import ScanSource

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import torch
 
+from ..core.digests import file_sha256
 from ..core.errors import ConfigError
 from ..core.files import atomic_path, atomic_write_json, atomic_write_text
-from ..models.weights import file_sha256, load_weights, read_state_dict
+from ..models.weights import load_weights, read_state_dict
 from ..prediction.calibration import FILE_NAME as CALIBRATION
 from ..prediction.predictor import source_bundles
 from ..runs.settings import FILE_NAME as SETTINGS

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..core.digests import file_sha256
 from ..core.errors import ConfigError, ResourceError
 from ..core.files import atomic_write_bytes, atomic_write_json, remove_left_overs
-from ..models.weights import file_sha256, state_difference
+from ..models.weights import state_difference
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from custom.models.weights import file_sha256
+from custom.core.digests import file_sha256
 
 TRAIN = "['bundles/ddpm_ssim_ens/configs/train.json','bundles/ddpm_ssim_ens/configs/small.json']"
 EVALUATE = "bundles/ddpm_ssim_ens/configs/evaluate.json"

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 
-from custom.models.weights import file_sha256
+from custom.core.digests import file_sha256
 
 KILLS = int(os.environ.get("UAD_KILLS", "2"))
 EPOCHS = 4 + 2 * KILLS

@@ -5,8 +5,9 @@ import pickle
 import pytest
 import torch
 
+from custom.core.digests import file_sha256
 from custom.core.errors import ConfigError
-from custom.models.weights import file_sha256, load_weights, metadata_of, save_weights
+from custom.models.weights import load_weights, metadata_of, save_weights
 
 
 @pytest.fixture
