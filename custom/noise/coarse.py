@@ -9,13 +9,17 @@ Kascenas' released code aligns the corners of the two grids and uses one shift p
 ``roll_per_sample`` are the two switches. At 96 px the factor is 6 instead of the published 8 (128 px).
 """
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.errors import ConfigError
 from ..core.seeding import sent_to
 
 
+@dataclass(frozen=True)
 class CoarseNoise:
     """Callable ``noise(like, generator)``: coarse Gaussian noise, float32, shape and device of ``like``.
 
@@ -26,11 +30,16 @@ class CoarseNoise:
         roll_per_sample: an own shift per sample; False: one for the batch, as published.
     """
 
-    def __init__(self, sigma: float, coarse_size: int, align_corners: bool, roll_per_sample: bool) -> None:
-        self.sigma = sigma
-        self.coarse_size = coarse_size
-        self.align_corners = align_corners
-        self.roll_per_sample = roll_per_sample
+    sigma: float
+    coarse_size: int
+    align_corners: bool
+    roll_per_sample: bool
+
+    def __post_init__(self) -> None:
+        if not (self.sigma >= 0 and self.coarse_size >= 1):
+            raise ConfigError(
+                f"Coarse noise needs sigma >= 0 and coarse_size >= 1, got {self.sigma} and {self.coarse_size}."
+            )
 
     @torch.no_grad()
     def __call__(self, like: Tensor, generator: torch.Generator | None = None) -> Tensor:

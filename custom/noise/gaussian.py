@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """White Gaussian noise, the standard choice of DDPM (Ho et al., NeurIPS 2020). Any shape, mean 0, variance 1."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ..core.seeding import sent_to
 
 
+@dataclass(frozen=True)
 class GaussianNoise:
     """Callable ``noise(like, generator)``: N(0, 1), float32, shape and device of ``like``.
 

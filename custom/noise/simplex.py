@@ -16,6 +16,7 @@ Deviations from AnoDDPM: 2-D noise, not a slice of 3-D noise. Shapes ``[B, 1, H,
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from ..core.seeding import sent_to
 from ._opensimplex import BANK_SIZE, Operator, ensemble_std, hashed_gradients, operator, permutations
 
 
+@dataclass(frozen=True)
 class SimplexNoise:
     """Callable ``noise(like, generator) -> Tensor`` of the shape of ``like``, float32, on its device.
 
@@ -45,28 +47,20 @@ class SimplexNoise:
             product. Smaller is slower: the product costs about the same for 1 and for 32 fields.
     """
 
-    def __init__(
-        self,
-        octaves: int,
-        persistence: float,
-        wavelength_px: float,
-        normalize: bool,
-        per_sample: bool,
-        random_origin: bool,
-        samples_per_origin: int = 32,
-    ) -> None:
-        if octaves < 1 or persistence <= 0 or wavelength_px <= 0 or samples_per_origin < 1:
+    octaves: int
+    persistence: float
+    wavelength_px: float
+    normalize: bool
+    per_sample: bool
+    random_origin: bool
+    samples_per_origin: int = 32
+
+    def __post_init__(self) -> None:
+        if self.octaves < 1 or not (self.persistence > 0 and self.wavelength_px > 0) or self.samples_per_origin < 1:
             raise ConfigError(
-                f"Simplex noise needs positive numbers, got octaves={octaves}, persistence={persistence}, "
-                f"wavelength_px={wavelength_px}, samples_per_origin={samples_per_origin}."
+                f"Simplex noise needs positive numbers, got octaves={self.octaves}, persistence={self.persistence}, "
+                f"wavelength_px={self.wavelength_px}, samples_per_origin={self.samples_per_origin}."
             )
-        self.octaves = octaves
-        self.persistence = persistence
-        self.wavelength_px = wavelength_px
-        self.normalize = normalize
-        self.per_sample = per_sample
-        self.random_origin = random_origin
-        self.samples_per_origin = samples_per_origin
 
     @torch.no_grad()
     def __call__(self, like: Tensor, generator: torch.Generator | None = None) -> Tensor:

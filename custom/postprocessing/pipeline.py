@@ -11,6 +11,7 @@ chain of scipy and scikit-image calls.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -24,8 +25,14 @@ from .median import median_filter, width_to_voxels
 Step = Literal["mask", "erosion", "median"]
 RELEASED_CODE_ORDER: tuple[Step, ...] = ("mask", "erosion", "median")
 PAPER_TEXT_ORDER: tuple[Step, ...] = ("mask", "median", "erosion")
+_OPTIONS = {
+    "erosion": ("erosion_mm", "erosion_iterations", "erosion_width_divisor"),
+    "median": ("median_mm", "median_voxels"),
+    "components": ("component_mm3", "component_voxels"),
+}
 
 
+@dataclass(frozen=True)
 class PostProcessing:
     """Post-processing of one case at a time; a step happens if it is in ``order`` (components: if a size is given).
 
@@ -41,38 +48,27 @@ class PostProcessing:
         name: how reports call the chain.
     """
 
-    def __init__(
-        self,
-        order: Sequence[Step] = RELEASED_CODE_ORDER,
-        erosion_mm: float | None = None,
-        erosion_iterations: int | None = None,
-        erosion_width_divisor: int | None = None,
-        median_mm: float | None = None,
-        median_voxels: int | None = None,
-        component_mm3: float | None = None,
-        component_voxels: int | None = None,
-        name: str = "custom",
-    ) -> None:
-        self.order, self.name = tuple(order), name
+    order: Sequence[Step] = RELEASED_CODE_ORDER
+    erosion_mm: float | None = None
+    erosion_iterations: int | None = None
+    erosion_width_divisor: int | None = None
+    median_mm: float | None = None
+    median_voxels: int | None = None
+    component_mm3: float | None = None
+    component_voxels: int | None = None
+    name: str = "custom"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", tuple(self.order))
         unknown = sorted(set(self.order) - {"mask", "erosion", "median"})
         if unknown or len(set(self.order)) < len(self.order):
             raise ConfigError(
                 f"Post-processing steps are mask, erosion and median, each at most once, got order {list(self.order)}."
             )
-        sizes = {
-            "erosion": {
-                "erosion_mm": erosion_mm,
-                "erosion_iterations": erosion_iterations,
-                "erosion_width_divisor": erosion_width_divisor,
-            },
-            "median": {"median_mm": median_mm, "median_voxels": median_voxels},
-            "components": {"component_mm3": component_mm3, "component_voxels": component_voxels},
-        }
-        self._sizes: dict[str, tuple[str, float]] = {}
-        for step, options in sizes.items():
-            given = {option: value for option, value in options.items() if value is not None}
+        for step, options in _OPTIONS.items():
+            given = {option: value for option in options if (value := getattr(self, option)) is not None}
             needed = step in self.order or (step == "components" and len(given) > 0)
-            if len(given) != needed or any(value <= 0 for value in given.values()):
+            if len(given) != needed or not all(0 < value < math.inf for value in given.values()):
                 raise ConfigError(
                     f"Post-processing step {step!r} is {'on' if needed else 'not in the order'} and got {given}: give "
                     f"exactly one of {', '.join(options)} with a value > 0 if it is on, none if it is off."
@@ -80,9 +76,19 @@ class PostProcessing:
             for option, value in given.items():
                 if not option.endswith(("_mm", "_mm3")) and value != int(value):
                     raise ConfigError(f"{option} counts voxels or steps and must be a whole number, got {value}.")
-                self._sizes[step] = (option, value)
-        if median_voxels is not None and median_voxels % 2 == 0:
-            raise ConfigError(f"A median window has a middle voxel: median_voxels must be odd, got {median_voxels}.")
+        if self.median_voxels is not None and self.median_voxels % 2 == 0:
+            raise ConfigError(
+                f"A median window has a middle voxel: median_voxels must be odd, got {self.median_voxels}."
+            )
+
+    @property
+    def _sizes(self) -> dict[str, tuple[str, float]]:
+        return {
+            step: (option, value)
+            for step, options in _OPTIONS.items()
+            for option in options
+            if (value := getattr(self, option)) is not None
+        }
 
     def _iterations(self, shape: torch.Size, spacing_mm: Sequence[float]) -> int:
         option, value = self._sizes["erosion"]

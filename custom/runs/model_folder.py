@@ -10,7 +10,7 @@
      "training": {"batch_size": 32, ...},
      "weights": {"file": "model.safetensors", "sha256": "..."},
      "calibration": null,
-     "digest": "..."}
+     "content_sha256": "..."}
 
 * :meth:`ModelFolder.define` writes it when a training starts, and refuses a folder with another definition. ``parts``
   are described by :func:`custom.core.description.describe`: frozen dataclasses by their fields, networks and schedulers
@@ -26,11 +26,10 @@
 ``reference``, ``spacing_mm``, ``reconstruction`` (``t_test`` and the like), ``weights_sha256`` and ``trial`` (null, or
 why it may not be promoted); :class:`custom.prediction.calibration.Calibration` reads it. More keys are allowed.
 
-``digest`` is the SHA-256 of everything else in the file, in one canonical form. It protects against accidents, not
+``content_sha256`` is that of everything else in the file (:mod:`custom.core.digests`). It protects against accidents, not
 against someone who can compute it; what the file may name is limited by :mod:`custom.core.description`.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,8 +37,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.description import build, describe
+from ..core.digests import file_sha256, read_checked_json, write_checked_json
 from ..core.errors import ConfigError
-from ..core.files import atomic_write_json, read_json
 from .lock import RunLock
 from .model_content import AGAIN, FORMAT, check_content, differences, leaves
 
@@ -137,10 +136,7 @@ class ModelFolder:
                 "--output_dir first, or point --model_dir at a finished run (of a release: its models folder, which "
                 "--bundle_root RELEASE finds)."
             )
-        content = read_json(path, AGAIN)
-        digest = content.pop("digest", None)
-        if digest != _digest(content):
-            raise ConfigError(f"{path} is damaged: its content does not have the digest that it states; {AGAIN}")
+        content = read_checked_json(path, AGAIN)
         check_content(content, path)
         if bundle is not None and content["bundle"] != bundle:
             raise ConfigError(
@@ -155,8 +151,6 @@ class ModelFolder:
         Args:
             weights: name of the file in the folder.
         """
-        from ..models.weights import file_sha256  # with torch
-
         entry = {"file": Path(weights).name, "sha256": file_sha256(self.folder / Path(weights).name)}
         current = ModelFolder.read(self.folder)
         kept = current.content["calibration"] if current.content["weights"] == entry else None
@@ -282,12 +276,7 @@ class ModelFolder:
         return model
 
     def _write(self) -> None:
-        atomic_write_json(self.folder / FILE_NAME, {**self.content, "digest": _digest(self.content)})
-
-
-def _digest(content: Any) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))  # NaN is judged by check_content
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        write_checked_json(self.folder / FILE_NAME, self.content)
 
 
 def _refuse_old(folder: Path, remedy: str) -> None:

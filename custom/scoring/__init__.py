@@ -4,20 +4,25 @@
 Image and reconstruction are volumes ``[X, Y, Z]`` (axial = last axis) or batches ``[B, 1, X, Y, Z]`` with intensities
 in [0, 1]; the map has the shape of the image. Every batch item is scored by itself (its own data range), so its map
 does not depend, to the last bit, on what else is in the batch. Scores know no brain mask; post-processing applies it.
+A score that needs more than the two volumes has ``bind(network)``, which returns such a callable, see :func:`bound`.
 """
+
+from typing import Any
 
 from .intensity import darkness, intensity
 from .product import Product
 from .residual import l1, l2
 from .ssim import SSIM, kernel_size, ssim_map
-from .ssim_ensemble import SSIMEnsemble
+from .ssim_ensemble import SigmaSweep, SSIMEnsemble
 from .standard import StandardScore
 
 __all__ = [
     "SSIM",
     "Product",
     "SSIMEnsemble",
+    "SigmaSweep",
     "StandardScore",
+    "bound",
     "darkness",
     "intensity",
     "kernel_size",
@@ -25,3 +30,8 @@ __all__ = [
     "l2",
     "ssim_map",
 ]
+
+
+def bound(score: Any, network: Any) -> Any:
+    """Return ``score`` as callable of image and reconstruction, with what it needs of the network of the model."""
+    return score.bind(network) if hasattr(score, "bind") else score

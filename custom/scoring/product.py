@@ -6,19 +6,23 @@ Checked against the factors multiplied by hand.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from ..core.errors import ConfigError
 
 
+@dataclass(frozen=True)
 class Product:
     """Scoring callable: the product of the maps of ``scores``, each ``score(image, reconstruction) -> anomaly_map``."""
 
-    def __init__(self, scores: Sequence[Callable[[Tensor, Tensor], Tensor]]) -> None:
-        if not scores:
+    scores: Sequence[Callable[[Tensor, Tensor], Tensor]]
+
+    def __post_init__(self) -> None:
+        if not self.scores:
             raise ConfigError("A product of scores needs at least one score; list them under `scores`.")
-        self.scores = tuple(scores)
+        object.__setattr__(self, "scores", tuple(self.scores))
 
     def __call__(self, image: Tensor, reconstruction: Tensor) -> Tensor:
         """Anomaly map in the shape of ``image``."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal
@@ -179,14 +180,18 @@ def ssim_map(
     return torch.stack(maps).view(image.shape)
 
 
+@dataclass(frozen=True)
 class SSIM:
     """Score 1 - SSIM at one window width, clipped below at 0 (only rounding goes there), so in [0, 2]."""
 
-    def __init__(
-        self, sigma: float, data_range: DataRange = "auto", spatial_dims: int = 3, k1: float = 0.01, k2: float = 0.03
-    ) -> None:
-        check_settings((sigma,), data_range, spatial_dims)
-        self.sigma, self.data_range, self.spatial_dims, self.k1, self.k2 = sigma, data_range, spatial_dims, k1, k2
+    sigma: float
+    data_range: DataRange = "auto"
+    spatial_dims: int = 3
+    k1: float = 0.01
+    k2: float = 0.03
+
+    def __post_init__(self) -> None:
+        check_settings((self.sigma,), self.data_range, self.spatial_dims)
 
     def __call__(self, image: Tensor, reconstruction: Tensor) -> Tensor:
         """Anomaly map in the shape of ``image``."""

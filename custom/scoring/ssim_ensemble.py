@@ -11,7 +11,8 @@ shift), which keeps memory at a few volumes. Deviation: the score is clipped bel
 it. Checked against a dense 3-D convolution, an explicit softmax and golden values.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from ..core.errors import ConfigError
 from .residual import check_pair
-from .ssim import DataRange, VolumePair, check_settings, per_item
+from .ssim import SSIM, DataRange, VolumePair, check_settings, per_item
 
 
 class _Merger:
@@ -48,6 +49,7 @@ class _Merger:
         return merged.neg_().add_(1).clamp_(min=0)
 
 
+@dataclass(frozen=True)
 class SSIMEnsemble:
     """Scoring callable of SSIM-ens.
 
@@ -60,20 +62,18 @@ class SSIMEnsemble:
         k2: weight of the range in the contrast constant.
     """
 
-    def __init__(
-        self,
-        sigmas: Sequence[float],
-        weighting: Literal["softmax", "mean"] = "softmax",
-        data_range: DataRange = "auto",
-        spatial_dims: int = 3,
-        k1: float = 0.01,
-        k2: float = 0.03,
-    ) -> None:
-        check_settings(tuple(sigmas), data_range, spatial_dims)
-        if weighting not in ("softmax", "mean"):
-            raise ConfigError(f'The weighting of SSIM-ens is "softmax" or "mean", got {weighting!r}.')
-        self.sigmas, self.weighting = tuple(float(sigma) for sigma in sigmas), weighting
-        self.data_range, self.spatial_dims, self.k1, self.k2 = data_range, spatial_dims, k1, k2
+    sigmas: Sequence[float]
+    weighting: Literal["softmax", "mean"] = "softmax"
+    data_range: DataRange = "auto"
+    spatial_dims: int = 3
+    k1: float = 0.01
+    k2: float = 0.03
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sigmas", tuple(float(sigma) for sigma in self.sigmas))
+        check_settings(tuple(self.sigmas), self.data_range, self.spatial_dims)
+        if self.weighting not in ("softmax", "mean"):
+            raise ConfigError(f'The weighting of SSIM-ens is "softmax" or "mean", got {self.weighting!r}.')
 
     def _pairs(self, image: Tensor, reconstruction: Tensor) -> Iterator[VolumePair]:
         for pair in zip(per_item(image), per_item(reconstruction), strict=True):
@@ -119,3 +119,26 @@ class SSIMEnsemble:
             maps["ssim_mean"].append(mean.score())
             maps["ssim_ens"].append(softmax.score())
         return {name: torch.stack(items).view(image.shape) for name, items in maps.items()}
+
+
+@dataclass(frozen=True)
+class SigmaSweep:
+    """Every map of a sigma sweep in one call, see :meth:`SSIMEnsemble.all_scores`.
+
+    Args:
+        ensemble: the ensemble whose widths are swept.
+    """
+
+    ensemble: SSIMEnsemble
+
+    def __call__(self, image: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
+        """Return the maps by name."""
+        return self.ensemble.all_scores(image, reconstruction)
+
+    def members(self) -> Mapping[str, SSIM | SSIMEnsemble]:
+        """Return for every name the score that gives the same map, bit for bit, by itself."""
+        own = self.ensemble
+        single: dict[str, SSIM | SSIMEnsemble] = {
+            f"ssim_{sigma:g}": SSIM(sigma, own.data_range, own.spatial_dims, own.k1, own.k2) for sigma in own.sigmas
+        }
+        return single | {"ssim_mean": replace(own, weighting="mean"), "ssim_ens": replace(own, weighting="softmax")}

@@ -7,26 +7,40 @@ x̂ is the mean of healthy scans at each voxel, σ their standard deviation. σ_
 healthy scans agree (background) from infinite scores.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 from torch import Tensor
 
 from ..core.errors import ConfigError
 from .residual import check_pair
 
 
+@dataclass(frozen=True)
 class StandardScore:
-    """Callable ``score(image, reconstruction) -> anomaly_map``; dimensionless.
+    """Score that needs σ beside the two volumes; :meth:`bind` takes it from the network. Dimensionless.
 
     Args:
-        deviation: ``[X, Y, Z]``, σ of healthy scans.
         minimum_deviation: σ_min > 0.
     """
 
-    def __init__(self, deviation: Tensor, minimum_deviation: float) -> None:
-        if minimum_deviation <= 0:
-            raise ConfigError(f"minimum_deviation must be positive, got {minimum_deviation}; it bounds the score.")
-        self.deviation = deviation.clamp(min=minimum_deviation)
+    minimum_deviation: float
 
-    def __call__(self, image: Tensor, reconstruction: Tensor) -> Tensor:
-        """Return the map in the shape of ``image`` ``[X, Y, Z]`` or ``[B, 1, X, Y, Z]``."""
-        image, reconstruction = check_pair(image, reconstruction)
-        return (image - reconstruction).abs() / self.deviation.to(image)
+    def __post_init__(self) -> None:
+        if not self.minimum_deviation > 0:
+            raise ConfigError(f"minimum_deviation must be positive, got {self.minimum_deviation}; it bounds the score.")
+
+    def bind(self, network: Any) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return ``score(image, reconstruction)`` for volumes ``[X, Y, Z]`` or ``[B, 1, X, Y, Z]``.
+
+        Args:
+            network: has ``deviation`` ``[X, Y, Z]``, σ of healthy scans.
+        """
+        deviation = network.deviation.clamp(min=self.minimum_deviation)
+
+        def score(image: Tensor, reconstruction: Tensor) -> Tensor:
+            image, reconstruction = check_pair(image, reconstruction)
+            return (image - reconstruction).abs() / deviation.to(image)
+
+        return score
