@@ -41,6 +41,7 @@ class StandardScore:
 
         def score(image: Tensor, reconstruction: Tensor) -> Tensor:
             image, reconstruction = check_pair(image, reconstruction)
-            return (image - reconstruction).abs() / deviation.to(image)
+            z: Tensor = (image - reconstruction).abs() / deviation.to(image)
+            return z
 
         return score
