@@ -10,7 +10,7 @@ import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "custom").rglob("*.py"))
-LEAVES = {"volumes", "noise", "scoring", "postprocessing", "metrics", "models"}
+LEAVES = {"volumes", "noise", "scoring", "postprocessing", "metrics", "models", "detection"}
 COMMON = {"core"}
 
 
