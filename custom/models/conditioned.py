@@ -10,6 +10,7 @@ Deviations from the released code: its stochastic depth of 0.05 (a side effect o
 batch normalisation of a residual block starts at 1, not at 0 as in timm.
 """
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 from monai.networks.nets import ResNet
@@ -25,37 +26,53 @@ class ConditionedDiffusion(nn.Module):
     """``forward(x, timesteps, image)``: the U-Net's prediction for ``x``, conditioned on the encoder's view of ``image``.
 
     Args:
-        encoder: 2-D network from slices to vectors ``[B, condition_dim]``.
-        unet: network with the same ``condition_dim``.
+        condition_dim: length of the vector between the two.
+        encoder: makes the 2-D encoder, a class or partial that takes ``num_classes``, the length of its output.
+        unet: makes the U-Net, a class or partial that takes ``condition_dim``.
         encoder_training: ``"finetune"``: the encoder is trained too (the papers' choice). ``"frozen"``: neither its
             weights nor its running statistics change. ``"frozen_backbone"``: only its last layer ``fc`` is trained,
             which no pre-training fills.
+
+    >>> import torch
+    >>> from functools import partial
+    >>> encoder = partial(ResNet, "basic", [1, 1, 1, 1], [4, 4, 8, 8], spatial_dims=2, n_input_channels=1, conv1_t_stride=2)
+    >>> unet = partial(FiLMUNet, spatial_dims=2, in_channels=1, out_channels=1, channels=[32, 32], num_res_blocks=1,
+    ...                attention_levels=[False, False], num_head_channels=32)
+    >>> network, slices = ConditionedDiffusion(8, encoder, unet), torch.rand(2, 1, 32, 32)
+    >>> network(2 * slices - 1, torch.tensor([5, 6]), image=slices).shape
+    torch.Size([2, 1, 32, 32])
 
     Batch normalisation in the encoder takes its statistics from the slices of one process. In a distributed training
     "several processes equal one" therefore holds for the frozen modes only.
     """
 
-    def __init__(self, encoder: ResNet, unet: FiLMUNet, encoder_training: EncoderTraining = "finetune") -> None:
+    def __init__(
+        self,
+        condition_dim: int,
+        encoder: Callable[..., ResNet],
+        unet: Callable[..., FiLMUNet],
+        encoder_training: EncoderTraining = "finetune",
+    ) -> None:
         super().__init__()
         if encoder_training not in get_args(EncoderTraining):
             raise ConfigError(
                 f"encoder_training must be one of {', '.join(get_args(EncoderTraining))}, got {encoder_training!r}."
             )
-        width = feature_width(encoder) if encoder.fc is None else encoder.fc.out_features
-        if width != unet.condition_dim:
-            raise ConfigError(
-                f"the encoder gives {width} numbers and the U-Net takes {unet.condition_dim}; set condition_dim and the "
-                "encoder's num_classes to the same number."
-            )
-        if encoder_training == "frozen_backbone" and encoder.fc is None:
-            raise ConfigError('encoder_training "frozen_backbone" trains the encoder\'s last layer, but it has none.')
-        self.encoder = encoder
-        self.unet = unet
+        self.encoder = encoder(num_classes=condition_dim)
+        self.unet = unet(condition_dim=condition_dim)
         self.encoder_training = encoder_training
+        has_layer = self.encoder.fc is not None
+        if not has_layer and self.encoder.in_planes != condition_dim:
+            raise ConfigError(
+                f"the encoder has no last layer and gives {self.encoder.in_planes} numbers, the U-Net takes {condition_dim}; "
+                f"set condition_dim to {self.encoder.in_planes}, or feed_forward to true."
+            )
+        if encoder_training == "frozen_backbone" and not has_layer:
+            raise ConfigError('encoder_training "frozen_backbone" trains the encoder\'s last layer, but it has none.')
         if encoder_training != "finetune":
-            encoder.requires_grad_(False)
+            self.encoder.requires_grad_(False)
             if encoder_training == "frozen_backbone":
-                encoder.fc.requires_grad_(True)
+                self.encoder.fc.requires_grad_(True)
         self.train()
 
     def forward(self, x: Tensor, timesteps: Tensor, image: Tensor) -> Tensor:
@@ -75,8 +92,3 @@ class ConditionedDiffusion(nn.Module):
         if self.encoder_training != "finetune":
             self.encoder.eval()
         return self
-
-
-def feature_width(encoder: ResNet) -> int:
-    """Return the number of features that a ``ResNet`` hands to its last layer."""
-    return int(encoder.in_planes)

@@ -11,6 +11,7 @@ averages the features over all cells, zeros included. ``original_view="masked"``
 here for reproduction.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -44,7 +45,8 @@ class ContrastiveEncoder(nn.Module):
     """Two views of a slice through one encoder.
 
     Args:
-        network: :class:`.spark.SparK`, or a 2-D ``ResNet`` without last layer.
+        network: makes :class:`.spark.SparK` or, for an encoder alone, a 2-D ``ResNet`` without last layer; a class or
+            partial.
         original_view: ``"dense"``: the encoder sees the whole clean slice; ``"masked"``: only the visible cells of the
             second view (published).
         pool: average the deepest features over the ``"active"`` cells, or over ``"all"`` with zeros for the masked ones
@@ -54,7 +56,7 @@ class ContrastiveEncoder(nn.Module):
 
     def __init__(
         self,
-        network: SparK | ResNet,
+        network: Callable[[], SparK | ResNet],
         original_view: Literal["dense", "masked"] = "dense",
         pool: Literal["active", "all"] = "active",
         projection_dim: int | None = None,
@@ -65,8 +67,9 @@ class ContrastiveEncoder(nn.Module):
                 "ContrastiveEncoder takes original_view 'dense' or 'masked' and pool 'active' or 'all', got "
                 f"{original_view!r} and {pool!r}."
             )
-        self.spark = network if isinstance(network, SparK) else None
-        self.encoder = network.encoder if isinstance(network, SparK) else network
+        made = network()
+        self.spark = made if isinstance(made, SparK) else None
+        self.bare = None if isinstance(made, SparK) else made
         self.original_view = original_view
         self.pool = pool
         width = int(self.encoder.in_planes)
@@ -75,6 +78,11 @@ class ContrastiveEncoder(nn.Module):
             if projection_dim is None
             else nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection_dim))
         )
+
+    @property
+    def encoder(self) -> ResNet:
+        """The encoder, which is what stays of the training."""
+        return self.bare if self.spark is None else self.spark.encoder
 
     def forward(
         self, images: Tensor, active: Tensor, view: Tensor | None = None, groups: Tensor | None = None

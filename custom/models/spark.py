@@ -11,6 +11,7 @@ between them 4,146,112 + norms and tokens 11,520, as the released code of cDDPM.
 """
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -42,28 +43,29 @@ class SparK(nn.Module):
     """Sparse encoder and light decoder.
 
     Args:
-        encoder: 2-D ``ResNet`` without last layer (``feed_forward`` false); what the pre-training is for.
+        encoder: makes the 2-D ``ResNet`` without last layer that the pre-training is for, a class or partial that takes
+            ``feed_forward``.
         decoder_width: channels of the decoder's first stage, a multiple of 2 to the number of stages (5 at stride 32).
 
-    >>> encoder = ResNet("basic", [1, 1, 1, 1], [4, 8, 8, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2,
-    ...                  feed_forward=False)
+    >>> from functools import partial
+    >>> encoder = partial(ResNet, "basic", [1, 1, 1, 1], [4, 8, 8, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2)
     >>> output = SparK(encoder, decoder_width=32)(torch.rand(2, 1, 64, 64), torch.tensor([[[[True, False], [True, True]]]] * 2))
     >>> output.reconstruction.shape, output.features.shape
     (torch.Size([2, 1, 64, 64]), torch.Size([2, 16, 2, 2]))
     """
 
-    def __init__(self, encoder: ResNet, decoder_width: int = 512) -> None:
+    def __init__(self, encoder: Callable[..., ResNet], decoder_width: int = 512) -> None:
         super().__init__()
-        self.stride = total_stride(encoder)
+        self.encoder = encoder(feed_forward=False)
+        self.stride = total_stride(self.encoder)
         stages = int(math.log2(self.stride))
-        if encoder.fc is not None or encoder.no_max_pool:
-            raise ConfigError("SparK takes a ResNet with max-pool and without last layer; set feed_forward to false.")
+        if self.encoder.no_max_pool:
+            raise ConfigError("SparK takes a ResNet with max-pool; set no_max_pool to false.")
         if decoder_width < 2**stages or decoder_width % 2**stages:
             raise ConfigError(
                 f"decoder_width {decoder_width} is halved {stages} times; take a multiple of {2**stages}."
             )
-        self.encoder = encoder
-        layers = (encoder.layer4, encoder.layer3, encoder.layer2, encoder.layer1)
+        layers = (self.encoder.layer4, self.encoder.layer3, self.encoder.layer2, self.encoder.layer1)
         channels = [_width(layer) for layer in layers]
         widths = [decoder_width // 2**stage for stage in range(stages + 1)]
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels)

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoder and U-Net together: counts, gradients, frozen statistics, one sample's condition never moves another's."""
 
+import json
+from functools import partial
+
 import pytest
 import torch
 from monai.networks.nets import ResNet
 from torch import nn
 
+from custom.core.description import build, describe
 from custom.core.errors import ConfigError
 from custom.models.conditioned import ConditionedDiffusion
 from custom.models.film_unet import FiLMUNet
@@ -19,9 +23,7 @@ ENCODER = {"block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [4, 8, 8,
 def _network(encoder_training="finetune", num_classes=6, **encoder):
     torch.manual_seed(0)
     network = ConditionedDiffusion(
-        ResNet(**ENCODER | encoder, num_classes=num_classes),
-        FiLMUNet(condition_dim=num_classes, **UNET),
-        encoder_training,
+        num_classes, partial(ResNet, **ENCODER | encoder), partial(FiLMUNet, **UNET), encoder_training
     )
     nn.init.normal_(network.unet.out[2].conv.weight)  # starts as zeros, which would hide everything
     for name, parameter in network.unet.named_parameters():
@@ -88,18 +90,26 @@ def test_fine_tuned_encoder_learns_its_statistics():
 
 
 def test_encoder_without_last_layer_gives_its_features():
-    network = ConditionedDiffusion(
-        ResNet(**ENCODER, feed_forward=False), FiLMUNet(condition_dim=16, **UNET), encoder_training="frozen"
-    )
-    assert network(*_inputs()).shape == (3, 1, 32, 32)
+    assert _network("frozen", num_classes=16, feed_forward=False)(*_inputs()).shape == (3, 1, 32, 32)
 
 
 def test_encoder_of_another_width_and_unknown_modes_are_refused():
-    with pytest.raises(ConfigError, match="the encoder gives 6 numbers and the U-Net takes 7"):
-        ConditionedDiffusion(ResNet(**ENCODER, num_classes=6), FiLMUNet(condition_dim=7, **UNET))
+    with pytest.raises(ConfigError, match="gives 16 numbers, the U-Net takes 7"):
+        _network("frozen", num_classes=7, feed_forward=False)
     with pytest.raises(ConfigError, match="encoder_training must be one of"):
         _network("thawed")
     with pytest.raises(ConfigError, match="it has none"):
-        ConditionedDiffusion(
-            ResNet(**ENCODER, feed_forward=False), FiLMUNet(condition_dim=16, **UNET), "frozen_backbone"
-        )
+        _network("frozen_backbone", num_classes=16, feed_forward=False)
+
+
+def test_it_is_a_part_of_a_model():
+    part = partial(
+        ConditionedDiffusion, condition_dim=6, encoder=partial(ResNet, **ENCODER), unet=partial(FiLMUNet, **UNET)
+    )
+    description = describe(part)
+    assert json.loads(json.dumps(description)) == description
+    torch.manual_seed(3)
+    made = build(description)().state_dict()
+    torch.manual_seed(3)
+    for name, value in part().state_dict().items():
+        assert torch.equal(value, made[name])

@@ -2,6 +2,7 @@
 """epsilon-InfoNCE against closed form, cross-entropy and MONAI's loss; the two views; collapse."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -109,18 +110,20 @@ def test_spread_falls_to_zero_in_a_collapse():
 ACTIVE = torch.tensor([[[[True, False, False], [False, True, False], [False, False, True]]]]).repeat(4, 1, 1, 1)
 
 
-def _encoder():
+ENCODER = partial(ResNet, "basic", [1, 1, 1, 1], [4, 8, 8, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2)
+ALONE = partial(ENCODER, feed_forward=False)
+SPARK = partial(SparK, ENCODER, 32)
+
+
+@pytest.fixture(autouse=True)
+def _equal_weights():
     torch.manual_seed(0)
-    return ResNet(
-        "basic", [1, 1, 1, 1], [4, 8, 8, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2, feed_forward=False
-    )
 
 
 @pytest.mark.parametrize(("view", "cells"), [("dense", 9), ("masked", 3)])
 def test_published_original_view_shows_three_cells_and_ours_all(view, cells):
-    network = ContrastiveEncoder(SparK(_encoder(), 32), original_view=view, pool="active")
+    network = ContrastiveEncoder(SPARK, original_view=view, pool="active")
     seen = []
-    network.encoder.layer4.register_forward_hook(lambda *a: None)
     network._pooled = lambda features, active: seen.append((features != 0).any(dim=1).sum((1, 2))) or features
     network(torch.rand(4, 1, 96, 96), ACTIVE)
     assert seen[0].tolist() == [cells] * 4  # the clean view
@@ -129,16 +132,16 @@ def test_published_original_view_shows_three_cells_and_ours_all(view, cells):
 
 def test_pooling_over_active_cells_or_all():
     images = torch.rand(4, 1, 96, 96)
-    active, everywhere = (
-        ContrastiveEncoder(_encoder().eval(), pool=pool).eval()(images, ACTIVE) for pool in ("active", "all")
-    )
+    network, other = ContrastiveEncoder(ALONE).eval(), ContrastiveEncoder(ALONE, pool="all").eval()
+    other.load_state_dict(network.state_dict())
+    active, everywhere = network(images, ACTIVE), other(images, ACTIVE)
     torch.testing.assert_close(active.other, 3 * everywhere.other)  # 9 cells, 3 active
     torch.testing.assert_close(active.one, everywhere.one)
-    torch.testing.assert_close(active.one, _encoder().eval()(images), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(active.one, network.encoder(images), atol=1e-5, rtol=1e-4)
 
 
 def test_augmented_view_is_seen_by_the_second_branch_alone():
-    network = ContrastiveEncoder(_encoder()).eval()
+    network = ContrastiveEncoder(ALONE).eval()
     images = torch.rand(4, 1, 96, 96)
     plain, augmented = network(images, ACTIVE), network(images, ACTIVE, view=images.flip(2))
     assert torch.equal(plain.one, augmented.one)
@@ -146,7 +149,7 @@ def test_augmented_view_is_seen_by_the_second_branch_alone():
 
 
 def test_loss_is_the_sum_and_reaches_all_parameters():
-    network = ContrastiveEncoder(SparK(_encoder(), 32), projection_dim=5)
+    network = ContrastiveEncoder(SPARK, projection_dim=5)
     reconstruction, contrast = MaskedReconstructionLoss(), EpsilonInfoNCE()
     images = torch.rand(4, 1, 96, 96)
     output = network(images, ACTIVE, groups=torch.tensor([0, 0, 1, 2]))
@@ -159,7 +162,7 @@ def test_loss_is_the_sum_and_reaches_all_parameters():
 
 
 def test_encoder_alone_has_contrast_alone():
-    output = ContrastiveEncoder(_encoder())(torch.rand(4, 1, 96, 96), ACTIVE)
+    output = ContrastiveEncoder(ALONE)(torch.rand(4, 1, 96, 96), ACTIVE)
     contrast = EpsilonInfoNCE()
     loss = ContrastiveLoss(MaskedReconstructionLoss(), contrast, weight=1)(output, torch.zeros(1))
     assert loss == contrast(output.one, output.other)
@@ -169,6 +172,6 @@ def test_encoder_alone_has_contrast_alone():
 
 def test_wrong_views_and_outputs_are_refused():
     with pytest.raises(ConfigError, match="original_view"):
-        ContrastiveEncoder(_encoder(), original_view="erased")
+        ContrastiveEncoder(ALONE, original_view="erased")
     with pytest.raises(ConfigError, match="needs the output of ContrastiveEncoder"):
         ContrastiveLoss(MaskedReconstructionLoss(), EpsilonInfoNCE())(torch.zeros(1), torch.zeros(1))

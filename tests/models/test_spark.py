@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SparK: published numbers of parameters, what the decoder is handed, masks, loss."""
 
+from functools import partial
+
 import pytest
 import torch
 from monai.networks.nets import ResNet
@@ -13,12 +15,12 @@ from custom.models.spark import MaskedOutput, SparK
 
 RESNET50 = {"block": "bottleneck", "layers": [3, 4, 6, 3], "block_inplanes": [64, 128, 256, 512]}
 TINY = {"block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [4, 8, 8, 16]}
-COMMON = {"spatial_dims": 2, "n_input_channels": 1, "bias_downsample": False, "feed_forward": False}
+COMMON = {"spatial_dims": 2, "n_input_channels": 1, "bias_downsample": False}
 
 
 def _spark(width=32, stem_stride=2, **kind):
     torch.manual_seed(0)
-    return SparK(ResNet(**kind or TINY, **COMMON, conv1_t_stride=stem_stride), decoder_width=width)
+    return SparK(partial(ResNet, **kind or TINY, **COMMON, conv1_t_stride=stem_stride), decoder_width=width)
 
 
 def _count(modules):
@@ -76,8 +78,8 @@ def test_wrong_sizes_are_one_sentence():
         _spark(width=48)
     with pytest.raises(ConfigError, match="pad them to 96 x 96"):
         _spark()(torch.rand(1, 1, 80, 96), torch.ones(1, 1, 3, 3, dtype=torch.bool))
-    with pytest.raises(ConfigError, match="feed_forward"):
-        SparK(ResNet(**TINY, **COMMON | {"feed_forward": True}, conv1_t_stride=2), decoder_width=32)
+    with pytest.raises(ConfigError, match="max-pool"):
+        _spark(**TINY, no_max_pool=True)
 
 
 def _toy(pix_norm=False, active=((True, False), (False, False)), **switches):
