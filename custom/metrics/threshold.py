@@ -145,8 +145,9 @@ def interval_search(
     """Return threshold and pooled Dice of the papers' interval halving (preset ``isbi2024``).
 
     Behrendt et al. (ISBI 2024, released code; after Zimmerer et al.): starting from [0, largest score], the Dice at
-    25 % and 75 % of the interval decides which half is kept (the lower one if equal); the best of all probes wins,
-    later ones on ties. Resolution: largest score / 2^steps. It assumes a curve with one hump and can miss the optimum.
+    25 % and 75 % of the interval decides which half is kept (the lower one if equal). Of the two probes only the better
+    one (the lower if equal) may replace the best so far, and does so if it is at least as good. Resolution: largest
+    score / 2^steps. It assumes a curve with one hump and can miss the optimum.
 
     Args:
         maps: one array, or one a case; the scores above 0 of all of them are held in memory.
@@ -171,13 +172,12 @@ def interval_search(
     low, high = 0.0, float(max(anomalous.max(initial=0), normal.max(initial=0)))
     best, best_dice = 0.0, -1.0
     for _ in range(steps):
-        probes = [low + share * (high - low) for share in (0.25, 0.75)]
-        found = [dice_at(probe) for probe in probes]
-        for probe, dice in zip(probes, found, strict=True):
-            if dice >= best_dice:
-                best, best_dice = probe, dice
-        middle = (low + high) / 2
-        low, high = (low, middle) if found[0] >= found[1] else (middle, high)
+        lower, upper, middle = (low + share * (high - low) for share in (0.25, 0.75, 0.5))
+        dice_lower, dice_upper = dice_at(lower), dice_at(upper)
+        winner = (lower, dice_lower) if dice_lower >= dice_upper else (upper, dice_upper)
+        if winner[1] >= best_dice:
+            best, best_dice = winner
+        low, high = (low, middle) if dice_lower >= dice_upper else (middle, high)
     return best, best_dice
 
 

@@ -14,6 +14,8 @@ Follows MONAI's ``DDPMScheduler`` (Ho et al., NeurIPS 2020, arXiv 2006.11239); w
   spoils all later ones.
 * Predictions are not clipped unless asked for: Behrendt et al. clamp nowhere.
 
+:func:`anoddpm` has the settings of AnoDDPM's reverse chain: variance β_t and x_0 clamped to [-1, 1] in every step.
+
 Timesteps are indices 0 ... T-1; the papers' "t = 500" is index 499. Images in [-1, 1], any shape ``[B, ...]``.
 The tables are plain tensors, not buffers: ``state_dict`` is empty, ``.to(device)`` moves nothing and is not needed
 (tables follow the samples on first use and stay there), ``.half()`` cannot harm them.
@@ -161,3 +163,12 @@ class NoiseDDPMScheduler(DDPMScheduler):
         roots = self._roots[:, timestep.to(like.device).reshape(-1)]
         signal, spread = roots.reshape(2, -1, *[1] * (like.ndim - 1))
         return signal, spread
+
+
+def anoddpm(noise: Callable[..., Tensor], num_train_timesteps: int = 1000) -> NoiseDDPMScheduler:
+    """Return the scheduler of AnoDDPM (Wyatt et al., CVPRW 2022, released code).
+
+    The network predicts the noise, x_0 is clamped to [-1, 1] in every reverse step, the steps have variance β_t, and their
+    noise is that of the forward process. Take every step: ``chain_steps`` equal to ``t_test``.
+    """
+    return NoiseDDPMScheduler(noise, num_train_timesteps, "cosine_float64", "epsilon", "fixed_large", clip_sample=True)

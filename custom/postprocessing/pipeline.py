@@ -40,7 +40,7 @@ class PostProcessing:
         order: steps of ``prepare``, each at most once.
         erosion_mm: rim taken off the mask in-plane; or
         erosion_iterations: steps of the cross; or
-        erosion_width_divisor: iterations = image width (X, voxels) // divisor, the released code's rule.
+        erosion_width_divisor: iterations = size of the second axis (Y, voxels) // divisor, the released code's rule.
         median_mm: window width; or
         median_voxels: odd window width in voxels.
         component_mm3: largest volume that is removed; or
@@ -94,7 +94,7 @@ class PostProcessing:
         option, value = self._sizes["erosion"]
         if option == "erosion_mm":
             return radius_to_iterations(value, spacing_mm)
-        return int(shape[0] // value) if option == "erosion_width_divisor" else int(value)
+        return int(shape[1] // value) if option == "erosion_width_divisor" else int(value)
 
     def prepare(self, anomaly_map: Tensor, mask: Tensor, spacing_mm: Sequence[float]) -> Tensor:
         """Masked, eroded and filtered map ``[X, Y, Z]``, in the chain's order.
@@ -161,7 +161,7 @@ def _checked_spacing(spacing_mm: Sequence[float]) -> tuple[float, ...]:
 
 
 def isbi2024(order: Sequence[Step] = RELEASED_CODE_ORDER) -> PostProcessing:
-    """Behrendt et al., ISBI 2024, in voxels of its 96 x 96 x 50 grid: erosion W // 25 = 3, median 5³, components <= 7.
+    """Behrendt et al., ISBI 2024, in voxels of its 96 x 96 x 50 grid: erosion shape[1] // 25 = 3, median 5³, components <= 7.
 
     ``order``: the released code's (default) or ``PAPER_TEXT_ORDER``, which filters first.
     """

@@ -10,7 +10,7 @@ step                ``isbi2024``: the released code                       ``stan
 ==================  ====================================================  =============================================
 smoothing           curvature flow, 3 steps of 0.125 (not in the paper)   none; ``smoothing="curvature_flow"`` adds it
 image halved by     cubic B-spline at cell centres, no anti-aliasing      mean of the 2x2x2 cell
-labels halved by    voxel 2k+1 (half a source voxel off the image)        majority of the same cell
+labels halved by    voxel 2k+1 (half a source voxel off the image)        at least half of the same cell
 image range         over- and undershoots [0, 1] at edges                 [0, 1], zero outside the mask
 interpolated label  above 0                                               refused, or ``label_threshold``
 ==================  ====================================================  =============================================
@@ -41,7 +41,7 @@ from ..volumes.grid import (
 from ..volumes.records import ScanRecord
 from ..volumes.volume_io import Volume, read_label, read_volume
 
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 _SPACING_TOLERANCE = 0.01
 _CHOICES = {
     "smoothing": ("none", "curvature_flow"),
@@ -64,7 +64,7 @@ class Preparation:
         smooth_working_grid: smooth scans that come at the working spacing too.
         percentiles: percentiles of the brain voxels that become 0 and 1.
         image_halving: "mean" or "bspline".
-        label_halving: "majority" or "nearest_upper".
+        label_halving: "majority" (at least four of the eight voxels of a cell) or "nearest_upper".
         clip_and_mask: clip the image to [0, 1] after halving and set it to zero outside the mask.
         label_threshold: value above which interpolated labels count; None refuses them.
     """

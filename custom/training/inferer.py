@@ -42,8 +42,9 @@ class DiffusionTrainingInferer(PlainTrainingInferer):
         scheduler: MONAI scheduler with ``add_noise``; must be on the CPU or the device of the inputs.
         **kwargs: see :class:`PlainTrainingInferer`.
 
-    With ``region`` (pDDPM) only the inside of the region is noised, and the prediction outside is replaced by ``x0``:
-    the loss sees the region alone, still averaged over the whole slice as in the released code.
+    With ``region`` (pDDPM) only the inside of the region is noised, and the prediction outside is replaced by the target
+    (``x0``, or the noise where the network predicts that): the loss sees the region alone, still averaged over the whole
+    slice as in the released code.
     """
 
     def __init__(self, scheduler: Any, **kwargs: Any) -> None:
@@ -57,4 +58,7 @@ class DiffusionTrainingInferer(PlainTrainingInferer):
         noisy = self.scheduler.add_noise(original_samples=inputs, noise=noise, timesteps=timesteps)
         seen = noisy if region is None else torch.where(region, noisy, inputs)
         prediction: Tensor = super().__call__(seen, network, timesteps=timesteps)
-        return prediction if region is None else torch.where(region, prediction, inputs)
+        if region is None:
+            return prediction
+        target = noise if getattr(self.scheduler, "prediction_type", "sample") == "epsilon" else inputs
+        return torch.where(region, prediction, target)

@@ -66,8 +66,12 @@ def halve_mean(array: NDArray[np.generic]) -> NDArray[np.float32]:
 
 
 def halve_majority(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return 1 where more than half of the eight voxels of a cell are set."""
-    return (_cell_sum(label) > 4).astype(np.uint8)
+    """Return 1 where at least half of the eight voxels of a cell are set; ``label`` holds 0 and 1.
+
+    Ties are set. Given to the background, as a strict majority would, they shrink small lesions: a sphere of 1.5 mm
+    radius would keep 0.4 of its volume instead of 0.8 (``docs/results/label_halving.json``).
+    """
+    return (_cell_sum(label) >= 4).astype(np.uint8)
 
 
 def _cell_sum(array: NDArray[Any]) -> NDArray[Any]:

@@ -111,9 +111,16 @@ def test_interval_search_misses_the_higher_of_two_humps() -> None:
 def test_interval_search_follows_the_published_steps() -> None:
     """One lesion voxel at 0.9, normal ones at 0.2 and 1.0: probes 0.25, 0.75, then 0.125, 0.375 (ties go down)."""
     scores, truth = np.array([0.9, 0.2, 1.0]), np.array([1, 0, 0])
-    assert interval_search([scores], [truth], steps=1) == (0.75, pytest.approx(2 / 3))  # the later of equal probes
+    assert interval_search([scores], [truth], steps=1) == (0.25, pytest.approx(2 / 3))  # the lower of equal probes
     assert interval_search([scores], [truth], steps=2) == (0.375, pytest.approx(2 / 3))
-    assert interval_search([scores], [truth], steps=3) == (0.4375, pytest.approx(2 / 3))
+    assert interval_search([scores], [truth], steps=3) == (0.3125, pytest.approx(2 / 3))
+
+
+def test_interval_search_breaks_ties_as_the_released_code() -> None:
+    """Ten steps of the released search on these numbers end at 0.250488 (both probes at the upper of equal probes: .251465)."""
+    scores, truth = np.array([0, 0, 0.1, 0.2, 0.9, 1]), np.array([0, 0, 0, 0, 1, 1])
+    threshold, dice = interval_search([scores], [truth])
+    assert (threshold, dice) == (pytest.approx(0.25 + 2**-11, abs=1e-12), 1)
 
 
 def test_mean_objective_weighs_a_small_lesion_like_a_large_one() -> None:

@@ -10,7 +10,7 @@ import torch
 from monai.networks.schedulers import DDPMScheduler
 
 from custom.core.errors import ConfigError
-from custom.models.noise_scheduler import NoiseDDPMScheduler
+from custom.models.noise_scheduler import NoiseDDPMScheduler, anoddpm
 
 TYPES = ["sample", "epsilon", "v_prediction"]
 
@@ -188,6 +188,33 @@ def test_sparse_full_chain_steps_to_its_own_next_timestep() -> None:
     sample, _ = tested.step(ones, 999, ones * 5)
     # from t = 999, where x_t tells nothing, straight to t = 0
     assert sample[0, 0, 0, 0].item() == pytest.approx(tested.alphas_cumprod[0].sqrt().item(), rel=1e-4)
+
+
+def test_anoddpms_reverse_chain_by_an_independent_loop() -> None:
+    """Wyatt et al., CVPRW 2022, in float64: x_0 from the predicted noise, clamped; variance β_t; no noise at t = 0."""
+    rng, start = np.random.default_rng(0), 60
+    steps = np.arange(1001) / 1000
+    f = np.cos((steps + 0.008) / 1.008 * np.pi / 2) ** 2
+    beta = np.minimum(1 - f[1:] / f[:-1], 0.999)
+    abar = np.cumprod(1 - beta)
+    draws = rng.standard_normal((start + 2, 2, 1, 6, 6))
+    clean = rng.uniform(-1, 1, (2, 1, 6, 6))
+    x = np.sqrt(abar[start]) * clean + np.sqrt(1 - abar[start]) * draws[-1]
+    for t in range(start, -1, -1):
+        predicted = 3 * np.tanh(2 * x + 0.01 * t)
+        x_0 = np.clip((x - np.sqrt(1 - abar[t]) * predicted) / np.sqrt(abar[t]), -1, 1)
+        before = abar[t - 1] if t else 1.0
+        mean = (np.sqrt(before) * beta[t] * x_0 + np.sqrt(1 - beta[t]) * (1 - before) * x) / (1 - abar[t])
+        x = mean + (np.sqrt(beta[t]) * draws[t] if t else 0)
+
+    numbers = iter(range(start, 0, -1))
+    tested = anoddpm(lambda like, generator=None: torch.from_numpy(draws[next(numbers)]).float())
+    sample = tested.add_noise(
+        torch.from_numpy(clean).float(), torch.from_numpy(draws[-1]).float(), torch.full((2,), start)
+    )
+    for t in tested.partial_timesteps(start):
+        sample, _ = tested.step(3 * torch.tanh(2 * sample + 0.01 * t), t, sample)
+    assert abs(sample.numpy() - x).max() < 1e-5
 
 
 def test_learned_variances_are_refused() -> None:

@@ -29,7 +29,7 @@ def remove_small(binary: np.ndarray, max_size: int, filled: bool = True) -> np.n
 
 
 def released_chain(anomaly_map: np.ndarray, mask: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Section 5 of the method: mask, erosion (width // 25), median 5, > threshold, components of 7 voxels or fewer."""
-    prepared = anomaly_map * (mask > 0) * erode_axial(mask, anomaly_map.shape[0] // 25)
+    """Section 5 of the method: mask, erosion (shape[1] // 25), median 5, > threshold, components of 7 voxels or fewer."""
+    prepared = anomaly_map * (mask > 0) * erode_axial(mask, anomaly_map.shape[1] // 25)
     prepared = median(prepared.astype(anomaly_map.dtype), 5)
     return prepared, remove_small(prepared > threshold, 7)

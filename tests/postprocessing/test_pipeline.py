@@ -13,7 +13,7 @@ SPACING = (2.0, 2.0, 2.0)
 
 
 def case(seed: int = 0, shape: tuple[int, int, int] = (52, 49, 14)) -> tuple[np.ndarray, np.ndarray]:
-    """A noisy map and an ellipsoid brain mask; 52 // 25 = 2 erosions, 49 // 25 = 1."""
+    """A noisy map and an ellipsoid brain mask; the second axis counts: 49 // 25 = 1 erosion."""
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
     mask = ((grid / np.array([0.8, 0.9, 1.0])[:, None, None, None]) ** 2).sum(axis=0) < 1
     noise = np.random.default_rng(seed).random(shape).astype(np.float32)
@@ -38,7 +38,7 @@ def test_isbi2024_equals_a_chain_of_scipy_and_skimage_calls(seed: int) -> None:
 def test_paper_text_order_filters_before_it_erodes() -> None:
     anomaly_map, mask = case()
     prepared, _ = run(isbi2024(PAPER_TEXT_ORDER), anomaly_map, mask, 0.5)
-    np.testing.assert_array_equal(prepared, median(anomaly_map * mask, 5) * erode_axial(mask, 2))
+    np.testing.assert_array_equal(prepared, median(anomaly_map * mask, 5) * erode_axial(mask, 1))
     assert not np.array_equal(prepared, run(isbi2024(), anomaly_map, mask, 0.5)[0])
 
 
@@ -128,3 +128,11 @@ def test_bad_cases_are_refused() -> None:
             none().prepare(ones, ones, spacing)
     with pytest.raises(ConfigError, match="NaN"):
         none().binarise(ones, float("nan"), SPACING)
+
+
+@pytest.mark.parametrize(("shape", "iterations"), [((96, 96, 3), 3), ((50, 100, 3), 4), ((100, 50, 3), 2)])
+def test_the_released_rule_takes_the_second_axis(shape: tuple[int, int, int], iterations: int) -> None:
+    """``shape[1] // 25`` erosions: a full image loses that many pixels at each side."""
+    chain = PostProcessing(("mask", "erosion"), erosion_width_divisor=25)
+    kept = chain.prepare(torch.ones(shape), torch.ones(shape), SPACING)[:, :, 1] > 0
+    assert kept.sum() == (shape[0] - 2 * iterations) * (shape[1] - 2 * iterations)

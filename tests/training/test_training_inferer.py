@@ -41,6 +41,18 @@ def test_region_limits_noise_and_loss():
     assert output[0][region[0]].unique().tolist() == [499]
 
 
+def test_a_region_leaves_no_constant_in_the_loss_of_noise_prediction():
+    """A perfect network inside the region has loss 0, although it was trained to predict the noise."""
+    images, noise, timesteps = _arguments()
+    region = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    region[..., :2, :2] = True
+    scheduler = NoiseDDPMScheduler(GaussianNoise(), 1000, "cosine_float64", "epsilon")
+    output = DiffusionTrainingInferer(scheduler)(
+        images, lambda x, timesteps: torch.where(region, noise, 7.0), noise, timesteps, region=region
+    )
+    assert torch.equal(output, noise)
+
+
 def test_bfloat16_runs_in_bfloat16_and_returns_float32():
     seen = {}
     network = torch.nn.Conv2d(1, 1, 1)
