@@ -25,7 +25,7 @@ from .plan import EvaluationPlan
 
 COMPARED = ("data", "contrast", "preparation", "postprocessing", "plan", "spacing_mm")
 QUANTILE_LEVELS = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
-RECONSTRUCTION = ("t_test", "chain_steps")
+RECONSTRUCTION = ("t_test", "chain_steps", "draws", "coherence_slices")
 
 
 class EvaluationReport:

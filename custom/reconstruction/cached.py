@@ -2,8 +2,8 @@
 """Keep every reconstruction on disk, so that no network pass is ever done twice.
 
 All scores, post-processings and thresholds of an evaluation read the same file, and an interrupted evaluation goes
-on where it stopped. A file is used only if it was made with the same ``key`` (weights, seed, noise, t, precision) and
-from the same image.
+on where it stopped. A file is used only if it was made with the same ``key`` (weights, seed, noise, t, precision), by the
+same version of the code, and from the same image.
 """
 
 import hashlib
@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from ..core.files import atomic_path, remove_left_overs
 
 
+VERSION = 2  # of the reconstructions themselves: raised when equal settings give other numbers than before
+
+
 class CachedReconstruction(Inferer):
     """Wrap a reconstruction inferer.
 
@@ -32,7 +35,7 @@ class CachedReconstruction(Inferer):
     def __init__(self, inferer: Any, folder: str | Path, key: Mapping[str, Any]) -> None:
         self.inferer = inferer
         self.folder = Path(folder)
-        self.key = json.dumps(key, sort_keys=True, default=str)
+        self.key = json.dumps({"version": VERSION, **key}, sort_keys=True, default=str)
         remove_left_overs(self.folder)
 
     def __call__(self, inputs: Tensor, network: nn.Module, case_ids: Sequence[str]) -> Tensor:

@@ -2,14 +2,17 @@
 """Pseudo-healthy reconstruction by partial diffusion: noise the scan to t_test, predict the clean image.
 
 The papers' test (Behrendt et al., ISBI 2024; pDDPM, MIDL 2023) is one network pass from ``t_test = 500``, which is
-index 499 of the schedule; several ``t`` may be averaged (250, 500, 750). ``chain_steps`` walks the reverse chain of
+index 499 of the schedule; several ``t`` may be averaged (250, 500, 750), and several draws of the noise. ``chain_steps`` walks the reverse chain of
 AnoDDPM (Wyatt et al., CVPRW 2022) instead. With ``patches`` every box is noised and predicted by itself while the
 rest of the slice stays clean (pDDPM).
 
-Deviation from the released code: the noise of a volume is seeded by ``(seed, case id, t)``, never by a global state.
+Deviations from the released code: the noise of a volume is seeded by ``(seed, case id, t, draw)``, never by a global state,
+and every slice has lattice origins of its own, so that all pixels of a scan are noised alike.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 
 from ..core.errors import ConfigError
 from ..core.seeding import generator_for
+from ..noise import SimplexNoise
 from .slicewise import SlicewiseReconstruction
 
 
@@ -28,6 +32,10 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         noise: ``noise(like, generator) -> Tensor``; called once per volume with all its slices, so a shared or an own
             field per slice is the noise's choice.
         t_test: steps of noise, 1 ... T; one number or several whose reconstructions are averaged.
+        draws: independent draws of the noise whose reconstructions are averaged, for every t.
+        coherence_slices: how the noise goes along the slices of a scan. 1: an independent field for every slice; n: an
+            independent field every n slices, and between them a mixture of two (cos and sin of an angle that grows evenly,
+            so that the variance stays); None: one field for the whole scan.
         seed: seed of the run.
         slice_batch_size: slices per network pass.
         chain_steps: None for the one-step reconstruction; otherwise the number of reverse steps from ``t_test`` to 0.
@@ -48,10 +56,13 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         patches: Any = None,
         precision: str = "fp32",
         channels_last: bool = False,
+        draws: int = 1,
+        coherence_slices: int | None = 1,
     ) -> None:
         super().__init__(slice_batch_size, precision, channels_last)
         self.scheduler = scheduler
-        self.noise = noise
+        self.noise = replace(noise, samples_per_origin=1) if isinstance(noise, SimplexNoise) else noise
+        self.draws, self.coherence_slices = draws, coherence_slices
         self.t_test = (t_test,) if isinstance(t_test, int) else tuple(t_test)
         self.seed = seed
         self.chain_steps = chain_steps
@@ -61,23 +72,45 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
                 raise ConfigError(
                     f"t_test {t} is outside 1 ... {scheduler.num_train_timesteps}; 500 is the papers' value."
                 )
+        if draws < 1 or (coherence_slices is not None and coherence_slices < 1):
+            raise ConfigError(
+                f"draws {draws} and coherence_slices {coherence_slices} must be 1 or more (coherence_slices null: one field "
+                "for the whole scan)."
+            )
         if patches is not None and chain_steps is not None:
             raise ConfigError("patches and chain_steps cannot be combined; set one of them to null.")
 
     def reconstruct(self, slices: Tensor, network: nn.Module, case_id: str) -> Tensor:
-        """Return the mean over ``t_test`` of the reconstructions of ``slices`` ``[Z, 1, X, Y]`` in [0, 1]; not clamped."""
+        """Return the mean over ``t_test`` and draws of the reconstructions of ``slices`` ``[Z, 1, X, Y]`` in [0, 1].
+
+        It is not clamped.
+        """
         clean = slices * 2 - 1
         total = torch.zeros_like(clean)
         for t in self.t_test:
-            generator = generator_for(self.seed, "reconstruction", case_id, t)
-            noise = self.noise(clean, generator)
-            if self.patches is not None:
-                total += self._patched(network, clean, noise, t - 1)
-            elif self.chain_steps is not None:
-                total += self._chain(network, clean, noise, t - 1, generator)
-            else:
-                total += self._one_step(network, self._noised(clean, noise, t - 1), t - 1)
-        return (total / len(self.t_test) + 1) / 2
+            for draw in range(self.draws):
+                names = ("draw", draw) if draw else ()
+                generator = generator_for(self.seed, "reconstruction", case_id, t, *names)
+                noise = self._fields(clean, generator)
+                if self.patches is not None:
+                    total += self._patched(network, clean, noise, t - 1)
+                elif self.chain_steps is not None:
+                    total += self._chain(network, clean, noise, t - 1, generator)
+                else:
+                    total += self._one_step(network, self._noised(clean, noise, t - 1), t - 1)
+        return (total / (len(self.t_test) * self.draws) + 1) / 2
+
+    def _fields(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        if self.coherence_slices == 1:
+            return self.noise(clean, generator)
+        if self.coherence_slices is None:
+            return self.noise(clean[:1], generator).expand_as(clean)
+        place = torch.arange(len(clean)) / self.coherence_slices
+        below = place.long()
+        knots = self.noise(clean[:1].expand(int(below[-1]) + 2, -1, -1, -1), generator)
+        angle = ((place - below) * (math.pi / 2))[:, None, None, None].to(clean.device)
+        below = below.to(clean.device)
+        return angle.cos() * knots[below] + angle.sin() * knots[below + 1]
 
     def _noised(self, clean: Tensor, noise: Tensor, index: int) -> Tensor:
         steps = torch.full((len(clean),), index, device=clean.device, dtype=torch.long)

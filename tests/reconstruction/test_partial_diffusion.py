@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import pytest
 import torch
 from monai.networks.nets import DiffusionModelUNet
@@ -58,7 +60,7 @@ def test_perfect_network_gives_the_image_back(volumes):
     residual = (noisy - 0.702740 * clean) / 0.711447  # the schedule's values at 499
     from custom.core.seeding import generator_for
 
-    expected = SIMPLEX(clean, generator_for(7, "reconstruction", "a", 500))
+    expected = replace(SIMPLEX, samples_per_origin=1)(clean, generator_for(7, "reconstruction", "a", 500))
     torch.testing.assert_close(residual, expected, rtol=0, atol=1e-4)
 
 
@@ -180,3 +182,54 @@ def test_full_memory_halves_the_batch_and_gives_the_same_map(network, volumes, c
 def test_memory_for_not_even_one_slice_is_an_error(network, volumes):
     with pytest.raises(torch.cuda.OutOfMemoryError):
         _inferer()(volumes, _SmallMemory(network, 0), "abc")
+
+
+def test_within_a_scan_every_pixel_has_variance_1():
+    """Variance of a pixel over gradients, given the origins of 50 slices: from the operator, no sampling."""
+    from custom.noise._opensimplex import BANK_SIZE, ensemble_std, operator
+
+    noise = SimplexNoise(6, 0.8, 64, normalize=True, per_sample=True, random_origin=True)
+    matrices = operator(6, 0.8, 64, 1 / ensemble_std(6, 0.8), 96, 96, True, torch.device("cpu"))
+    variances = torch.stack([14.5 * weight.square().sum(1) for weight in matrices.weight])
+    assert (variances < 0.5).sum(1).min() > 90  # of a single origin
+    spread = []
+    for own in (_inferer(noise=noise).noise, noise):
+        groups = torch.arange(50) // own.samples_per_origin % BANK_SIZE
+        spread.append(variances[groups].mean(0).min().item())
+    assert spread[0] > 0.98
+    assert spread[1] < 0.9
+
+
+def test_draws_are_averaged_and_named(network, volumes):
+    """Three draws are the mean of three reconstructions whose noise has the names of the draws; the first is that of one."""
+    from custom.core.seeding import generator_for
+
+    clean = volumes[0, 0].permute(2, 0, 1)[:, None] * 2 - 1
+    tested = _inferer(draws=3)
+    found = tested(volumes[:1], network, ["a"])
+    single = []
+    for names in ((), ("draw", 1), ("draw", 2)):
+        noise = tested.noise(clean, generator_for(7, "reconstruction", "a", 500, *names))
+        noisy = tested._noised(clean, noise, 499)
+        single.append((tested._one_step(network, noisy, 499) + 1) / 2)
+    expected = torch.stack(single).mean(0)[:, 0].permute(1, 2, 0)
+    torch.testing.assert_close(found[0, 0], expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(_inferer()(volumes[:1], network, ["a"])[0, 0], single[0][:, 0].permute(1, 2, 0))
+
+
+@pytest.mark.parametrize(("slices", "near", "far"), [(1, 0.0, 0.0), (8, 0.98, 0.0), (None, 1.0, 1.0)])
+def test_noise_along_the_slices(slices, near, far):
+    """Correlation of neighbours and of slices that lie 24 apart; the variance is 1 everywhere."""
+    tested = _inferer(noise=GaussianNoise(), coherence_slices=slices)
+    fields = tested._fields(torch.zeros(40, 1, 64, 64), torch.Generator().manual_seed(0)).flatten(1)
+    assert fields.var(1).mean().item() == pytest.approx(1, abs=0.03)
+    assert fields.var(1).min().item() > 0.9
+    correlation = torch.corrcoef(fields)
+    assert correlation.diagonal(1).mean().item() == pytest.approx(near, abs=0.02)
+    assert correlation.diagonal(24).mean().item() == pytest.approx(far, abs=0.02)
+
+
+@pytest.mark.parametrize("wrong", [{"draws": 0}, {"coherence_slices": 0}])
+def test_impossible_numbers_of_draws_and_slices_are_refused(wrong):
+    with pytest.raises(ConfigError, match="1 or more"):
+        _inferer(**wrong)
