@@ -1,25 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables as Markdown, CSV and LaTeX. Shares are printed in %, the CSV holds them unrounded in [0, 1]."""
+"""Tables as Markdown, CSV, LaTeX and JSON. Shares are printed in %; CSV and JSON hold them unrounded in [0, 1].
+
+The JSON file holds a whole :class:`~custom.benchmark.tables.Table`: documents are filled from it (``benchmarks/documents.py``).
+"""
 
 import csv
 import io
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..core.files import atomic_write_text
+from ..core.errors import DataError
+from ..core.files import atomic_write_json, atomic_write_text, read_json
 from .tables import Cell, Table
 
 _TEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
 
 
 def write_table(table: Table, stem: Path) -> list[Path]:
-    """Write ``stem.md``, ``.csv`` and ``.tex`` and return them."""
+    """Write ``stem.md``, ``.csv``, ``.tex`` and ``.json`` and return them."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     made = []
     for ending, text in ((".md", markdown(table)), (".csv", csv_text(table)), (".tex", latex(table))):
         made.append(stem.with_name(stem.name + ending))
         atomic_write_text(made[-1], text)
-    return made
+    return [*made, write_json(table, stem.with_name(stem.name + ".json"))]
+
+
+def write_json(table: Table, path: Path, command: str = "") -> Path:
+    """Write the table with the ``command`` that made it, and return the path."""
+    rows = [
+        {"head": list(head), "cells": [asdict(cell) if isinstance(cell, Cell) else str(cell) for cell in cells]}
+        for head, cells in table.rows
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_json(path, {"command": command, **asdict(table), "rows": rows})
+    return path
+
+
+def read_table(path: Path) -> Table:
+    """Return the table that :func:`write_json` wrote.
+
+    Raises:
+        DataError: the file is no such table.
+    """
+    content = read_json(path, "make it again with the command that it names.")
+    try:
+        rows = tuple(
+            (tuple(row["head"]), tuple(Cell(**cell) if isinstance(cell, dict) else cell for cell in row["cells"]))
+            for row in content["rows"]
+        )
+        return Table(
+            content["title"], tuple(content["head"]), tuple(content["columns"]), rows, tuple(content["notes"]),
+            float(content["scale"]),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is no table ({error}); make it again with the command that it names.") from error
 
 
 def markdown(table: Table) -> str:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from ..core.files import atomic_path, remove_left_overs
 
-
 VERSION = 2  # of the reconstructions themselves: raised when equal settings give other numbers than before
 
 

@@ -152,7 +152,7 @@ def test_the_three_formats_hold_the_same_numbers(comparison, tmp_path):
     tex = next(line for line in latex(table).splitlines() if line.startswith(r"ddpm & l1"))
     assert r"32.50 $\pm$ 17.68 [" in tex
     assert tex.endswith(r"\\")
-    assert [p.suffix for p in write_table(table, tmp_path / "t")] == [".md", ".csv", ".tex"]
+    assert [p.suffix for p in write_table(table, tmp_path / "t")] == [".md", ".csv", ".tex", ".json"]
 
 
 def test_latex_signs_are_escaped():

@@ -90,7 +90,9 @@ def test_majority_is_half_of_a_cell_or_more():
         assert halve_majority(cell).item() == (count >= 4)
 
 
-@pytest.mark.parametrize(("radius_mm", "least", "most"), [(1.5, 0.7, 0.95), (2, 0.85, 1.1), (3, 0.95, 1.1), (6, 0.95, 1.1)])
+@pytest.mark.parametrize(
+    ("radius_mm", "least", "most"), [(1.5, 0.7, 0.95), (2, 0.85, 1.1), (3, 0.95, 1.1), (6, 0.95, 1.1)]
+)
 def test_small_lesions_keep_their_volume(radius_mm, least, most):
     """Spheres of 1 mm voxels at random places; a strict majority would keep 0.39, 0.58, 0.75 and 0.90 of them."""
     rng = np.random.default_rng(0)

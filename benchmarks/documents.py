@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fill the tables of the documents from result files; no number in them is typed by hand.
+
+A document holds a pair of markers, and between them stands what ``docs/results/NAME.json`` gives::
+
+    <!-- table: NAME -->
+    ...
+    <!-- /table -->
+
+``python -m benchmarks.documents`` fills all documents, ``--check`` only says which would change. The result files are
+written by ``uad``'s matrix (``OUTPUT/tables/*.json``, copied) and by the modules of this folder.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from custom.benchmark.rendering import markdown, read_table
+from custom.core.errors import DataError
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+BLOCK = re.compile(r"<!-- table: (?P<name>[\w./-]+) -->\n(?P<body>.*?)<!-- /table -->", re.DOTALL)
+
+
+def documents(root: Path = ROOT) -> Iterator[Path]:
+    """Yield the Markdown files that may hold tables."""
+    yield root / "README.md"
+    yield from sorted((root / "docs").glob("*.md"))
+    yield from sorted(root.glob("bundles/*/docs/README.md"))
+
+
+def filled(text: str, results: Path = RESULTS) -> str:
+    """Return the document with every marked table as its file gives it.
+
+    Raises:
+        DataError: a marker is not closed, or its file does not exist.
+    """
+    if text.count("<!-- table: ") != len(BLOCK.findall(text)) or text.count("<!-- /table -->") != len(
+        BLOCK.findall(text)
+    ):
+        raise DataError("a marker <!-- table: NAME --> has no <!-- /table --> behind it, or the other way round.")
+    return BLOCK.sub(
+        lambda found: (
+            f"<!-- table: {found['name']} -->\n{markdown(read_table(results / (found['name'] + '.json')))}"
+            "<!-- /table -->"
+        ),
+        text,
+    )
+
+
+def main() -> int:
+    """Fill or check; return 1 if ``--check`` found a difference."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    changed = []
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        new = filled(text)
+        if new != text:
+            changed.append(path)
+            if not check:
+                path.write_text(new, encoding="utf-8")
+    for path in changed:
+        print(f"{path.relative_to(ROOT)}: {'differs from its result files' if check else 'filled'}")
+    return int(check and bool(changed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every table of the documents is what its result file gives."""
+
+import pytest
+
+from benchmarks.documents import ROOT, documents, filled
+from custom.benchmark.rendering import markdown, read_table, write_json
+from custom.benchmark.tables import Cell, Table
+from custom.core.errors import ConfigError, DataError, UADError
+
+TABLE = Table("t", ("row",), ("a", "b"), ((("x",), (Cell(0.5, 0.1, 0.4, 0.6, 2, 12), "text")),), ("a note",), 100.0)
+
+
+@pytest.mark.parametrize("path", list(documents()), ids=lambda path: str(path.relative_to(ROOT)))
+def test_tables_of_the_documents_are_those_of_their_files(path):
+    text = path.read_text(encoding="utf-8")
+    assert filled(text) == text, "run: python -m benchmarks.documents"
+
+
+def test_a_table_survives_its_file(tmp_path):
+    assert read_table(write_json(TABLE, tmp_path / "t.json", "a command")) == TABLE
+
+
+def test_a_document_is_filled(tmp_path):
+    write_json(TABLE, tmp_path / "t.json")
+    text = "before\n<!-- table: t -->\nold\n<!-- /table -->\nafter\n"
+    new = filled(text, tmp_path)
+    assert new == f"before\n<!-- table: t -->\n{markdown(TABLE)}<!-- /table -->\nafter\n"
+    assert filled(new, tmp_path) == new
+    assert "50.00 ± 10.00" in new
+
+
+@pytest.mark.parametrize("text", ["<!-- table: t -->\n", "<!-- /table -->", "<!-- table: u -->\n<!-- /table -->"])
+def test_faulty_markers_are_named(tmp_path, text):
+    with pytest.raises(UADError):
+        filled(text, tmp_path)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "t.json").write_text("{}")
+    with pytest.raises((DataError, ConfigError), match="t.json"):
+        read_table(tmp_path / "t.json")
