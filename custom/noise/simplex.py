@@ -13,7 +13,7 @@ Two settings of one class:
   mean and spread: standardising each field would take its mean away, and slice-wide shifts would never be noised.
 
 A training batch of 32 shares its lattice origins (``samples_per_origin``), so that within one batch some pixels hardly
-vary; over batches they do. At test every slice has its own (:class:`~custom.reconstruction.PartialDiffusionInferer`).
+vary; over batches they do. At test every slice has its own (:class:`~custom.reconstruction.partial_diffusion.PartialDiffusionInferer`).
 
 Deviations from AnoDDPM: 2-D noise, not a slice of 3-D noise. Shapes ``[B, 1, H, W]``, any H and W.
 """

@@ -38,5 +38,5 @@ def test_faulty_markers_are_named(tmp_path, text):
 
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "t.json").write_text("{}")
-    with pytest.raises((DataError, ConfigError), match="t.json"):
+    with pytest.raises((DataError, ConfigError), match=r"t\.json"):
         read_table(tmp_path / "t.json")
