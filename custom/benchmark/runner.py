@@ -6,7 +6,6 @@ way, the running command is killed with all its children, so that no orphan trai
 lock is inherited by the command: it is free again only when every process of the job is gone.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -154,6 +153,8 @@ def folder_lock(folder: Path, patience_s: float) -> Iterator[int]:
     Raises:
         ConfigError: somebody else still works there after ``patience_s`` seconds.
     """
+    import fcntl  # the lock passes to the commands of the job, which only Linux and macOS can do
+
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:

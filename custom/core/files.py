@@ -83,8 +83,38 @@ def read_json(path: str | Path, remedy: str) -> dict[str, Any]:
     return value
 
 
+def require_writable(folder: str | Path, remedy: str = "choose another output folder.") -> None:
+    """Check that files can be written into ``folder``; call it before the work whose results go there.
+
+    Args:
+        folder: it need not be there; what the check makes, it removes.
+        remedy: end of the message.
+
+    Raises:
+        ConfigError: a file is in the way, or there is no permission, no space or no such file system.
+    """
+    folder = Path(folder)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".tmp-{uuid.uuid4().hex[:12]}-probe"
+        try:
+            probe.write_bytes(b"probe")
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"nothing can be written into {folder} ({error.strerror}); {remedy}") from error
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+
+
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file, or the names in a folder, to the disk; Windows cannot do the second, where a power cut may undo a rename."""
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

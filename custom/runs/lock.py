@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """One process per output folder.
 
-The lock is an ``flock`` on ``.lock``: the kernel gives it back when the holder ends in whatever way, so a lock can never
-be stale on one machine. Host and process id are written into it for the message.
+The lock is one of the operating system's (by ``filelock``: ``flock`` on Linux and macOS, ``LockFile`` on Windows) on
+``.lock``: it is given back when the holder ends in whatever way, so a lock can never be stale on one machine. Host and
+process id of the holder stand in ``.lock-holder``, for the message.
 """
 
-import fcntl
 import os
 import socket
 from pathlib import Path
-from typing import IO
 
+from filelock import FileLock, Timeout
 from ignite.engine import Engine, Events
 
 from ..core.errors import ConfigError
@@ -29,7 +29,7 @@ class RunLock:
     def __init__(self, folder: str | Path, write: bool = True) -> None:
         self.path = Path(folder) / ".lock"
         self.write = write
-        self._stream: IO[str] | None = None
+        self._lock: FileLock | None = None
 
     def attach(self, engine: Engine) -> None:
         """Lock when the engine starts, before the other handlers if this one is listed first; give back after all."""
@@ -50,39 +50,35 @@ class RunLock:
         Raises:
             ConfigError: another process works in the folder, or the folder cannot be locked.
         """
-        if self._stream is not None or not self.write:
+        if self._lock is not None or not self.write:
             return
+        folder = self.path.parent
+        holder = folder / ".lock-holder"
+        lock = FileLock(self.path, thread_local=False)  # Ignite's handlers may run in another thread
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            stream = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - stays open as long as the lock is held
-        except OSError as error:
-            raise self._impossible(error) from error
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            holder = stream.read().strip() or "unknown"
-            stream.close()
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except Timeout:
+            who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "unknown"
             raise ConfigError(
-                f"{self.path.parent} is in use by another process ({holder}); two runs in one folder would overwrite each "
-                "other. Wait for it, or choose another --output_dir."
+                f"{folder} is in use by another process ({who}); two runs in one folder would overwrite each other. Wait "
+                "for it, or choose another --output_dir."
             ) from None
         except OSError as error:
-            stream.close()
             raise self._impossible(error) from error
-        stream.seek(0)
-        stream.truncate()
-        stream.write(f"host {socket.gethostname()}, process {os.getpid()}\n")
-        stream.flush()
-        self._stream = stream
-        remove_left_overs(self.path.parent)
+        try:
+            holder.write_text(f"host {socket.gethostname()}, process {os.getpid()}\n", encoding="utf-8")
+        except OSError as error:
+            lock.release()
+            raise self._impossible(error) from error
+        self._lock = lock
+        remove_left_overs(folder)
 
     def release(self) -> None:
         """Give the lock back."""
-        if self._stream is not None:
-            fcntl.flock(self._stream, fcntl.LOCK_UN)  # a forked worker may still hold the file open
-            self._stream.close()
-            self._stream = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _impossible(self, error: OSError) -> ConfigError:
         return ConfigError(

@@ -7,15 +7,15 @@ where it comes from, so that it is found again when a sending was killed before 
 process, so that the next start on the same machine closes the runs of those that were killed.
 """
 
-import fcntl
 import json
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from ..core.files import atomic_path, atomic_write_json
 from .outbox import Outbox, is_alive
@@ -43,7 +43,7 @@ def sync_outbox(folder: str | Path, tracking_uri: str, stop: Callable[[], bool] 
         Exception: whatever MLflow raises when the server cannot be reached; what was sent stays sent.
     """
     outbox = Outbox(folder)
-    with _only_one(outbox.folder / ".tracking.lock"):
+    with FileLock(outbox.folder / ".tracking.lock"):
         path = outbox.folder / STATE_NAME
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         state = known.setdefault(tracking_uri, {"offset": 0, "run_id": None})
@@ -80,7 +80,7 @@ class _Sender:
             self.client = MlflowClient(tracking_uri)
         else:
             self.database.parent.mkdir(parents=True, exist_ok=True)
-            with _only_one(self.database.with_name(self.database.name + ".lock")):  # one process migrates the schema
+            with FileLock(self.database.with_name(self.database.name + ".lock")):  # one process migrates the schema
                 if not self.database.exists():  # the migrations take seconds; killed half-way they leave a broken file
                     with atomic_path(self.database) as temporary:
                         MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
@@ -166,10 +166,3 @@ def _name(key: str) -> str:
 
 def _database(tracking_uri: str) -> Path | None:
     return Path(tracking_uri.removeprefix("sqlite:///")).resolve() if tracking_uri.startswith("sqlite:///") else None
-
-
-@contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    with open(path, "w", encoding="ascii") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

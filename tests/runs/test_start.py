@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
-import platform
-import resource
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from custom.core.errors import DataError, UADError
-from custom.runs.start import find_foreseen, keep_freed_memory, short_traceback
+from custom.runs.start import find_foreseen, short_traceback
 
 
 def _wrapped() -> RuntimeError:
@@ -67,54 +63,6 @@ def test_killed_loader_process_is_foreseen():
     with pytest.raises(RuntimeError) as left:
         next(iter(torch.utils.data.DataLoader(_Killer(), num_workers=1)))
     assert "--num_workers 0" in str(find_foreseen(left.value))
-
-
-_TENSORS = """
-import resource, sys, torch
-from custom.runs.start import start
-if sys.argv[1] == "start":
-    start(0)
-faults = []
-for _ in range(20):
-    torch.ones(10_000_000)  # 40 MB, freed at once
-    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-print(faults[-1] - faults[4])
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_freed_memory_is_kept_for_the_next_tensor(repository):
-    """Page faults of 15 allocations: a few, where a process that was not started so has them for every page."""
-    pages = 15 * 40_000_000 // resource.getpagesize()
-    faults = {
-        how: int(
-            subprocess.run(
-                [sys.executable, "-c", _TENSORS, how], cwd=repository, capture_output=True, check=True
-            ).stdout
-        )
-        for how in ("start", "plain")
-    }
-    assert faults["start"] < pages / 20
-    if faults["plain"] < pages / 20:
-        pytest.skip("huge pages or another allocator: nothing to gain here")
-
-
-@pytest.mark.parametrize(("largest", "accepted"), [(1 << 40, [1 << 30]), (32 << 20, [32 << 20]), (0, [])])
-def test_a_c_library_that_refuses_large_blocks_gets_smaller_ones_or_keeps_its_ways(monkeypatch, largest, accepted):
-    calls = []
-
-    class Library:
-        @staticmethod
-        def mallopt(what, value):
-            if what == -3 and value > largest:
-                return 0
-            calls.append((what, value))
-            return 1
-
-    monkeypatch.setattr("ctypes.CDLL", lambda _: Library)
-    keep_freed_memory()
-    assert [value for what, value in calls if what == -3] == accepted
-    assert [what for what, _ in calls if what == -1] == [-1] * len(accepted)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 7, reason="the GPU is there")

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a workflow of a bundle in this process, from any folder: the same configuration as ``python -m monai.bundle run``.
+
+Other than on MONAI's own command line, overrides are objects: a path may hold ``#``, ``$``, ``%`` or ``@``, and no text of
+a user is read as code.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError
+from ..core.resources import resource, rooted
+from .overrides import Words, as_objects, choice_names, settings_of, typed
+
+_RUN_IDS = {"train": "training", "evaluate": "evaluating", "inference": "inference"}
+
+
+def config_files(bundle: Path, stage: str, presets: Sequence[str] = ()) -> list[Path]:
+    """Return the configuration files of a stage of a bundle: its own, then the presets laid over it.
+
+    Args:
+        bundle: folder of the bundle.
+        stage: "train", "evaluate" or "inference".
+        presets: names of JSON files in the bundle's ``configs`` or in ``custom/configs``, or paths of others.
+
+    Raises:
+        ConfigError: the bundle has no such stage, or there is no such preset.
+    """
+    own = bundle / "configs" / f"{stage}.json"
+    if not own.is_file():
+        raise ConfigError(f"{bundle} has no configs/{stage}.json, so it cannot {stage}.")
+    files = [own]
+    for preset in presets:
+        places = [bundle / "configs" / f"{preset}.json", resource(f"custom/configs/{preset}.json"), Path(preset)]
+        found = next((place for place in places if place.is_file()), None)
+        if found is None:
+            named = sorted(path.stem for path in own.parent.glob("*.json"))
+            raise ConfigError(f"there is no preset {preset}; {bundle.name} has {', '.join(named)}.")
+        files.append(found)
+    return files
+
+
+def read_config(files: Sequence[Path]) -> dict[str, Any]:
+    """Return the merged content of configuration files, with macros as they stand there."""
+    from monai.bundle import ConfigParser
+
+    content: dict[str, Any] = ConfigParser.load_config_files([str(file) for file in files])
+    return content
+
+
+def run_bundle(
+    bundle: Path,
+    stage: str,
+    values: Mapping[str, Any],
+    settings: Mapping[str, Words] | None = None,
+    presets: Sequence[str] = (),
+    results: Sequence[str] = (),
+    run_id: str | None = None,
+) -> dict[str, Any]:
+    """Run a stage and return some of its resolved entries.
+
+    Args:
+        bundle: folder of the bundle.
+        stage: "train", "evaluate" or "inference".
+        values: overrides as objects; those that the configuration does not know are an error.
+        settings: overrides as words of a command line, see :func:`~custom.cli.overrides.typed`.
+        presets: see :func:`config_files`.
+        results: names of entries whose values are returned.
+        run_id: list of expressions to run; None is the stage's own.
+
+    Raises:
+        ConfigError: an override that cannot be, before anything is built.
+    """
+    from monai.bundle import ConfigWorkflow
+
+    from ..runs.start import COMMAND_CONFIG
+
+    files = config_files(bundle, stage, presets)
+    config = read_config(files)
+    label = f"{bundle.name}/configs/{stage}.json"
+    overrides = {name: typed(name, words, config, label) for name, words in (settings or {}).items()}
+    for name, value in values.items():
+        if name in overrides:
+            raise ConfigError(f"--{name} is given twice; give it once.")
+        if name not in config:
+            raise ConfigError(f"{name} is no setting of {label}.")
+        overrides[name] = value
+    overrides.setdefault("bundle_root", str(bundle))
+    workflow = ConfigWorkflow(
+        config_file=[str(file) for file in files],
+        run_id=run_id or _RUN_IDS[stage],
+        workflow_type="train" if stage == "train" else "infer",
+    )
+    pairs, given = as_objects(overrides)
+    workflow.parser.set(rooted(workflow.parser.get()))
+    workflow.parser.update({name: rooted(value) for name, value in pairs.items()})
+    workflow.parser.globals.update(given)
+    workflow.parser.parse()  # imports what macros name, so that the record of the command is complete
+    token = COMMAND_CONFIG.set({**workflow.parser.get(), **overrides})
+    try:
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+        return {name: workflow.parser.get_parsed_content(name) for name in results}
+    finally:
+        COMMAND_CONFIG.reset(token)
+
+
+def settings_table(bundle: Path, stage: str, presets: Sequence[str] = ()) -> str:
+    """Return the settings of a stage with their defaults, a line each, for ``--help``; nothing heavy is imported."""
+    config: dict[str, Any] = {}
+    for file in config_files(bundle, stage, presets):
+        config.update(json.loads(file.read_text(encoding="utf-8")))
+    lines = [f"settings of {bundle.name} (--name value; defaults behind them):"]
+    for name, default in settings_of(config).items():
+        lines.append(f"  --{name:<24} {choice_names(default) or json.dumps(default)}")
+    return "\n".join(lines)
+
+
+def bundle_of(run_dir: str | Path) -> Path:
+    """Return the folder of the bundle that a model was trained with.
+
+    Raises:
+        ConfigError: no trained model, or a bundle that is not there.
+    """
+    from ..prediction.predictor import source_bundles
+    from ..runs.settings import trained_settings
+
+    method = str(trained_settings(run_dir)["method"])
+    found = next((folder for folder in source_bundles(method) if folder.is_dir()), None)
+    if found is None:
+        raise ConfigError(f"there is no bundle for the method {method} of the model in {run_dir}.")
+    return found

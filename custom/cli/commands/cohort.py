@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the synthetic demo cohort: healthy subjects and patients with known lesions; nothing is downloaded."""
+
+import argparse
+
+from ...core.files import require_writable
+from ..words import closing, command_line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("output", help="folder to make")
+    parser.add_argument("--healthy", type=int, help="healthy subjects")
+    parser.add_argument("--healthy-test", type=int, help="of these, for testing")
+    parser.add_argument("--patients-val", type=int, help="per lesion, for validation")
+    parser.add_argument("--patients-test", type=int, help="per lesion, for testing")
+    parser.add_argument("--tiny", action="store_true", help="fewest subjects: only to see that things run")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default 0)")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per CPU core (default)")
+    parser.add_argument("--overwrite", action="store_true", help="replace another synthetic cohort in the folder")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the cohort."""
+    require_writable(arguments.output)
+    from ...synthetic import CohortSize, make_demo_cohort
+
+    numbers = {"healthy": 6, "healthy_test": 1, "patients_val": 1, "patients_test": 1} if arguments.tiny else {}
+    for name in ("healthy", "healthy_test", "patients_val", "patients_test"):
+        if getattr(arguments, name) is not None:
+            numbers[name] = getattr(arguments, name)
+    folder = make_demo_cohort(
+        arguments.output, CohortSize(**numbers), arguments.seed, arguments.workers, arguments.overwrite
+    )
+    training = ("uad", "train", "ddpm_ssim_ens", "--preset", "small", "--data", folder, "--dataset_name", "demo")
+    closing({"cohort": folder}, {"train a small model on it": command_line(*training, "--max_epochs", "60")})
+    return 0

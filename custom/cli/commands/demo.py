@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Show everything on synthetic scans: cohort, short training on the CPU, evaluation, prediction of one patient.
+
+Every step is an ordinary command of `uad` and is printed before it runs.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from ...core.files import require_writable
+from ..words import closing, command_line
+
+_TEST_SETS = ("demo_tumour", "demo_stroke", "demo_ms")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--data", default="demo_data", help="folder of the demo cohort (default %(default)s)")
+    parser.add_argument(
+        "-o", "--output", default="output/demo", help="folder of model and results (default %(default)s)"
+    )
+    parser.add_argument("--max-epochs", type=int, default=60, help="of the training (default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="fewest subjects, one epoch: only to see that it runs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the steps one after the other; stop at the first that fails."""
+    from ...runs.sync import default_uri
+    from ..main import main
+
+    data, output = Path(arguments.data).expanduser(), Path(arguments.output).expanduser()
+    require_writable(data)
+    require_writable(output)
+    tracking = default_uri(f"sqlite:///{output.parent / 'mlflow.db'}")
+    epochs = (
+        ["--max_epochs", "1", "--val_slices_per_volume", "1"]
+        if arguments.quick
+        else ["--max_epochs", str(arguments.max_epochs)]
+    )
+    limit = ["--limit", "1", "--sigma_sweep", "false"] if arguments.quick else ["--limit", "3"]
+    patient = data / "Test" / _TEST_SETS[0] / "t2"
+    steps: dict[str, list[str]] = {
+        "demo cohort": ["cohort", str(data), *(["--tiny"] if arguments.quick else [])],
+        "training": [
+            *("train", "ddpm_ssim_ens", "--preset", "small", "--data", str(data), "--output", str(output)),
+            *(
+                "--dataset_name",
+                "demo",
+                "--contrast",
+                "t2",
+                "--slices_per_volume",
+                "8",
+                *epochs,
+                "--tracking_uri",
+                tracking,
+            ),
+        ],
+        "evaluation": [
+            *("evaluate", str(output), "--data", str(data), "--test_sets", *_TEST_SETS, "--t_test", "300"),
+            *("--precision", "auto", *limit, "--tracking_uri", tracking),
+        ],
+    }
+    start = time.monotonic()
+    for name, words in steps.items():
+        print(f"\n== {name} ==\n{command_line('uad', *words)}", flush=True)
+        if code := main(words):
+            return code
+    scan = sorted(patient.glob("*.nii.gz"))[0]
+    words = ["predict", str(scan), "--output", str(output / "prediction"), "--model", str(output)]
+    print(f"\n== prediction of one patient ==\n{command_line('uad', *words)}", flush=True)
+    if code := main(words):
+        return code
+    print(f"\nThe demonstration took {(time.monotonic() - start) / 60:.1f} minutes.")
+    evaluation = output / "evaluation"
+    closing(
+        {
+            "tables": evaluation / "report.md",
+            "heat maps and curves": evaluation / "figures",
+            "report of one patient": output / "prediction" / "index.html",
+        },
+        {
+            "compare the runs in a browser": command_line(
+                "mlflow", "ui", "--backend-store-uri", tracking, "--host", "127.0.0.1"
+            ),
+            "the same with your own scans": command_line("uad", "predict", "SCAN", "-o", "out", "--model", output),
+        },
+    )
+    return 0

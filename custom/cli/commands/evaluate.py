@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure a trained model on patients: thresholds from validation scans, tables and figures of the test scans.
+
+Every setting of the bundle's evaluate.json is an option, for example
+`uad evaluate RUN --data DATA --test_sets demo_tumour demo_ms --limit 5`; `uad evaluate RUN --help` lists them.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...core.files import require_writable
+from ..bundle import bundle_of, run_bundle, settings_table
+from ..words import closing, command_line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("run", help="folder of a trained model")
+    parser.add_argument("--data", required=True, help="folder with splits, Train and Test")
+    parser.add_argument("-o", "--output", help="folder of the results (default: RUN/evaluation)")
+    parser.add_argument("--preset", action="append", default=[], help="settings by name; may be repeated")
+
+
+def settings_help(words: Sequence[str]) -> str:
+    """Return the settings of the evaluation of the model that is named in ``words``."""
+    named = next((word for word in words if Path(word).is_dir()), None)
+    return (
+        settings_table(bundle_of(named), "evaluate")
+        if named
+        else "`uad evaluate RUN --help` lists the bundle's settings."
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate."""
+    bundle = bundle_of(arguments.run)
+    values = {"dataset_dir": arguments.data, "output_dir": arguments.run}
+    if arguments.output:
+        values["evaluation_dir"] = arguments.output
+    require_writable(arguments.output or arguments.run)
+    found = run_bundle(bundle, "evaluate", values, arguments.settings, arguments.preset, ["evaluation_dir"])
+    folder = Path(found["evaluation_dir"])
+    closing(
+        {"tables": folder / "report.md", "figures": folder / "figures", "every scan": folder / "per_case.csv"},
+        {
+            "anomaly maps of scans of your own": command_line(
+                "uad", "predict", "SCAN", "-o", "out", "--model", arguments.run
+            )
+        },
+    )
+    return 0

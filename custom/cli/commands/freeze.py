@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make a self-contained release of a trained model, for other machines and for MONAI Label."""
+
+import argparse
+
+from ...core.files import require_writable
+from ..words import closing, command_line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("run", metavar="RUN", help="folder of a trained and evaluated model")
+    parser.add_argument("-o", "--output", required=True, help="where the release folder (and zip) goes")
+    parser.add_argument("--bundle", help="source bundle (default: the one of the model)")
+    parser.add_argument("--name", help="name of the release (default: bundle, contrast and fold)")
+    parser.add_argument("--zip", action="store_true", help="write a zip too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Freeze."""
+    require_writable(arguments.output)
+    from ...release.freeze import freeze_bundle
+
+    folder = freeze_bundle(arguments.run, arguments.output, arguments.bundle, arguments.name, arguments.zip)
+    written = {"release": folder}
+    if arguments.zip:
+        written["zip"] = folder.with_name(f"{folder.name}.zip")
+    serve = command_line("python", "scripts/label_server.py", "serve", folder, "--studies", "SCANS")
+    closing(written, {"serve it to 3D Slicer or OHIF, from a checkout": serve})
+    return 0

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""List the methods that can be trained, one bundle each."""
+
+import argparse
+import json
+
+from ...core.resources import bundle_names, bundles_root
+from ..words import closing, command_line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a line per bundle."""
+    width = max(map(len, bundle_names()))
+    for name in bundle_names():
+        metadata = json.loads((bundles_root() / name / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        print(f"{name:<{width}}  {metadata['name']}")
+    closing({}, {"the settings of one": command_line("uad", "train", bundle_names()[0], "--help")})
+    return 0

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make anomaly maps and reports of scans.
+
+Exit code 4: a scan gave no result; the others are done.
+"""
+
+import argparse
+
+from ...core.files import require_writable
+from ..words import closing
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("input", help="scan (NIfTI, NRRD, MHA, DICOM folder), folder of scans, or .txt list")
+    parser.add_argument("-o", "--output", required=True, help="folder for the results; finished scans there are kept")
+    parser.add_argument("--model", required=True, help="folder of a trained and evaluated model")
+    parser.add_argument("--mask", help="brain mask of the scan, or a folder of masks named like the scans")
+    parser.add_argument(
+        "--sensitivity", help="name of a calibrated threshold, or wanted healthy false-positive rate (0.01)"
+    )
+    parser.add_argument("--threshold", type=float, help="anomaly score that decides instead")
+    parser.add_argument(
+        "--contrast", choices=["t1", "t2", "flair"], help="contrast of the scans; warns if not the model's"
+    )
+    parser.add_argument("--format", default="nifti", choices=["nifti", "source", "dicom"], help="write this format too")
+    parser.add_argument("--no-report", action="store_true", help="no HTML pages")
+    parser.add_argument("--debug", action="store_true", help="stop at the first error and show it in full")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Predict."""
+    import os
+    from pathlib import Path
+
+    output = Path(arguments.output).expanduser()
+    require_writable(output)
+    if arguments.debug:
+        os.environ["UAD_DEBUG"] = "1"
+    from ...prediction.predictor import predict_batch
+
+    records = predict_batch(
+        Path(arguments.model).expanduser(),
+        Path(arguments.input).expanduser(),
+        output,
+        mask=str(Path(arguments.mask).expanduser()) if arguments.mask else None,
+        sensitivity=arguments.sensitivity,
+        threshold=arguments.threshold,
+        contrast=arguments.contrast,
+        output_format=arguments.format,
+        report=not arguments.no_report,
+        debug=arguments.debug,
+    )
+    written: dict[str, str | Path] = {"maps and findings": output, "summary": output / "summary.json"}
+    if not arguments.no_report and (output / "index.html").is_file():
+        written["report"] = output / "index.html"
+    closing(written)
+    return 4 if any(record["status"] == "failed" for record in records) else 0

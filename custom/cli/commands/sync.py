@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Send what could not be tracked during a run to MLflow."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("folders", nargs="+", type=Path, help="output folders that hold a tracking.jsonl")
+    parser.add_argument(
+        "--tracking_uri", "--tracking-uri", dest="tracking_uri",
+        help="MLflow server or database (default: $MLFLOW_TRACKING_URI, else sqlite:///output/mlflow.db)",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send the outbox of every folder given."""
+    from ...core.errors import ConfigError, ResourceError
+    from ...runs.outbox import Outbox
+    from ...runs.sync import default_uri, sync_outbox
+
+    uri = arguments.tracking_uri or default_uri()
+    for folder in arguments.folders:
+        if not (folder / "tracking.jsonl").is_file():
+            raise ConfigError(f"{folder} has no tracking.jsonl; give the output folder of a run.")
+        if Outbox(folder).mark_dead():
+            print(f"{folder}: its process ended without a last entry; marked as failed")
+        try:
+            print(f"{folder}: {sync_outbox(folder, uri)} entries sent to {uri}")
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ResourceError(f"{uri} cannot be reached ({reason}); nothing is lost.") from error
+    return 0

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a process of the command line sets up before torch and MONAI are imported; a library call never does."""
+
+import getpass
+import logging
+import os
+import warnings
+
+
+def prepare_process() -> None:
+    """Set the environment variables, warning filters and loggers of a process that runs one command."""
+    _name_the_user()
+    _wait_politely()
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    # MONAI's note that a configuration can run code: the configurations that run here are this package's own, or are named
+    # by the user as configurations.
+    warnings.filterwarnings("ignore", message=".*GHSA-.*")
+    for name in (
+        "monai.bundle.workflows",
+        "monai.bundle.scripts",
+    ):  # banners; MONAI sets the levels when it is imported
+        logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.WARNING)
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it repeats every error, which is printed once at the end
+
+
+def _name_the_user() -> None:
+    """Give a process without an entry in the list of users a name; MONAI asks for one when it is imported.
+
+    ``docker run --user 12345``, OpenShift and Singularity start such processes.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = f"user{os.getuid()}" if hasattr(os, "getuid") else "user"
+
+
+def _wait_politely() -> None:
+    """Let the threads of torch sleep instead of spin while they wait, if other processes want the same cores.
+
+    Alone, spinning is faster; beside others it takes the time away from those that work. Measured in docs/benchmarks.md.
+    ``OMP_WAIT_POLICY`` in the environment decides instead.
+    """
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
