@@ -2,26 +2,36 @@
 """Prepared cases on disk, keyed by what they depend on: preparation settings, code version, content of the files.
 
 A changed setting or file gives another key, so nothing stale is ever read. Files are hashed once; a small note per
-path (size, time of change, SHA-256) saves the second reading. Entries are written under a temporary name and renamed,
-so several processes may work in one folder; a damaged entry (zip checksum) is made again.
+path saves the second reading as long as nothing about the file changed (size, both times of change, inode, device: the
+kernel's own time of change cannot be set back, so a file of equal size and time is noticed too). Entries and notes carry
+their digest and appear whole, so several processes may work in one folder; a damaged one is made again and mentioned.
 """
 
 import hashlib
+import io
 import json
+import logging
 import os
-import tempfile
-import zipfile
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from ..core.errors import DataError, UADError
+from ..core.digests import (
+    DamagedFileError,
+    file_sha256,
+    read_checked_json,
+    read_sealed,
+    write_checked_json,
+    write_sealed,
+)
+from ..core.errors import DataError, ResourceError
 from ..preparation.prepare import Preparation, PreparedCase, prepare_case
 from ..volumes.records import ScanRecord
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 StorageType = Literal["float32", "float16"]
+_LOG = logging.getLogger(__name__)
 
 
 def cached_case(
@@ -39,7 +49,7 @@ def cached_case(
         return prepare_case(record, how)
     root = Path(cache_dir)
     entry = entry_path(record, how, root, dtype)
-    found = _read(entry)
+    found = _read(entry, record.case_id)
     if found is not None:
         return found
     prepared = prepare_case(record, how)
@@ -60,75 +70,70 @@ def entry_path(record: ScanRecord, how: Preparation, root: Path, dtype: StorageT
 
 
 def file_digest(path: Path, root: Path, case: str) -> str:
-    """Return SHA-256 of a file; size and time of change decide whether the remembered one still holds."""
-    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()
+    """Return SHA-256 of a file; the remembered one if the file was not changed since."""
+    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
     note = root / "files" / name[:2] / f"{name}.json"
     try:
         stat = path.stat()
-        state = [stat.st_size, stat.st_mtime_ns]
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; check the path", case=case) from error
+    if note.is_file():
+        try:
+            known = read_checked_json(note, f"{path} is read again.")
+            if known.get("path") == name and known.get("state") == state:
+                return str(known["sha256"])
+        except DamagedFileError as error:
+            _LOG.warning("%s", error)
+    try:
+        digest = file_sha256(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the path", case=case) from error
     try:
-        known = json.loads(note.read_text("utf-8"))
-        if known["state"] == state:
-            return str(known["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # no note yet, or a damaged one: it is written anew below
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    _replace(note, json.dumps({"state": state, "sha256": digest.hexdigest()}).encode())
-    return digest.hexdigest()
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_checked_json(note, {"path": name, "state": state, "sha256": digest})
+    except OSError as error:
+        raise _full(note, error) from error
+    return digest
 
 
-def _read(entry: Path) -> PreparedCase | None:
-    try:
-        with np.load(entry, allow_pickle=False) as arrays:
-            return PreparedCase(
-                arrays["image"].astype(np.float32),
-                arrays["mask"],
-                arrays["seg"],
-                arrays["affine"],
-                tuple(json.loads(str(arrays["notes"]))),
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+def _read(entry: Path, case: str) -> PreparedCase | None:
+    if not entry.is_file():
         return None
+    try:
+        data = read_sealed(entry, entry.stem, "it is made anew.")
+    except DamagedFileError as error:
+        _LOG.warning("%s: %s", case, error)
+        return None
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return PreparedCase(
+            arrays["image"].astype(np.float32),
+            arrays["mask"],
+            arrays["seg"],
+            arrays["affine"],
+            tuple(json.loads(str(arrays["notes"]))),
+        )
 
 
 def _write(entry: Path, case: PreparedCase, dtype: StorageType) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=entry.parent, prefix=".tmp-")
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        image=case.image.astype(dtype),
+        mask=case.mask,
+        seg=case.seg,
+        affine=case.affine,
+        notes=np.asarray(json.dumps(case.notes)),
+    )
     try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(
-                file,
-                image=case.image.astype(dtype),
-                mask=case.mask,
-                seg=case.seg,
-                affine=case.affine,
-                notes=np.asarray(json.dumps(case.notes)),
-            )
-        Path(temporary).replace(entry)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        write_sealed(entry, stream.getvalue(), entry.stem)
     except OSError as error:
         raise _full(entry, error) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
-def _replace(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise _full(path, error) from error
-
-
-def _full(path: Path, error: OSError) -> UADError:
-    return UADError(
+def _full(path: Path, error: OSError) -> ResourceError:
+    return ResourceError(
         f"cannot write the cache file {path}: {error.strerror}; give a cache folder with space and write permission "
         "(about 3 MB per scan)"
     )

@@ -9,13 +9,13 @@ generator. All scans of a subject stay together. Defaults follow the proportions
 import csv
 import hashlib
 import io
-import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.digests import read_checked_json, write_checked_json
 from ..core.errors import ConfigError, DataError
 from ..volumes.records import case_id_of, checked_id, without_nifti_ending
 from .datasets import DatasetDeclaration, get_dataset
@@ -151,7 +151,7 @@ def make_splits(
     for name, text in texts.items():
         write_text(folder / name, text)
     stamp = folder / STAMP_FILE
-    entries = json.loads(stamp.read_text("utf-8")) if stamp.is_file() else {}
+    entries = read_checked_json(stamp, "delete it and make all splits again.") if stamp.is_file() else {}
     digests = {name: text_digest(text) for name, text in texts.items()}
     entries[declaration.name] = {
         "seed": seed,
@@ -159,7 +159,7 @@ def make_splits(
         "content_hash": text_digest("\n".join(f"{name} {digests[name]}" for name in sorted(digests))),
         "files": digests,
     }
-    write_text(stamp, json.dumps(entries, indent=2, sort_keys=True) + "\n")
+    write_checked_json(stamp, dict(sorted(entries.items())))
     return [folder / name for name in texts]
 
 

@@ -13,8 +13,8 @@ import math
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from ..core.digests import read_checked_json
 from ..core.errors import ConfigError, DataError
-from ..core.files import read_json
 from ..volumes.records import CONTRASTS, NIFTI_ENDINGS, ScanRecord, case_id_of, checked_id, without_nifti_ending
 from .datasets import DatasetDeclaration, get_dataset
 from .folds import STAMP_FILE, text_digest
@@ -98,7 +98,7 @@ def check_stamp(path: Path) -> None:
     if not stamp.is_file():
         return
     try:
-        entries = read_json(stamp, "delete it or make the splits again").values()
+        entries = read_checked_json(stamp, "delete it or make the splits again").values()
         files = {name: digest for entry in entries for name, digest in entry["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"cannot be read ({error}); delete it or make the splits again", case=str(stamp)) from error

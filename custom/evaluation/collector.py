@@ -52,6 +52,7 @@ class MapCollector:
 
     def forget(self) -> None:
         """Forget everything collected; the maps stay on disk."""
+        self.spool.digests.clear()
         self.cases: list[CaseInfo] = []
         self.variants: list[str] = []
         self.whole: dict[tuple[str, str], ScoreHistogram] = defaultdict(ScoreHistogram)
@@ -79,6 +80,7 @@ class MapCollector:
         return {
             "cases": [(case.case_id, case.group, case.label) for case in self.cases],
             "variants": list(self.variants),
+            "map_digests": dict(self.spool.digests),
             **{
                 name: [(*key, _as_tensors(found.state_dict())) for key, found in kept.items()]
                 for name, kept in histograms.items()
@@ -88,6 +90,7 @@ class MapCollector:
     def merge(self, state: Mapping[str, Any]) -> None:
         """Add what another collector with the same settings and spool folder collected of other cases."""
         self.cases += [CaseInfo(*case) for case in state["cases"]]
+        self.spool.digests.update(state["map_digests"])
         self.variants += [variant for variant in state["variants"] if variant not in self.variants]
         for kept, name in ((self.whole, "whole"), (self.brain, "brain")):
             for variant, group, histogram in state[name]:

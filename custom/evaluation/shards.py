@@ -7,6 +7,7 @@ measures as if it had scored everything itself. A shard that was killed is start
 Used by ``custom/configs/sharded_evaluate.json``.
 """
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 
 import torch
 
+from ..core.digests import read_sealed, write_sealed
 from ..core.errors import ConfigError
-from ..core.files import atomic_path
 from .collector import MapCollector
 from .plan import EvaluationPlan
 
@@ -41,8 +42,9 @@ def save_shard(
     """
     path = shard_path(folder, shard, num_shards)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        torch.save({"key": _full_key(collector, key), "collection": collector.state_dict()}, temporary)
+    stream = io.BytesIO()
+    torch.save({"key": _full_key(collector, key), "collection": collector.state_dict()}, stream)
+    write_sealed(path, stream.getvalue(), path.name)
     return path
 
 
@@ -57,7 +59,7 @@ def merge_shards(
     """Fill ``collector`` from all shards, run the reporters, and return their numbers.
 
     Raises:
-        ConfigError: a shard is missing, or was made by another model or with other settings.
+        ConfigError: a shard is missing or damaged, or was made by another model or with other settings.
     """
     paths = [shard_path(folder, shard, num_shards) for shard in range(num_shards)]
     missing = [shard for shard, path in enumerate(paths) if not path.is_file()]
@@ -69,7 +71,8 @@ def merge_shards(
     expected = json.loads(_full_key(collector, key))
     collector.forget()
     for shard, path in enumerate(paths):
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        data = read_sealed(path, path.name, f"run shard {shard} again.")
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         found = json.loads(content["key"])
         changed = sorted(name for name in expected.keys() | found.keys() if found.get(name) != expected.get(name))
         if changed:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Post-processed anomaly maps on disk between the pass that finds thresholds and the pass that applies them.
 
-One float32 ``.npy`` a case and variant (1.8 MB at 96x96x50) keeps the working memory of an evaluation at one volume.
+One float32 ``.npy`` a case and variant (1.8 MB at 96x96x50) keeps the working memory of an evaluation at one volume. A
+map that is read is bit for bit the one that was counted: its digest is kept with the counts.
 """
 
+import io
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import atomic_path
+from ..core.digests import read_sealed, write_sealed
 
 
 @dataclass(frozen=True)
@@ -28,21 +30,33 @@ class MapSpool:
 
     Args:
         folder: made when the first array is stored.
+
+    Attributes:
+        digests: of the arrays that were stored, by their names; those that other processes stored may be added.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self.digests: dict[str, str] = {}
 
     def put(self, case: CaseInfo, name: str, array: NDArray[np.generic]) -> None:
         """Store ``array``; an existing one is replaced."""
         path = self._path(case, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-            np.save(stream, array, allow_pickle=False)
+        stream = io.BytesIO()
+        np.save(stream, array, allow_pickle=False)
+        self.digests[_key(case, name)] = write_sealed(path, stream.getvalue(), _key(case, name))
 
     def get(self, case: CaseInfo, name: str) -> NDArray[np.generic]:
-        """Return what was stored."""
-        array: NDArray[np.generic] = np.load(self._path(case, name), allow_pickle=False)
+        """Return what was stored.
+
+        Raises:
+            DamagedFileError: it is not there any more, or is another one.
+        """
+        key = _key(case, name)
+        remedy = "run the evaluation again, its reconstructions are kept."
+        data = read_sealed(self._path(case, name), key, remedy, self.digests.get(key))
+        array: NDArray[np.generic] = np.load(io.BytesIO(data), allow_pickle=False)
         return array
 
     def remove(self) -> None:
@@ -51,3 +65,7 @@ class MapSpool:
 
     def _path(self, case: CaseInfo, name: str) -> Path:
         return self.folder / case.group / case.case_id / f"{name.replace('/', '__')}.npy"
+
+
+def _key(case: CaseInfo, name: str) -> str:
+    return f"{case.group}/{case.case_id}/{name}"

@@ -3,11 +3,14 @@
 
 All scores, post-processings and thresholds of an evaluation read the same file, and an interrupted evaluation goes
 on where it stopped. A file is used only if it was made with the same ``key`` (weights, seed, noise, t, precision), by the
-same version of the code, and from the same image.
+same version of the code, from the same image, and if it is whole to the last bit; a damaged one is made anew and
+mentioned.
 """
 
 import hashlib
+import io
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,10 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from ..core.files import atomic_path, remove_left_overs
+from ..core.digests import DamagedFileError, read_sealed, write_sealed
+from ..core.files import remove_left_overs
+
+_LOG = logging.getLogger(__name__)
 
 VERSION = 2  # of the reconstructions themselves: raised when equal settings give other numbers than before
 
@@ -27,7 +33,7 @@ class CachedReconstruction(Inferer):
 
     Args:
         inferer: ``inferer(volumes [B, 1, X, Y, Z], network, case_ids) -> volumes``.
-        folder: where ``<hash>.npy`` files (float32, 1.8 MB a case at 96x96x50) are written.
+        folder: where ``<hash>.npy`` files (float32, 1.8 MB a case at 96x96x50, sealed) are written.
         key: everything that a reconstruction depends on beside the image; any JSON value.
     """
 
@@ -52,11 +58,13 @@ class CachedReconstruction(Inferer):
         path = self.path(volume, case_id)
         if path.exists():
             try:
-                return torch.from_numpy(np.load(path, allow_pickle=False)).to(volume.device)
-            except (ValueError, OSError, EOFError):
-                path.unlink()  # not a whole file; made again below
+                data = read_sealed(path, path.stem, "it is made anew.")
+                return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False)).to(volume.device)
+            except DamagedFileError as error:
+                _LOG.warning("%s: %s", case_id, error)
         reconstruction: Tensor = self.inferer(volume[None], network, [case_id])[0]
         self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-            np.save(stream, reconstruction.cpu().numpy(), allow_pickle=False)
+        stream = io.BytesIO()
+        np.save(stream, reconstruction.cpu().numpy(), allow_pickle=False)
+        write_sealed(path, stream.getvalue(), path.stem)
         return reconstruction

@@ -2,10 +2,12 @@
 """``tracking.jsonl``: everything that a run wants tracked, one JSON object a line, written before anything is sent.
 
 Kinds of lines: ``{"run": {id, name, experiment, tags, host, pid}}``, ``{"params": {...}}``, ``{"metrics": {...}, "step": n}``,
-``{"artifact": path, "to": folder}``, ``{"status": "FINISHED" | "FAILED" | "KILLED"}``; all with ``time`` in ms since 1970.
+``{"artifact": path, "to": folder}``, ``{"status": "FINISHED" | "FAILED" | "KILLED"}``; all with ``time`` in ms since 1970
+and a digest. A damaged line is left out and mentioned.
 """
 
 import json
+import logging
 import os
 import socket
 import time
@@ -16,6 +18,10 @@ from typing import Any
 
 import psutil
 
+from ..core.digests import CONTENT_KEY, content_sha256, with_digest
+from .secrets import without_secrets
+
+_LOG = logging.getLogger(__name__)
 FILE_NAME = "tracking.jsonl"
 
 
@@ -97,14 +103,16 @@ class Outbox:
                 if not line.endswith(b"\n"):
                     return
                 offset += len(line)
-                try:
-                    yield json.loads(line), offset
-                except ValueError:
-                    continue  # torn by a crash and completed by the next run's first line
+                event = _event(line)
+                if event is None:  # torn by a crash and ended by the next run's first line, or damaged on disk
+                    if not line.isspace():
+                        _LOG.warning("%s: the line that ends at byte %d is damaged and left out", self.path, offset)
+                    continue
+                yield event, offset
 
     def _append(self, event: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({**event, "time": int(time.time() * 1000)}) + "\n"
+        line = json.dumps(with_digest({**without_secrets(dict(event)), "time": int(time.time() * 1000)})) + "\n"
         with open(self.path, "a+b") as stream:
             size = stream.seek(0, os.SEEK_END)
             if size:
@@ -115,6 +123,16 @@ class Outbox:
             if "status" in event:  # a run's end survives a power cut, and with it all before
                 stream.flush()
                 os.fsync(stream.fileno())
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """Return the event of a line, or None if it is not what was written."""
+    try:
+        event = json.loads(line)
+        whole = isinstance(event, dict) and event.pop(CONTENT_KEY, None) == content_sha256(event)
+    except (ValueError, RecursionError):
+        return None
+    return event if whole else None
 
 
 def is_alive(pid: int, since_ms: int) -> bool:

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``run.json``: what was run, with which versions, when, and how it ended; enough to run it again.
 
-The file is rewritten at start and end, each time as a whole. A start that resumes keeps the first ``started`` and adds
+The file is rewritten at start and end, each time as a whole and with its digest. A start that resumes keeps the first ``started`` and adds
 an entry to ``resumed``. A status "running" whose process is gone means that it was killed.
 """
 
-import hashlib
 import json
 import platform
 import subprocess
@@ -19,8 +18,9 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import nn
 
-from ..core.files import atomic_write_json, read_json
+from ..core.digests import content_sha256, read_checked_json, write_checked_json
 from .failure import on_failure
+from .secrets import without_secrets
 
 FILE_NAME = "run.json"
 PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "scipy", "scikit-image", "nibabel")
@@ -46,7 +46,7 @@ class RunRecord:
         write: bool = True,
     ) -> None:
         self.path = Path(folder) / FILE_NAME
-        self.settings = json.loads(json.dumps(dict(settings), default=str))
+        self.settings = without_secrets(json.loads(json.dumps(dict(settings), default=str)))
         self.seeds = dict(seeds or {})
         self.parameters = None if network is None else sum(p.numel() for p in network.parameters())
         self.write = write
@@ -64,7 +64,7 @@ class RunRecord:
         now, before = _now(), self.read(self.path.parent) or {}
         self._record = {
             "status": "running",
-            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "command": without_secrets([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "started": before.get("started", now),
             "resumed": [*before.get("resumed", []), now] if before else [],
             "ended": None,
@@ -72,37 +72,31 @@ class RunRecord:
             "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
             "system": platform.system(),
             "settings": self.settings,
-            "settings_sha256": settings_digest(self.settings),
+            "settings_sha256": content_sha256(self.settings),
             "seeds": self.seeds,
             "parameters": self.parameters,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(self.path, self._record)
+        write_checked_json(self.path, self._record)
 
     def fail(self, error: BaseException) -> None:
         """Record the failure, or the stop that was asked for."""
-        self.end("stopped" if getattr(error, "exit_code", 0) > 128 else "failed", f"{type(error).__name__}: {error}")
+        self.end(
+            "stopped" if getattr(error, "exit_code", 0) > 128 else "failed",
+            without_secrets(f"{type(error).__name__}: {error}"),
+        )
 
     def end(self, status: str, reason: str | None = None) -> None:
         """Record how the run ended; nothing happens if it never began or has ended already."""
         if self._record:
-            atomic_write_json(self.path, {**self._record, "status": status, "reason": reason, "ended": _now()})
+            write_checked_json(self.path, {**self._record, "status": status, "reason": reason, "ended": _now()})
             self._record = {}
 
     @staticmethod
     def read(folder: str | Path) -> dict[str, Any] | None:
         """Return the record in ``folder``, or None; a damaged one is a ConfigError."""
         path = Path(folder) / FILE_NAME
-        return read_json(path, "remove it: it only tells how the run went.") if path.is_file() else None
-
-
-def settings_digest(settings: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of settings; the order of their keys does not matter.
-
-    >>> settings_digest({"a": 1, "b": 2}) == settings_digest({"b": 2, "a": 1}) != settings_digest({"a": 2, "b": 1})
-    True
-    """
-    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()
+        return read_checked_json(path, "remove it: it only tells how the run went.") if path.is_file() else None
 
 
 def _now() -> str:

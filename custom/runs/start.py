@@ -19,6 +19,7 @@ import torch
 from ..core.files import atomic_write_json
 from ..core.foreseen import explain, find_foreseen
 from .arguments import check_arguments, resolved_config
+from .secrets import without_secrets
 
 __all__ = ["COMMAND_CONFIG", "check_command", "find_foreseen", "save_config", "short_traceback", "start"]
 
@@ -64,7 +65,7 @@ def save_config(output_dir: str | Path, write: bool = True) -> None:
     if config is None and _is_bundle_run():
         config = resolved_config(_arguments())
     if config is not None and write:
-        atomic_write_json(Path(output_dir) / "config.json", json.loads(json.dumps(config, default=str)))
+        atomic_write_json(Path(output_dir) / "config.json", without_secrets(json.loads(json.dumps(config, default=str))))
 
 
 def check_command() -> None:

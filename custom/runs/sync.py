@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Send an outbox to MLflow: from where the last sending stopped, so that everything arrives once.
 
-``tracking_state.json`` beside the outbox remembers, per tracking server, the MLflow run and the byte behind the last
-line that was accepted. A folder is one run, for ever: no other run's lines are ever added to it. A tag of the run tells
+``tracking_state.json`` beside the outbox remembers, per tracking server (without user and password), the MLflow run and
+the byte behind the last line that was accepted. A folder is one run, for ever: no other run's lines are ever added to it. A tag of the run tells
 where it comes from, so that it is found again when a sending was killed before it could remember it; another names its
 process, so that the next start on the same machine closes the runs of those that were killed.
 """
 
-import json
 import os
 import re
 import socket
@@ -17,8 +16,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from ..core.files import atomic_path, atomic_write_json
+from ..core.digests import read_checked_json, write_checked_json
+from ..core.errors import ResourceError, UADError
+from ..core.files import atomic_path
 from .outbox import Outbox, is_alive
+from .secrets import without_secrets
 
 STATE_NAME = "tracking_state.json"
 LOCAL_DATABASE = "sqlite:///output/mlflow.db"
@@ -40,31 +42,53 @@ def sync_outbox(folder: str | Path, tracking_uri: str, stop: Callable[[], bool] 
         stop: asked between two lines; True ends early without loss.
 
     Raises:
-        Exception: whatever MLflow raises when the server cannot be reached; what was sent stays sent.
+        ResourceError: the server cannot be reached or refuses; what was sent stays sent. The reason holds no password.
+        DamagedFileError: ``tracking_state.json`` is damaged.
     """
     outbox = Outbox(folder)
     with FileLock(outbox.folder / ".tracking.lock"):
         path = outbox.folder / STATE_NAME
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        state = known.setdefault(tracking_uri, {"offset": 0, "run_id": None})
+        known = _state(outbox.folder)
+        state = known.setdefault(without_secrets(tracking_uri), {"offset": 0, "run_id": None})
+        if state["offset"] > (outbox.path.stat().st_size if outbox.path.exists() else 0):
+            raise ResourceError(
+                f"{outbox.path} is shorter than what was sent of it already: it was cut or replaced. Restore it from a copy."
+            )
         waiting = list(outbox.lines(state["offset"]))
         if not waiting:
             return 0
-        sender = _Sender(tracking_uri, state)
-        sent, reached = 0, state["offset"]
         try:
-            for event, reached in waiting:
-                if stop():
-                    break
-                sender.send(event)
-                sent += 1
-                if not sender.metrics:  # everything up to here has been accepted
-                    state["offset"] = reached
-            sender.flush()
-            state["offset"] = reached if sent == len(waiting) else state["offset"]
+            return _send(waiting, tracking_uri, state, stop)
+        except UADError:
+            raise
+        except Exception as error:  # MLflow's own, requests', urllib3's, sqlalchemy's: they may quote the address
+            reason = " ".join(without_secrets(str(error)).split())[:300] or type(error).__name__
+            raise ResourceError(f"nothing more can be sent to {without_secrets(tracking_uri)}: {reason}") from None
         finally:
-            atomic_write_json(path, known)
-        return sent
+            write_checked_json(path, known)
+
+
+def _send(
+    waiting: list[tuple[dict[str, Any], int]], tracking_uri: str, state: dict[str, Any], stop: Callable[[], bool]
+) -> int:
+    sender = _Sender(tracking_uri, state)
+    sent, reached = 0, state["offset"]
+    for event, reached in waiting:
+        if stop():
+            break
+        sender.send(event)
+        sent += 1
+        if not sender.metrics:  # everything up to here has been accepted
+            state["offset"] = reached
+    sender.flush()
+    state["offset"] = reached if sent == len(waiting) else state["offset"]
+    return sent
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    path = folder / STATE_NAME
+    remedy = "remove it: the run is looked for on the server, and its lines are sent again."
+    return read_checked_json(path, remedy) if path.exists() else {}
 
 
 class _Sender:
@@ -74,7 +98,7 @@ class _Sender:
         from mlflow.entities import Metric, Param  # slow to import, and not needed where nothing is sent
         from mlflow.tracking import MlflowClient
 
-        self.metric, self.param, self.state, self.uri = Metric, Param, state, tracking_uri
+        self.metric, self.param, self.state, self.uri = Metric, Param, state, without_secrets(tracking_uri)
         self.database = _database(tracking_uri)
         if self.database is None:
             self.client = MlflowClient(tracking_uri)
@@ -113,11 +137,7 @@ class _Sender:
 
     def _run_of(self, folder: str | None) -> str | None:
         """Return the MLflow run of another folder on the same server, if it has one."""
-        path = Path(folder) / STATE_NAME if folder else None
-        if path is None or not path.exists():
-            return None
-        known = json.loads(path.read_text(encoding="utf-8"))
-        run_id: str | None = known.get(self.uri, {}).get("run_id")
+        run_id: str | None = _state(Path(folder)).get(self.uri, {}).get("run_id") if folder else None
         return run_id
 
     def flush(self) -> None:

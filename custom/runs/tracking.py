@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 
 from .failure import on_failure
 from .outbox import Outbox
+from .secrets import without_secrets
 from .sync import sync_outbox
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class BackgroundSync:
             logger.warning(
                 "tracking at %s does not work (%s); the run goes on and everything is kept in %s. Send it later with: "
                 "python scripts/track_sync.py %s",
-                self.tracking_uri, reason, self.folder, self.folder,
+                without_secrets(self.tracking_uri), without_secrets(reason), self.folder, self.folder,
             )  # fmt: skip
 
 

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints on disk: each file is whole or absent, its digest is known, and a damaged one is passed over.
 
-``checkpoints/iteration_00000120.pt`` with ``iteration_00000120.json`` (sha256, epoch, metric) beside it, written in this
-order, each by temporary file, fsync and rename. A ``.pt`` without its ``.json``, or with another digest, does not count.
-Files are opened with ``weights_only=True``.
+``checkpoints/iteration_00000120.pt`` with ``iteration_00000120.json`` (name, sha256, epoch, metric, own digest) beside it,
+written in this order, each by temporary file, fsync and rename. A ``.pt`` without its ``.json`` was never finished; one
+with another digest or name is damaged, which is mentioned. Files are opened with ``weights_only=True``.
 """
 
 import errno
 import io
-import json
 import logging
 import pickle
 import shutil
@@ -19,9 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.digests import file_sha256
+from ..core.digests import DamagedFileError, file_sha256, read_checked_json, write_checked_json
 from ..core.errors import ConfigError, ResourceError
-from ..core.files import atomic_write_bytes, atomic_write_json, remove_left_overs
+from ..core.files import atomic_write_bytes, remove_left_overs
 from ..models.weights import state_difference
 
 logger = logging.getLogger(__name__)
@@ -56,7 +55,8 @@ class CheckpointFolder:
             if free < len(data) + 1_000_000:
                 raise OSError(errno.ENOSPC, f"{free} bytes are free")
             atomic_write_bytes(path, data)
-            atomic_write_json(path.with_suffix(".json"), {**info, "iteration": iteration, "sha256": file_sha256(path)})
+            known = {**info, "iteration": iteration, "file": path.name, "sha256": file_sha256(path)}
+            write_checked_json(path.with_suffix(".json"), known)
         except OSError as error:
             raise ResourceError(
                 f"the checkpoint of iteration {iteration} could not be written to {self.folder} ({error}); it needs "
@@ -68,27 +68,57 @@ class CheckpointFolder:
         return path
 
     def newest(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Return content and information of the newest whole checkpoint, or None; damaged ones are reported."""
+        """Return content and information of the newest whole checkpoint, or None; damaged ones are reported.
+
+        Raises:
+            ConfigError: there are checkpoints, and all of them are damaged.
+        """
+        damaged = 0
         for path in sorted(self.folder.glob("iteration_*.pt"), reverse=True):
-            found = self.load(path)
+            try:
+                found = self.load(path)
+            except DamagedFileError as error:
+                damaged += 1
+                logger.warning("%s The checkpoint before it is used.", error)
+                continue
             if found is not None:
                 return found
-            logger.warning("%s is damaged or incomplete; the checkpoint before it is used.", path)
+            logger.warning("%s was never finished; the checkpoint before it is used.", path)
+        if damaged:
+            raise ConfigError(
+                f"all {damaged} checkpoint(s) in {self.folder} are damaged; restore one from a copy, or choose another "
+                "--output_dir (or remove this one) to train from the beginning."
+            )
         return None
 
     def best(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Return content and information of the best checkpoint, or None."""
-        return self.load(self.folder / "best.pt")
+        """Return content and information of the best checkpoint, or None; a damaged one is reported."""
+        try:
+            return self.load(self.folder / "best.pt")
+        except DamagedFileError as error:
+            logger.warning("%s", error)
+            return None
 
     def load(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Return content and information of one checkpoint; None if it is missing or not whole."""
-        try:
-            info = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            if info["sha256"] != file_sha256(path):
-                return None
-            return torch.load(path, map_location="cpu", weights_only=True), info
-        except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError):
+        """Return content and information of one checkpoint; None if it is missing or was never finished.
+
+        Raises:
+            DamagedFileError: it is not what was written.
+        """
+        beside, remedy = path.with_suffix(".json"), "restore it from a copy."
+        if not path.is_file() or not beside.is_file():
             return None
+        info = read_checked_json(beside, remedy)
+        if info.get("file") != path.name:
+            raise DamagedFileError(f"{beside} belongs to {info.get('file')}; {remedy}")
+        try:
+            if info.get("sha256") != file_sha256(path):
+                raise DamagedFileError(f"{path} is damaged (its digest differs); {remedy}")
+            return torch.load(path, map_location="cpu", weights_only=True), info
+        except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            if isinstance(error, DamagedFileError):
+                raise
+            raise DamagedFileError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); {remedy}") from error
 
     def _drop_old(self) -> None:
         for path in sorted(self.folder.glob("iteration_*.pt"))[: -self.keep_last]:

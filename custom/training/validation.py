@@ -71,10 +71,20 @@ class WeightsExport:
 
     def __call__(self, engine: Engine) -> None:
         """Write the weights of the best checkpoint, or of the newest if none was validated."""
-        found = self.checkpoint.files.best() or self.checkpoint.files.newest()
-        if not self.write or found is None:
-            return
+        if self.write:
+            self.export()
+
+    def export(self) -> bool:
+        """Write the weights; return False if there is no checkpoint to take them from."""
+        files = self.checkpoint.files
+        found = files.best()
+        if found is None and (files.folder / "best.json").is_file():
+            logger.warning("the best checkpoint is lost; the weights of the newest one are exported instead")
+        found = found or files.newest()
+        if found is None:
+            return False
         content, info = found
         chosen = {"iteration": str(info["iteration"]), "validation": str(info.get("value", ""))}
         save_weights(content["average"]["average"], self.path, self.metadata | chosen)
         logger.info("weights of iteration %s written to %s", info["iteration"], self.path)
+        return True

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ import pytest
 
 import custom.cohorts.cache as cache
 from custom.cohorts.split_csv import load_split
-from custom.core.errors import DataError, UADError
+from custom.core.errors import DataError, ResourceError, UADError
 from custom.preparation.prepare import preparation, prepare_case
 
 HOW = preparation("standard", shape=(24, 24, 12))
@@ -70,6 +71,42 @@ def test_changed_settings_or_files_are_prepared_anew(record, tmp_path, count):
     assert cache.cached_case(record, HOW, folder).seg.sum() > first.seg.sum()
 
 
+def test_a_file_replaced_by_one_of_equal_size_and_time_is_read_again(record, tmp_path, count):
+    first = cache.cached_case(record, HOW, tmp_path / "c")
+    stat, raw = record.image.stat(), bytearray(record.image.read_bytes())
+    assert raw[4:8] == bytes(4)  # the gzip header's time, of no effect on the voxels
+    raw[4] = 1
+    for write in (record.image.write_bytes, lambda data: _replaced(record.image, data)):
+        before = cache.file_digest(record.image, tmp_path / "c", "")
+        raw[5] += 1
+        write(bytes(raw))
+        os.utime(record.image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert record.image.stat().st_size == stat.st_size
+        assert cache.file_digest(record.image, tmp_path / "c", "") != before
+    same(first, cache.cached_case(record, HOW, tmp_path / "c"))
+
+
+def _replaced(path, data):
+    path.with_name("other").write_bytes(data)
+    path.with_name("other").replace(path)
+
+
+@pytest.mark.parametrize("what", ["entry", "note"])
+def test_an_entry_or_note_of_another_file_is_not_taken(record, tmp_path, count, what, caplog):
+    folder = tmp_path / "c"
+    first = cache.cached_case(record, HOW, folder)
+    other = dataclasses.replace(record, image=record.image.parents[3] / "Train/ixi/t1/IXI001-A-1_t1.nii.gz")
+    cache.cached_case(other, HOW, folder)
+    paths = [cache.entry_path(r, HOW, folder) for r in (record, other)]
+    if what == "note":
+        paths = sorted((folder / "files").rglob("*.json"))[:2]
+    a, b = (path.read_bytes() for path in paths)
+    paths[0].write_bytes(b)
+    paths[1].write_bytes(a)
+    same(first, cache.cached_case(record, HOW, folder))
+    assert ("another file in its place" in caplog.text) == (what == "entry")
+
+
 def test_code_version_is_part_of_the_key(record, tmp_path, monkeypatch):
     before = cache.entry_path(record, HOW, tmp_path)
     monkeypatch.setattr("custom.preparation.prepare.PREPARATION_VERSION", 10**6)
@@ -118,8 +155,8 @@ def test_full_disk_leaves_nothing_half_written(record, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache.np, "savez", full)
-    with pytest.raises(UADError, match=r"cannot write the cache file .* No space left"):
+    monkeypatch.setattr("custom.core.files.os.replace", full)
+    with pytest.raises(ResourceError, match=r"cannot write the cache file .* No space left"):
         cache.cached_case(record, HOW, tmp_path / "c")
     assert entries(tmp_path / "c") == []
     assert not list((tmp_path / "c").rglob(".tmp-*"))

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from custom.cohorts.audit import audit_splits, load_splits
 from custom.cohorts.folds import hashed_order, make_splits, plan_folds, read_ages, write_text
 from custom.cohorts.split_csv import load_split
+from custom.core.digests import read_checked_json
 from custom.core.errors import ConfigError, DataError
 
 SUBJECTS = st.sets(st.integers(0, 9999).map("IXI{:04d}".format), min_size=20, max_size=60)
@@ -80,7 +80,7 @@ def test_written_lists_are_clean_stamped_and_repeatable(make_root):
     assert [f.read_bytes() for f in make_splits(root, "ixi", seed=3, ages={"IXI004": 41.5}, force=True)] == first
     make_splits(root, "mslub")
     assert (len(load_split(root, "mslub", "val", "t1")), len(load_split(root, "mslub", "test", "t1"))) == (2, 4)
-    stamp = json.loads((root / "splits/splits.json").read_text())
+    stamp = read_checked_json(root / "splits/splits.json", "")
     assert stamp["ixi"]["seed"] == 3
     assert set(stamp) == {"ixi", "mslub"}
     assert len(stamp["mslub"]["content_hash"]) == 64

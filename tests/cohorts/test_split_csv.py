@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import json
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 from custom.cohorts.datasets import get_dataset
 from custom.cohorts.folds import text_digest
 from custom.cohorts.split_csv import in_contrast, load_split, read_split, relative_path
+from custom.core.digests import write_checked_json
 from custom.core.errors import ConfigError, DataError
 from custom.volumes.records import CONTRASTS, case_id_of, checked_id
 
@@ -168,7 +168,7 @@ def test_a_stamped_list_may_change_its_line_endings_but_not_its_content(make_roo
     path = root / "splits/IXI_train_fold0.csv"
     text = path.read_text()
     stamp = {"ixi": {"files": {path.name: text_digest(text)}}}
-    (root / "splits/splits.json").write_text(json.dumps(stamp))
+    write_checked_json(root / "splits/splits.json", stamp)
     path.write_bytes(text.replace("\n", "\r\n").encode())
     assert len(load_split(root, "ixi", "train", "t1", fold=0)) == 2
     path.write_text("\n".join(text.splitlines()[:-1]))

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-import json
 import os
 import subprocess
 import sys
 
 import pytest
 
+from custom.core.digests import read_checked_json
+from custom.core.errors import ResourceError
 from custom.runs.outbox import Outbox
 from custom.runs.sync import sync_outbox
 
@@ -22,7 +23,7 @@ def _client(uri):
 
 
 def _run(uri, folder):
-    state = json.loads((folder / "tracking_state.json").read_text())
+    state = read_checked_json(folder / "tracking_state.json", "")
     return _client(uri).get_run(state[uri]["run_id"])
 
 
@@ -92,3 +93,45 @@ def test_run_of_a_dead_process_is_marked_failed(database, tmp_path, repository):
     assert _run(database, tmp_path).info.status == "FAILED"
     Outbox(tmp_path / "alive").start("run", "experiment", {})
     assert not Outbox(tmp_path / "alive").mark_dead(), f"process {os.getpid()} is alive"
+
+
+def test_a_damaged_line_is_left_out_and_mentioned_and_the_others_arrive(database, tmp_path, caplog):
+    outbox = Outbox(tmp_path)
+    outbox.start("run", "experiment", {})
+    for step in range(3):
+        outbox.metrics({"loss": 0.25 + step}, step)
+    outbox.path.write_bytes(outbox.path.read_bytes().replace(b"1.25", b"1.75"))
+    sync_outbox(tmp_path, database)
+    history = _client(database).get_metric_history(_run(database, tmp_path).info.run_id, "loss")
+    assert [m.value for m in history] == [0.25, 2.25]
+    assert "is damaged and left out" in caplog.text
+
+
+def test_a_cut_outbox_and_a_damaged_state_are_sentences(database, tmp_path):
+    outbox = Outbox(tmp_path)
+    outbox.start("run", "experiment", {})
+    sync_outbox(tmp_path, database)
+    whole = outbox.path.read_bytes()
+    outbox.path.write_bytes(whole[:20])
+    with pytest.raises(ResourceError, match="shorter than what was sent"):
+        sync_outbox(tmp_path, database)
+    outbox.path.write_bytes(whole)
+    state = tmp_path / "tracking_state.json"
+    state.write_text(state.read_text().replace('"offset": ', '"offset": 1'))
+    with pytest.raises(ValueError, match=r"its digest differs.*remove it"):
+        sync_outbox(tmp_path, database)
+
+
+def test_passwords_and_tokens_reach_no_file_and_no_message(tmp_path, caplog):
+    secret = "s3cretPW"
+    address = f"http://alice:{secret}@127.0.0.1:9/mlflow?token={secret}"
+    outbox = Outbox(tmp_path)
+    outbox.start("run", "experiment", {})
+    outbox.params({"tracking_uri": address})
+    with pytest.raises(ResourceError, match=r"http://\*\*\*@127.0.0.1:9/mlflow\?token=\*\*\*") as caught:
+        sync_outbox(tmp_path, address)
+    assert caught.value.__cause__ is None
+    assert secret not in str(caught.value) + caplog.text
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 2
+    assert not [path for path in files if secret.encode() in path.read_bytes()]

@@ -8,8 +8,9 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
+from custom.core.digests import content_sha256
 from custom.core.errors import ConfigError
-from custom.runs.record import RunRecord, settings_digest
+from custom.runs.record import RunRecord
 
 SETTINGS = {"method": "ae", "lr": 1e-4, "channels": [8, 16], "seed": 3}
 
@@ -87,4 +88,4 @@ def test_only_the_writing_process_writes(tmp_path):
 
 
 def test_digest_changes_with_any_setting():
-    assert len({settings_digest({**SETTINGS, key: 0}) for key in SETTINGS} | {settings_digest(SETTINGS)}) == 5
+    assert len({content_sha256({**SETTINGS, key: 0}) for key in SETTINGS} | {content_sha256(SETTINGS)}) == 5

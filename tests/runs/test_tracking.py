@@ -17,6 +17,7 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 
 import custom.runs.tracking as module
+from custom.core.digests import read_checked_json
 from custom.runs.outbox import Outbox
 from custom.runs.sync import default_uri, sync_outbox
 from custom.runs.tracking import BackgroundSync, Tracking
@@ -117,7 +118,7 @@ def test_unreachable_server_is_asked_once_with_a_short_timeout(tmp_path, monkeyp
         server.shutdown(socket.SHUT_RDWR)
     assert len(asked) == 1
     assert int(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]) <= 5
-    state = json.loads((tmp_path / "tracking_state.json").read_text())
+    state = read_checked_json(tmp_path / "tracking_state.json", "")
     assert [known["offset"] for known in state.values()] == [0]
 
 

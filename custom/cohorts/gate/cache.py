@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the gate learnt about files, kept beside the data: a file that did not change is not read again.
 
-Changed means: another size, time of change (ns) or inode. One JSON file, replaced as a whole; a damaged or foreign one
-is ignored and written anew. Where the data root cannot be written, the cache lies in the user's cache folder.
+Changed means: another size, time of change (the file's and the kernel's, which cannot be set back), inode or device. One
+JSON file with its digest, replaced as a whole; a damaged one is mentioned, ignored and written anew. Where the data root cannot be written, the cache lies in the user's cache folder.
 """
 
 import hashlib
@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ...core.digests import DamagedFileError, read_checked_json, with_digest
 from ...core.files import atomic_write_text
 from .inspect import FileReport, Kind
 
 CACHE_FILE = ".check_data.json"
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 _CLOCK_TICK_NS = 20_000_000
 _LOG = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class FileCache:
         """Write the cache where that is possible."""
         if not self._enabled or not self._changed:
             return
-        text = json.dumps({"version": CACHE_VERSION, "files": self._entries}, allow_nan=True)
+        text = json.dumps(with_digest({"version": CACHE_VERSION, "files": self._entries}), allow_nan=True)
         for path in self._places():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,13 +88,16 @@ class FileCache:
 
     def _state(self, path: Path) -> list[int]:
         stat = path.stat()
-        return [stat.st_size, stat.st_mtime_ns, stat.st_ino, self._max_voxels]
+        return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev, self._max_voxels]
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        entries = content["files"] if content["version"] == CACHE_VERSION else {}
-        return entries if isinstance(entries, dict) else {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    if not path.is_file():
         return {}
+    try:
+        content = read_checked_json(path, "the files are read again.")
+    except DamagedFileError as error:
+        _LOG.warning("%s", error)
+        return {}
+    entries = content.get("files") if content.get("version") == CACHE_VERSION else None
+    return entries if isinstance(entries, dict) else {}
