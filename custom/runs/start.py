@@ -65,7 +65,9 @@ def save_config(output_dir: str | Path, write: bool = True) -> None:
     if config is None and _is_bundle_run():
         config = resolved_config(_arguments())
     if config is not None and write:
-        atomic_write_json(Path(output_dir) / "config.json", without_secrets(json.loads(json.dumps(config, default=str))))
+        atomic_write_json(
+            Path(output_dir) / "config.json", without_secrets(json.loads(json.dumps(config, default=str)))
+        )
 
 
 def check_command() -> None:

@@ -2,9 +2,10 @@
 """Send an outbox to MLflow: from where the last sending stopped, so that everything arrives once.
 
 ``tracking_state.json`` beside the outbox remembers, per tracking server (without user and password), the MLflow run and
-the byte behind the last line that was accepted. A folder is one run, for ever: no other run's lines are ever added to it. A tag of the run tells
-where it comes from, so that it is found again when a sending was killed before it could remember it; another names its
-process, so that the next start on the same machine closes the runs of those that were killed.
+the byte behind the last line that was accepted. A folder is one run, for ever: no other run's lines are ever added to
+it. A tag of the run tells where it comes from, so that it is found again when a sending was killed before it could
+remember it; another names its process, so that the next start on the same machine closes the runs of those that were
+killed.
 """
 
 import os
