@@ -52,6 +52,7 @@ def test_every_imported_package_is_declared():
     }
     modules = {
         "pytorch-ignite": "ignite",
+        "pillow": "PIL",
         "scikit-image": "skimage",
         "scikit-learn": "sklearn",
         "dask-jobqueue": "dask_jobqueue",

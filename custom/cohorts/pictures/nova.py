@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NOVA, a benchmark of rare findings in brain MRI: what is known about it. Nothing of it is shipped here.
+
+Its figures come from case reports: any sequence, any plane, the skull is there, some show several panels. It is for
+evaluation only; thresholds are calibrated on healthy slices elsewhere, never on it.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from .records import PictureSet
+
+CITATION = "Bercea et al., NOVA: a benchmark for anomaly localization and clinical reasoning in brain MRI, NeurIPS 2025"
+LICENCE = (
+    "stated in two ways: the README says CC BY-NC-SA 4.0, the croissant.json of the same repository CC BY 4.0; treated as the "
+    "stricter. Pictures, boxes and captions are never part of this package or of a result."
+)
+HOW_TO_GET = "download it from Hugging Face (c-i-ber/Nova, earlier Ano-2090/Nova) and give its folder"
+EXPECTED: Mapping[str | None, tuple[int, int, int]] = MappingProxyType({None: (906, 281, 1068), "T2": (335, 189, 394)})
+"""Pictures, cases and agreed boxes: of all, and of those with "T2" in the caption."""
+
+
+def count_notes(pictures: PictureSet, subset: str | None = None) -> list[str]:
+    """Return a sentence if the numbers of the set differ from those known."""
+    if subset not in EXPECTED:
+        return []
+    chosen = pictures.subset(subset).pictures.values()
+    found = (len(chosen), len({p.case for p in chosen}), sum(len(p.gold) for p in chosen))
+    if found == EXPECTED[subset]:
+        return []
+    named = "pictures, {} cases, {} boxes"
+    return [
+        f"NOVA{f', {subset}' if subset else ''}: {found[0]} {named.format(*found[1:])}, the benchmark has "
+        f"{EXPECTED[subset][0]} {named.format(*EXPECTED[subset][1:])}"
+    ]
