@@ -67,7 +67,7 @@ def _file(folder: Path, name: str, data: bytes) -> Path:
 
 def _csv(data: bytes, folder: Path) -> None:
     path = _file(folder, "splits/IXI_test.csv", data)
-    declaration = get_dataset("ixi")
+    declaration = get_dataset("ixi", ".")
     (read,) = read_lists(folder, declaration)
     records = read.as_split(folder, declaration, "t2").records if read.understood else ()
     for record in records:

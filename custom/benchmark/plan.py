@@ -18,7 +18,6 @@ from ..cohorts.datasets import get_dataset
 from ..cohorts.split_csv import load_split
 from ..core.errors import ConfigError
 from ..runs.arguments import check_arguments, resolved_config
-from ..volumes.records import CONTRASTS
 from .digests import code_digest, configuration_digest, file_digests
 from .jobs import Job, Stage
 from .spec import ContrastSpec, MatrixSpec, MethodSpec, hint
@@ -62,7 +61,7 @@ def plan_jobs(
         ConfigError: the matrix cannot work.
         DataError: a split list or a file in it is missing or wrong.
     """
-    _check_contrasts(spec)
+    _check_contrasts(spec, places)
     resolve = cache(resolved_config)  # once for every command line
     jobs = [
         _job(resolve, spec, places, method, contrast, fold, any_code, tuple(command), environment or {})
@@ -166,15 +165,16 @@ def _lists(places: Places, data: ContrastSpec, fold: int, test: bool) -> list[tu
         wanted = [(data.dataset_name, "val"), *((name, data.test_split) for name in data.test_sets)]
         wanted += [(tuned, "val") for name in data.test_sets if (tuned := (data.tuning_sets or {}).get(name, name))]
     folder = Path(places.dataset_dir) / "splits"
-    return [(f"{name}/{split}", folder / get_dataset(name).split_file(split, fold)) for name, split in wanted]
+    return [
+        (f"{name}/{split}", folder / get_dataset(name, places.dataset_dir).split_file(split, fold))
+        for name, split in wanted
+    ]
 
 
-def _check_contrasts(spec: MatrixSpec) -> None:
+def _check_contrasts(spec: MatrixSpec, places: Places) -> None:
     for contrast, data in spec.contrasts.items():
-        if contrast not in CONTRASTS:
-            raise ConfigError(f"matrix {spec.name}: contrast {contrast!r} is unknown; known: {', '.join(CONTRASTS)}.")
         for name in (data.dataset_name, *data.test_sets):
-            declared = get_dataset(name)
+            declared = get_dataset(name, places.dataset_dir)
             if contrast not in declared.contrasts:
                 raise ConfigError(
                     f"matrix {spec.name}: {declared.title} is used in {' and '.join(declared.contrasts)} only, not in "
@@ -240,7 +240,7 @@ def _check_data(resolve: Resolve, spec: MatrixSpec, places: Places, jobs: Sequen
         wanted += [(name, data.test_split) for name in data.test_sets]
         wanted += [(tuned, "val") for name in data.test_sets if (tuned := (data.tuning_sets or {}).get(name, name))]
         for name, split in wanted:
-            number = fold if get_dataset(name).has_folds(split) else None
+            number = fold if get_dataset(name, places.dataset_dir).has_folds(split) else None
             if (name, split, contrast, number) not in seen:
                 seen.add((name, split, contrast, number))
                 load_split(places.dataset_dir, name, split, contrast, number)

@@ -54,7 +54,7 @@ class Finding:
 
 def load_splits(data_root: str | Path, dataset: str, contrast: str, check_files: bool = True) -> list[Split]:
     """Return all lists of a data set that exist under ``splits/``; that there is none is an error."""
-    declaration = get_dataset(dataset)
+    declaration = get_dataset(dataset, data_root)
     found = []
     for part in declaration.split_files:
         for fold in range(_FOLDS_LOOKED_FOR) if declaration.has_folds(part) else (None,):

@@ -19,7 +19,7 @@ from ..core.progress import progress
 from ..preparation.prepare import Preparation, preparation
 from ..volumes.records import ScanRecord
 from .cache import StorageType, cached_case
-from .datasets import get_dataset
+from .datasets import DatasetDeclaration, get_dataset
 from .split_csv import load_split
 
 ROLES = ("train", "healthy_val", "healthy_test", "val", "test")
@@ -45,20 +45,22 @@ def datalist(
     ``only`` chooses among the records before any is prepared; the other arguments are those of :func:`build_cases`.
     """
     records = load_split(data_root, dataset, split, contrast, fold)
-    note = get_dataset(dataset).count_note(split, len(records))
+    declaration = get_dataset(dataset, data_root)
+    note = declaration.count_note(split, len(records))
     if note:
         _LOG.info(note)
     records = records if only is None else list(only(records))
-    return build_cases(records, how, cache_dir, role_of(dataset, split), workers, on_error, dtype)
+    return build_cases(records, how, cache_dir, role_of(declaration, split), workers, on_error, dtype)
 
 
-def role_of(dataset: str, split: str) -> str:
+def role_of(declaration: DatasetDeclaration, split: str) -> str:
     """Return the role of the cases of a split.
 
-    >>> role_of("ixi", "val"), role_of("mslub", "val")
+    >>> from custom.cohorts.datasets import DATASETS
+    >>> role_of(DATASETS["ixi"], "val"), role_of(DATASETS["mslub"], "val")
     ('healthy_val', 'val')
     """
-    return f"healthy_{split}" if get_dataset(dataset).healthy and split != "train" else split
+    return f"healthy_{split}" if declaration.healthy and split != "train" else split
 
 
 def build_cases(

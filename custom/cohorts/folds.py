@@ -75,15 +75,17 @@ def list_scans(
 ) -> dict[str, list[dict[str, str]]]:
     """Return subject -> rows in the papers' format for all scans found in the folder of a data set.
 
-    The rows name T1 files as in the papers, also where only another contrast is there.
+    The rows name T1 files as in the papers, also where only another contrast is there; those of a data set without T1
+    name its first contrast.
     """
     root, folder = Path(data_root), Path(declaration.folder)
     contrast = next((c for c in declaration.contrasts if (root / folder / c).is_dir()), None)
     files = sorted((root / folder / contrast).glob("*.nii*")) if contrast else []
+    named = "t1" if "t1" in declaration.contrasts else declaration.contrasts[0]
     rows: dict[str, list[dict[str, str]]] = {}
     without_seg: list[str] = []
     for file in files:
-        case_id = checked_id(case_id_of(file.name), file.name)
+        case_id = checked_id(case_id_of(file.name, declaration.contrasts), file.name)
         ending = file.name[len(without_nifti_ending(file.name)) :]
         mask, seg = (folder / kind / f"{case_id}_{kind}{ending}" for kind in ("mask", "seg"))
         if not declaration.healthy and not (root / seg).is_file():
@@ -92,10 +94,10 @@ def list_scans(
         age = ages.get(subject, ages.get(case_id))
         rows.setdefault(subject, []).append(
             {
-                "img_name": f"{case_id}_t1{ending}",
+                "img_name": f"{case_id}_{named}{ending}",
                 "age": "" if age is None else f"{age:g}",
                 "label": "0" if declaration.healthy else "1",
-                "img_path": f"/{(folder / 't1' / f'{case_id}_t1{ending}').as_posix()}",
+                "img_path": f"/{(folder / named / f'{case_id}_{named}{ending}').as_posix()}",
                 "mask_path": f"/{mask.as_posix()}" if (root / mask).is_file() else "",
                 "seg_path": "" if declaration.healthy else f"/{seg.as_posix()}",
             }
@@ -106,7 +108,7 @@ def list_scans(
             f"({len(without_seg)} scans); patients without ground truth cannot be evaluated: add or remove them"
         )
     if not rows:
-        raise DataError(f"no scans (*_t1.nii.gz) in {root / folder / 't1'}. {declaration.how_to_get}")
+        raise DataError(f"no scans (*_{named}.nii.gz) in {root / folder / named}. {declaration.how_to_get}")
     return rows
 
 
@@ -125,7 +127,7 @@ def make_splits(
     Healthy data sets get train and val per fold and one test list; patient data sets get val (share ``val_fraction``,
     default one third) and test. Existing lists are replaced only with ``force``.
     """
-    declaration = get_dataset(dataset)
+    declaration = get_dataset(dataset, data_root)
     rows = list_scans(data_root, declaration, ages or {})
     if declaration.healthy:
         plan = plan_folds(rows, seed, folds, test_fraction, 0.11 if val_fraction is None else val_fraction)

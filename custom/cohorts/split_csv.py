@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from ..core.digests import read_checked_json
 from ..core.errors import ConfigError, DataError
-from ..volumes.records import CONTRASTS, NIFTI_ENDINGS, ScanRecord, case_id_of, checked_id, without_nifti_ending
+from ..volumes.records import NIFTI_ENDINGS, ScanRecord, case_id_of, checked_id, without_nifti_ending
 from .datasets import DatasetDeclaration, get_dataset
 from .folds import STAMP_FILE, text_digest
 
@@ -30,13 +30,13 @@ def load_split(
 
     Args:
         data_root: folder with ``splits``, ``Train`` and ``Test``.
-        dataset: name from ``custom.cohorts.datasets.DATASETS``.
+        dataset: name of a built-in data set or of one in ``dataset.json``.
         split: "train", "val" or "test".
-        contrast: "t1" or "t2".
+        contrast: one of the data set's, for example "t1".
         fold: number of the fold where the split exists once per fold.
         check_files: demand that every image, mask and segmentation exists.
     """
-    declaration = get_dataset(dataset)
+    declaration = get_dataset(dataset, data_root)
     root = Path(data_root)
     path = root / "splits" / declaration.split_file(split, fold)
     if not path.is_file():
@@ -137,7 +137,7 @@ def _rows(path: Path, text: str) -> Iterable[tuple[int, dict[str, str]]]:
 
 
 def _record(row: dict[str, str], where: str, root: Path, contrast: str, declaration: DatasetDeclaration) -> ScanRecord:
-    case_id = checked_id(case_id_of(row["img_name"]), where)
+    case_id = checked_id(case_id_of(row["img_name"], declaration.contrasts), where)
     if row["label"] not in ("0", "1", "0.0", "1.0"):
         raise DataError(f"label must be 0 (healthy) or 1 (pathological), found {row['label']!r}", case=where)
     label = int(row["label"][0])
@@ -200,17 +200,16 @@ def in_contrast(path: PurePosixPath, contrast: str, where: str) -> PurePosixPath
     """
     stem = without_nifti_ending(path.name)
     ending = path.name[len(stem) :]
-    folders = [i for i, part in enumerate(path.parts[:-1]) if part in CONTRASTS]
-    suffixes = [name for name in CONTRASTS if stem.endswith(f"_{name}")]
-    if not folders or not suffixes or path.parts[folders[-1]] != suffixes[0] or ending not in NIFTI_ENDINGS:
+    folders = [i for i, part in enumerate(path.parts[:-1]) if stem.endswith(f"_{part}")]
+    if not folders or ending not in NIFTI_ENDINGS:
         raise DataError(
-            f"cannot tell the contrast of {path}: expected a folder t1 and a file name that ends in _t1.nii.gz, "
-            "as in Train/ixi/t1/NAME_t1.nii.gz",
+            f"cannot tell the contrast of {path}: the file name must end in the name of one of its folders, as in "
+            "Train/ixi/t1/NAME_t1.nii.gz",
             case=where,
         )
     parts = list(path.parts)
+    parts[-1] = f"{stem.removesuffix(parts[folders[-1]])}{contrast}{ending}"
     parts[folders[-1]] = contrast
-    parts[-1] = f"{stem[: -len(suffixes[0]) - 1]}_{contrast}{ending}"
     return PurePosixPath(*parts)
 
 

@@ -21,6 +21,7 @@ def standard_plan(
     tuning_split: str = "val",
     healthy_test: bool = True,
     healthy_fprs: Sequence[float] = (0.01, 0.05),
+    data_root: str | Path = ".",
 ) -> EvaluationPlan:
     """Return the papers' plan: every test set is tuned on its own labelled validation scans.
 
@@ -33,13 +34,14 @@ def standard_plan(
         tuning_split: split that is tuned on.
         healthy_test: count false positives on the healthy test split too.
         healthy_fprs: voxel-wise false-positive rates of the label-free thresholds.
+        data_root: its ``dataset.json``, if any, declares further data sets.
 
     Raises:
         ConfigError: unknown data set, a healthy one among the test sets, or a patient one as ``dataset_name``.
     """
-    if not get_dataset(dataset_name).healthy:
+    if not get_dataset(dataset_name, data_root).healthy:
         raise ConfigError(f"dataset_name {dataset_name} has patients; the healthy thresholds need healthy scans.")
-    wrong = [name for name in test_sets if get_dataset(name).healthy]
+    wrong = [name for name in test_sets if get_dataset(name, data_root).healthy]
     if wrong or not test_sets:
         raise ConfigError(f"test_sets must name patient data sets, got {list(test_sets)}.")
     tuning = {name: (tuning_sets or {}).get(name, name) for name in test_sets}
@@ -90,8 +92,8 @@ def evaluation_cases(
     cases: list[Case] = []
     for group in plan.groups:
         name, split = group.split("/")
-        gate_splits(data_root, name, contrast, fold if get_dataset(name).healthy else None, (split,))
-        of_fold = fold if get_dataset(name).healthy else None
+        of_fold = fold if get_dataset(name, data_root).healthy else None
+        gate_splits(data_root, name, contrast, of_fold, (split,))
         found = datalist(data_root, name, split, contrast, of_fold, how, cache_dir, only=share)
         cases += [case | {"role": group} for case in found]
     if not cases:

@@ -6,6 +6,7 @@ part of it that stands for one person (``IXI105``), so that two sessions of a pe
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,14 +67,14 @@ def without_nifti_ending(name: str) -> str:
     return name
 
 
-def case_id_of(img_name: str) -> str:
-    """Return ``img_name`` without NIfTI ending and contrast suffix.
+def case_id_of(img_name: str, contrasts: Iterable[str] = ()) -> str:
+    """Return ``img_name`` without NIfTI ending and contrast suffix; ``contrasts`` are names beside the usual ones.
 
     >>> case_id_of("IXI105-HH-1471_t1.nii.gz"), case_id_of("patient07")
     ('IXI105-HH-1471', 'patient07')
     """
     stem = without_nifti_ending(img_name)
-    for contrast in CONTRASTS:
+    for contrast in dict.fromkeys((*contrasts, *CONTRASTS)):
         if stem.endswith(f"_{contrast}"):
             return stem[: -len(contrast) - 1]
     return stem

@@ -104,7 +104,7 @@ def wrong(world, key, value):
         ("contrasts/t2/test_sets", ["demo_tumor"], "no data set is called 'demo_tumor'; did you mean 'demo_tumour'"),
         ("contrasts/t2/test_sets", ["atlas_v2"], "not in t2"),
         ("contrasts/t2/dataset_name", "demo_tumour", "is of patients"),
-        ("contrasts", {"pd": {"dataset_name": "demo", "test_sets": ["demo_tumour"]}}, "contrast 'pd' is unknown"),
+        ("contrasts", {"pd": {"dataset_name": "demo", "test_sets": ["demo_tumour"]}}, "not in pd; take it out"),
         ("folds", [0, 2], "demo_train_fold2.csv"),
         ("folds", [], "'folds' is missing or empty"),
         ("folds", [0, 0], "different whole numbers"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from custom.cohorts.cases import build_cases, datalist, load_case, role_of
+from custom.cohorts.datasets import DATASETS
 from custom.cohorts.split_csv import load_split
 from custom.core.errors import ConfigError, DataError
 from custom.preparation.prepare import preparation
@@ -75,7 +76,7 @@ def test_a_lost_cache_is_no_loss(make_root, tmp_path):
     ],
 )
 def test_roles(dataset, split, role):
-    assert role_of(dataset, split) == role
+    assert role_of(DATASETS[dataset], split) == role
 
 
 def test_unknown_role_or_policy():

@@ -26,21 +26,21 @@ def test_declarations_are_complete(name):
 
 def test_file_names_of_the_papers():
     names = [
-        get_dataset("ixi").split_file("train", 3),
-        get_dataset("ixi").split_file("val", 0),
-        get_dataset("ixi").split_file("test"),
+        get_dataset("ixi", ".").split_file("train", 3),
+        get_dataset("ixi", ".").split_file("val", 0),
+        get_dataset("ixi", ".").split_file("test"),
     ]
     assert names == ["IXI_train_fold3.csv", "IXI_val_fold0.csv", "IXI_test.csv"]
-    assert get_dataset("brats21").split_file("val") == "Brats21_val.csv"
-    assert get_dataset("atlas_v2").split_file("test", fold=2) == "ATLAS_v2_test.csv"
-    assert get_dataset("demo").split_file("train", 1) == "demo_train_fold1.csv"
-    assert get_dataset("demo_tumour").split_file("val") == "demo_tumour_val.csv"
+    assert get_dataset("brats21", ".").split_file("val") == "Brats21_val.csv"
+    assert get_dataset("atlas_v2", ".").split_file("test", fold=2) == "ATLAS_v2_test.csv"
+    assert get_dataset("demo", ".").split_file("train", 1) == "demo_train_fold1.csv"
+    assert get_dataset("demo_tumour", ".").split_file("val") == "demo_tumour_val.csv"
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("IXI", "ixi"), ("brats", "brats21"), ("demo_tumor", "demo_tumour")])
 def test_did_you_mean(typed, meant):
     with pytest.raises(ConfigError, match=f"did you mean '{meant}'"):
-        get_dataset(typed)
+        get_dataset(typed, ".")
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_did_you_mean(typed, meant):
     ],
 )
 def test_subject_of_a_case(dataset, case, subject):
-    assert get_dataset(dataset).subject_of(case) == subject
+    assert get_dataset(dataset, ".").subject_of(case) == subject
 
 
 def test_counts_differ_from_the_papers():
-    assert get_dataset("atlas_v2").count_note("val", 175) is None
-    assert get_dataset("atlas_v2").count_note("val", 66) == "ATLAS v2.0 val: 66 scans, the papers have 175"
+    assert get_dataset("atlas_v2", ".").count_note("val", 175) is None
+    assert get_dataset("atlas_v2", ".").count_note("val", 66) == "ATLAS v2.0 val: 66 scans, the papers have 175"

@@ -314,7 +314,7 @@ def test_lists_are_judged_like_the_reader_that_stops_at_the_first_fault(tmp_path
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    declaration = get_dataset("ixi")
+    declaration = get_dataset("ixi", ".")
     (read,) = read_lists(root, declaration)
     found = read.as_split(root, declaration, "t1").records
     try:

@@ -12,7 +12,7 @@ from custom.core.digests import write_checked_json
 from custom.core.errors import ConfigError, DataError
 from custom.volumes.records import CONTRASTS, case_id_of, checked_id
 
-IXI = get_dataset("ixi")
+IXI = get_dataset("ixi", ".")
 HEAD = "img_name,age,label,img_path,mask_path,seg_path\n"
 ID = "IXI105-HH-1471"
 ROW = f"{ID}_t1.nii.gz,38.9,0,/Train/ixi/t1/{ID}_t1.nii.gz,/Train/ixi/mask/{ID}_mask.nii.gz,\n"
@@ -21,7 +21,7 @@ ROW = f"{ID}_t1.nii.gz,38.9,0,/Train/ixi/t1/{ID}_t1.nii.gz,/Train/ixi/mask/{ID}_
 def read(tmp_path: Path, text: str | bytes, contrast: str = "t1", dataset: str = "ixi"):
     path = tmp_path / "list.csv"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_split(path, tmp_path, contrast, get_dataset(dataset), check_files=False)
+    return read_split(path, tmp_path, contrast, get_dataset(dataset, "."), check_files=False)
 
 
 def test_a_row_of_the_papers(tmp_path):

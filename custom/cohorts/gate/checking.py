@@ -15,7 +15,7 @@ from ...core.errors import ConfigError, DataError
 from ...core.progress import progress
 from ...volumes.volume_io import MAX_VOXELS
 from ..audit import Split
-from ..datasets import DATASETS, DatasetDeclaration, get_dataset
+from ..datasets import DatasetDeclaration, get_dataset, known_datasets
 from .cache import FileCache
 from .cohort import name_findings, places_of, voxel_findings
 from .finding import CODES, Finding, finding, ordered
@@ -72,7 +72,7 @@ def check(
     Args:
         data_root: folder with ``splits``, ``Train`` and ``Test``.
         datasets: names; None takes those with lists or scans under the root.
-        contrast: "t1" or "t2"; None takes those that have a folder.
+        contrast: a contrast of the data sets; None takes those that have a folder.
         fold: look only at the lists of this fold and at lists without fold; None looks at all.
         parts: read only the files of these parts ("train", "val", "test"), which must exist; None reads all.
         workers: threads; 0 takes one per core.
@@ -88,13 +88,13 @@ def check(
     findings: list[Finding] = []
     wanted: list[Split] = []
     n_lists = 0
-    for declaration in [get_dataset(name) for name in datasets] if datasets else _present(root):
+    for declaration in [get_dataset(name, root) for name in datasets] if datasets else _present(root):
         lists = read_lists(root, declaration, fold, parts or tuple(declaration.split_files)[:1])
         n_lists += len(lists)
         findings += [found for read in lists for found in read.findings]
         for name in _contrasts(root, declaration, contrast):
             splits = [read.as_split(root, declaration, name) for read in lists if read.understood]
-            findings += name_findings(splits)
+            findings += name_findings(splits, declaration)
             images = [record.image for split in splits for record in split.records]
             if images and not any(image.is_file() for image in images):
                 what = f"none of the {len(set(images))} {name} images of {declaration.title} exists"
@@ -130,7 +130,7 @@ def gate_splits(
     Args:
         data_root: data root.
         dataset: one name or several.
-        contrast: "t1" or "t2".
+        contrast: for example "t1".
         fold: fold of healthy data sets.
         parts: parts that the run reads, for example ``("train", "val")``; None takes all.
         workers: threads; 0 takes one per core.
@@ -157,7 +157,7 @@ def gate_splits(
 def _present(root: Path) -> list[DatasetDeclaration]:
     found = [
         declaration
-        for declaration in DATASETS.values()
+        for declaration in known_datasets(root).values()
         if (root / declaration.folder).is_dir()
         or any(
             path
@@ -167,7 +167,7 @@ def _present(root: Path) -> list[DatasetDeclaration]:
     ]
     if not found:
         raise DataError(
-            f"no known data set in {root}: neither split lists nor scan folders of {', '.join(DATASETS)}; give the "
+            f"no known data set in {root}: neither split lists nor scan folders of {', '.join(known_datasets(root))}; give the "
             "folder that holds splits, Train and Test"
         )
     return found

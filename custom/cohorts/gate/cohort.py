@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...volumes.records import ScanRecord
 from ..audit import Split, audit_splits
-from ..datasets import get_dataset
+from ..datasets import DatasetDeclaration
 from .finding import Finding, finding
 from .fingerprint import similar_pairs
 from .scans import Reports
@@ -47,7 +47,7 @@ def places_of(splits: Sequence[Split]) -> list[Place]:
     return [Place(record, tuple(where)) for record, where in listed.items()]
 
 
-def name_findings(splits: Sequence[Split]) -> Iterator[Finding]:
+def name_findings(splits: Sequence[Split], declaration: DatasetDeclaration) -> Iterator[Finding]:
     """Yield faults that the ids alone show (of all lists of one data set in one contrast)."""
     for found in audit_splits(splits, check_segmentations=False):
         if found.kind not in _KINDS:
@@ -55,7 +55,7 @@ def name_findings(splits: Sequence[Split]) -> Iterator[Finding]:
         code, what = _KINDS[found.kind]
         dataset = found.splits[0].split(" ")[0]
         lists = [name.removeprefix(f"{dataset} ") for name in found.splits]
-        yield finding(code, what, dataset, " / ".join(lists), ", ".join(found.subjects), _files(dataset, lists))
+        yield finding(code, what, dataset, " / ".join(lists), ", ".join(found.subjects), _files(declaration, lists))
 
 
 def voxel_findings(places: Sequence[Place], reports: Reports, root: Path) -> Iterator[Finding]:
@@ -98,8 +98,8 @@ def _pair(first: Place, second: Place, code: str, what: str, root: Path) -> Find
     )
 
 
-def _files(dataset: str, lists: Sequence[str]) -> str:
-    patterns: Mapping[str, str] = get_dataset(dataset).split_files
+def _files(declaration: DatasetDeclaration, lists: Sequence[str]) -> str:
+    patterns: Mapping[str, str] = declaration.split_files
     names = []
     for name in lists:
         part, _, fold = name.partition(" fold ")

@@ -126,21 +126,21 @@ def _read(target: ReadList, root: Path, declaration: DatasetDeclaration) -> None
             report("row-cells", f"line {line} has {len(row)} cells, the header {len(header)}")
             continue
         values = dict(zip(header, row, strict=True))
-        faults, good = _row(values, root)
-        case = case_id_of(values["img_name"])
+        faults, good = _row(values, root, declaration.contrasts)
+        case = case_id_of(values["img_name"], declaration.contrasts)
         for code, what in faults:
             report(code, f"line {line}: {what}", "" if code == "row-id" else case)
         if good is not None:
             target.rows.append(good)
 
 
-def _row(row: dict[str, str], root: Path) -> tuple[list[tuple[str, str]], Row | None]:
+def _row(row: dict[str, str], root: Path, contrasts: Sequence[str]) -> tuple[list[tuple[str, str]], Row | None]:
     faults: list[tuple[str, str]] = []
     paths: dict[str, PurePosixPath | None] = {}
     try:
-        case_id = checked_id(case_id_of(row["img_name"]), "")
+        case_id = checked_id(case_id_of(row["img_name"], contrasts), "")
     except DataError:
-        faults.append(("row-id", f"the case id {case_id_of(row['img_name'])[:80]!r} is not allowed"))
+        faults.append(("row-id", f"the case id {case_id_of(row['img_name'], contrasts)[:80]!r} is not allowed"))
     if row["label"] not in ("0", "1", "0.0", "1.0"):
         faults.append(("row-label", f"label {row['label'][:80]!r}"))
     elif row["label"].startswith("1") and not row["seg_path"]:

@@ -63,7 +63,7 @@ def repair(root: str | Path, findings: Iterable[Finding]) -> list[Repair]:
 
 
 def _record(root: Path, dataset: str, file: str) -> ScanRecord | None:
-    declaration = get_dataset(dataset)
+    declaration = get_dataset(dataset, root)
     for read in read_lists(root, declaration, None, ()):
         for contrast in declaration.contrasts if read.understood else ():
             for record in read.as_split(root, declaration, contrast).records:

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data set of one's own: one JSON file in the data root, any contrast, no Python."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from custom.cohorts.cases import datalist
+from custom.cohorts.datasets import get_dataset
+from custom.cohorts.folds import make_splits
+from custom.cohorts.gate import check
+from custom.cohorts.split_csv import load_split
+from custom.core.errors import ConfigError
+from custom.evaluation.cases import standard_plan
+
+
+def _declare(root, *entries):
+    (root / "dataset.json").write_text(json.dumps({"datasets": list(entries)}), encoding="utf-8")
+
+
+def _scans(root, folder, contrast, subjects, with_seg=False):
+    index = np.indices((96, 96, 60)).transpose(1, 2, 3, 0)
+    inside = (((index - [48, 48, 30]) / [34, 42, 28]) ** 2).sum(-1) < 1
+    for number, subject in enumerate(subjects):
+        rng = np.random.default_rng([number, len(folder)])
+        image = np.where(inside, 500 + 50 * rng.standard_normal(inside.shape), 0).astype(np.float32)
+        for kind, array in {
+            contrast: image,
+            "mask": inside,
+            **({"seg": index[..., 0] == 40} if with_seg else {}),
+        }.items():
+            file = root / folder / kind / f"{subject}_{kind}.nii.gz"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            stored = array if array.dtype == np.float32 else array.astype(np.uint8)
+            nib.save(nib.Nifti1Image(stored, np.diag([2.0, 2, 2, 1])), file)
+
+
+@pytest.mark.parametrize("contrast", ["flair", "pdw"])
+def test_from_a_folder_of_scans_to_prepared_cases(tmp_path, contrast):
+    _declare(
+        tmp_path,
+        {"name": "site", "healthy": True, "subject_pattern": "(sub-[0-9]+)"},
+        {"name": "clinic", "healthy": False, "contrasts": [contrast]},
+    )
+    _scans(tmp_path, "Train/site", contrast, [f"sub-{n:02}_ses-{s}" for n in range(6) for s in (1, 2)])
+    _scans(tmp_path, "Test/clinic", contrast, ["p1", "p2", "p3"], with_seg=True)
+    assert get_dataset("site", tmp_path).contrasts == (contrast,)
+    for name in ("site", "clinic"):
+        make_splits(tmp_path, name, folds=2)
+    assert [found for found in check(tmp_path).findings if found.severity == "error"] == []
+    train = load_split(tmp_path, "site", "train", contrast, fold=0)
+    val = load_split(tmp_path, "site", "val", contrast, fold=0)
+    assert {r.image.parent.name for r in train} == {contrast}
+    assert {r.subject for r in train} & {r.subject for r in val} == set()  # two sessions of a person stay together
+    assert all(len(r.subject) == 6 for r in train)
+    (case, *_) = datalist(tmp_path, "clinic", "test", contrast)
+    assert case["role"] == "test"
+    plan = standard_plan("site", ["clinic"], data_root=tmp_path)
+    assert plan.healthy_calibration == "site/val"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"name": "My Site", "healthy": True}, "lower-case letters"),
+        ({"name": "site"}, "'healthy' must be true"),
+        ({"name": "site", "healthy": "yes"}, "'healthy' must be true"),
+        ({"name": "site", "healthy": True, "contrast": "t1"}, "unknown contrast"),
+        ({"name": "site", "healthy": True, "contrasts": ["T2 w"]}, "'contrasts' must be a list"),
+        ({"name": "site", "healthy": True, "contrasts": ["mask"]}, "'contrasts' must be a list"),
+        ({"name": "site", "healthy": True, "contrasts": []}, "'contrasts' must be a list"),
+        ({"name": "site", "healthy": True, "folder": "../elsewhere", "contrasts": ["t1"]}, "relative to the data root"),
+        ({"name": "site", "healthy": True, "subject_pattern": "(", "contrasts": ["t1"]}, "no regular expression"),
+        ({"name": "site", "healthy": True, "subject_pattern": "sub", "contrasts": ["t1"]}, "needs a group"),
+        ({"name": "ixi", "healthy": True, "contrasts": ["t1"]}, "is built in"),
+        ({"name": "site", "healthy": True, "title": 3, "contrasts": ["t1"]}, "must be a text"),
+    ],
+)
+def test_faults_of_the_file_are_sentences(tmp_path, entry, message):
+    _declare(tmp_path, entry)
+    with pytest.raises(ConfigError, match=message) as caught:
+        get_dataset("site", tmp_path)
+    assert "dataset.json" in str(caught.value)
+
+
+def test_no_json_and_two_of_a_name(tmp_path):
+    (tmp_path / "dataset.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        get_dataset("ixi", tmp_path)
+    _declare(tmp_path, *[{"name": "site", "healthy": True, "contrasts": ["t1"]}] * 2)
+    with pytest.raises(ConfigError, match="two data sets"):
+        get_dataset("site", tmp_path)
+
+
+def test_an_unknown_name_says_where_to_declare_it(tmp_path):
+    with pytest.raises(ConfigError, match=r"dataset\.json"):
+        get_dataset("mysite", tmp_path)
