@@ -128,7 +128,8 @@ def _literal(words: Words) -> Any:
     if len(words) == 1:
         text = words[0]
         try:
-            return ast.literal_eval(text)
+            value = ast.literal_eval(text)
+            return list(value) if isinstance(value, tuple) else value
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             pass
         if text.lower() in ("true", "false"):
