@@ -2,7 +2,11 @@
 """The arrows of CONTRIBUTING.md, read off the imports."""
 
 import ast
+import re
 import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,37 +14,100 @@ import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "custom").rglob("*.py"))
-LEAVES = {"volumes", "noise", "scoring", "postprocessing", "metrics", "models", "detection"}
-COMMON = {"core"}
 
 
-def _imports(path: Path) -> set[str]:
-    """Absolute dotted names of everything a module imports."""
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+KNOWN = {_name(path) for path in MODULES}
+
+
+def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only a type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            yield node
+            yield from _nodes(node)
+
+
+@cache
+def _imports(path: Path) -> frozenset[str]:
+    """Absolute dotted names of everything a module imports, wherever in it; of this package, the modules."""
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    names: set[str] = set()
+    for node in _nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            if node.level == 0:
-                names.add(node.module or "")
-                continue
-            base = package[: len(package) - node.level + 1]
-            stem = [*base, *([node.module] if node.module else [])]
-            names |= {".".join([*stem, alias.name]) for alias in node.names} if not node.module else {".".join(stem)}
-    return names
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                names.add(f"{stem}.{alias.name}" if f"{stem}.{alias.name}" in KNOWN else stem)
+    return frozenset(names)
+
+
+def _own_imports(path: Path) -> set[str]:
+    return {name for name in _imports(path) if name in KNOWN and name != _name(path)}
+
+
+def _map() -> dict[str, set[str]]:
+    """Package -> what it may import, from the table in CONTRIBUTING.md."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.partition("| package | what | may import |")[2].partition("\n\n")[0]
+    rows = {
+        name: allowed.split(", ")
+        for name, allowed in re.findall(r"^\| `(\w+)` \| .* \| (.*?) \|$", table, re.MULTILINE)
+    }
+    leaves = {name for name, allowed in rows.items() if allowed == ["leaf"]}
+    meaning = {"nothing": set(), "leaf": {"core"}, "leaves": leaves, "everything": set(rows)}
+    return {name: set().union(*(meaning.get(word, {word}) for word in allowed)) for name, allowed in rows.items()}
+
+
+def test_every_package_stands_on_the_map():
+    packages = {path.name for path in (ROOT / "custom").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    mapped = _map()
+    assert packages - set(mapped) == set()
+    assert set().union(*mapped.values()) <= set(mapped)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_arrows(path):
-    own = path.relative_to(ROOT / "custom").parts[0].removesuffix(".py")
-    for name in _imports(path):
-        parts = name.split(".")
-        assert parts[0] not in {"scripts", "tests", "bundles", "benchmarks"}, f"{path} imports {name}"
-        if parts[0] == "custom" and own in LEAVES and len(parts) > 1:
-            assert parts[1] in COMMON | {own, "__version__"}, f"the leaf {own} imports its sibling {name}"
-        if parts[0] == "custom" and own not in {"custom"}:
-            assert parts != ["custom"], f"{path} imports the package itself; use a relative import"
+    name = _name(path)
+    for imported in _imports(path):
+        assert imported.split(".")[0] not in {"scripts", "tests", "bundles", "benchmarks", "label"}, (
+            f"{name} imports {imported}"
+        )
+    if name == "custom":
+        return
+    own = name.split(".")[1]
+    others = {part[1] for part in (imported.split(".") for imported in _own_imports(path)) if len(part) > 1} - {own}
+    assert others <= _map()[own], f"{name} imports {sorted(others - _map()[own])}, which CONTRIBUTING.md does not allow"
+
+
+def test_no_circles():
+    modules = {_name(path): _own_imports(path) for path in MODULES}
+    packages: dict[str, set[str]] = {}
+    for module, imported in modules.items():
+        for name in imported:
+            first, second = module.split(".")[1:2], name.split(".")[1:2]
+            if first and second and first != second:
+                packages.setdefault(first[0], set()).add(second[0])
+    for graph in (modules, packages):
+        tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+
+def test_nothing_that_only_unix_has_is_imported_with_a_module():
+    """fcntl, resource and pwd do not exist on Windows; where one is needed, it is imported by the function."""
+    for path in MODULES:
+        top = {
+            alias.name
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        assert not top & {"fcntl", "resource", "pwd", "grp", "termios"}, path
 
 
 def test_every_imported_package_is_declared():

@@ -4,11 +4,13 @@
 The pages hold case ids and numbers, never paths or names of patients.
 """
 
+from __future__ import annotations
+
 import base64
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,7 +19,9 @@ from numpy.typing import NDArray
 from ..core.errors import DataError
 from ..core.files import atomic_write_bytes, atomic_write_text
 from . import overlays
-from .case_result import CaseResult
+
+if TYPE_CHECKING:
+    from .case_result import CaseResult
 
 MOSAIC_SLICES = 21
 _PLANES = ((2, "axial", "LRA"), (1, "coronal", "LRS"), (0, "sagittal", "PAS"))

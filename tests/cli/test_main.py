@@ -58,7 +58,11 @@ def test_help_of_a_bundle_lists_its_settings_with_defaults(capsys):
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C; finished work is kept, the same command goes on from there.\n"),
         (MemoryError(), 1, "this machine has no more memory to give"),
         (OSError(errno.ENOSPC, "No space left on device", "/out/a"), 1, "the disk is full (/out/a)"),
-        (PermissionError(errno.EACCES, "Permission denied", "/out"), 2, "error: /out cannot be used (Permission denied)"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/out"),
+            2,
+            "error: /out cannot be used (Permission denied)",
+        ),
         (OSError(errno.EROFS, "Read-only file system", "/ro/x"), 2, "/ro/x cannot be used (Read-only file system)"),
         (FileExistsError(errno.EEXIST, "File exists", "/tmp/f"), 2, "/tmp/f cannot be used (File exists)"),
         (KeyError("defect"), 1, "Traceback"),
