@@ -41,6 +41,7 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         chain_steps: None for the one-step reconstruction; otherwise the number of reverse steps from ``t_test`` to 0.
         patches: optional object with ``boxes(height, width) -> list of (rows, columns) slices`` (pDDPM) and
             ``merge`` of overlapping boxes by averaging.
+        conditioned: the network also sees the clean slices, as ``image`` in [0, 1] (cDDPM, Behrendt et al., arXiv 2312.04215).
         precision: arithmetic of the network.
         channels_last: hand the slices over in NHWC order.
     """
@@ -58,6 +59,7 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         channels_last: bool = False,
         draws: int = 1,
         coherence_slices: int | None = 1,
+        conditioned: bool = False,
     ) -> None:
         super().__init__(slice_batch_size, precision, channels_last)
         self.scheduler = scheduler
@@ -67,6 +69,7 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         self.seed = seed
         self.chain_steps = chain_steps
         self.patches = patches
+        self.conditioned = conditioned
         for t in self.t_test:
             if not 1 <= t <= scheduler.num_train_timesteps:
                 raise ConfigError(
@@ -86,6 +89,7 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         It is not clamped.
         """
         clean = slices * 2 - 1
+        condition = {"image": slices} if self.conditioned else {}
         total = torch.zeros_like(clean)
         for t in self.t_test:
             for draw in range(self.draws):
@@ -93,11 +97,11 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
                 generator = generator_for(self.seed, "reconstruction", case_id, t, *names)
                 noise = self._fields(clean, generator)
                 if self.patches is not None:
-                    total += self._patched(network, clean, noise, t - 1)
+                    total += self._patched(network, clean, noise, t - 1, **condition)
                 elif self.chain_steps is not None:
-                    total += self._chain(network, clean, noise, t - 1, generator)
+                    total += self._chain(network, clean, noise, t - 1, generator, **condition)
                 else:
-                    total += self._one_step(network, self._noised(clean, noise, t - 1), t - 1)
+                    total += self._one_step(network, self._noised(clean, noise, t - 1), t - 1, **condition)
         return (total / (len(self.t_test) * self.draws) + 1) / 2
 
     def _fields(self, clean: Tensor, generator: torch.Generator) -> Tensor:
@@ -117,27 +121,33 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         noised: Tensor = self.scheduler.add_noise(original_samples=clean, noise=noise, timesteps=steps)
         return noised
 
-    def _one_step(self, network: nn.Module, noisy: Tensor, index: int) -> Tensor:
-        output = self._in_batches(network, noisy, index)
+    def _one_step(self, network: nn.Module, noisy: Tensor, index: int, **condition: Tensor) -> Tensor:
+        output = self._in_batches(network, noisy, index, **condition)
         predicted: Tensor = self.scheduler.predict_clean(output, index, noisy)
         return predicted
 
     def _chain(
-        self, network: nn.Module, clean: Tensor, noise: Tensor, index: int, generator: torch.Generator
+        self,
+        network: nn.Module,
+        clean: Tensor,
+        noise: Tensor,
+        index: int,
+        generator: torch.Generator,
+        **condition: Tensor,
     ) -> Tensor:
         sample = self._noised(clean, noise, index)
         for step in self.scheduler.partial_timesteps(index, self.chain_steps):
-            output = self._in_batches(network, sample, int(step))
+            output = self._in_batches(network, sample, int(step), **condition)
             sample, _ = self.scheduler.step(output, int(step), sample, generator=generator)
         return sample
 
-    def _patched(self, network: nn.Module, clean: Tensor, noise: Tensor, index: int) -> Tensor:
+    def _patched(self, network: nn.Module, clean: Tensor, noise: Tensor, index: int, **condition: Tensor) -> Tensor:
         noisy = self._noised(clean, noise, index)
         total, count = torch.zeros_like(clean), torch.zeros_like(clean[:1])
         for rows, columns in self.patches.boxes(*clean.shape[-2:]):
             partly = clean.clone()
             partly[..., rows, columns] = noisy[..., rows, columns]
-            predicted = self._one_step(network, partly, index)
+            predicted = self._one_step(network, partly, index, **condition)
             total[..., rows, columns] += predicted[..., rows, columns]
             count[..., rows, columns] += 1
         return torch.where(count > 0, total / count.clamp(min=1), clean)

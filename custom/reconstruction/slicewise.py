@@ -58,14 +58,19 @@ class SlicewiseReconstruction(Inferer):
         """Return the reconstruction of ``slices`` ``[Z, 1, X, Y]`` in [0, 1] of the volume ``case_id``."""
         return self._in_batches(network, slices)
 
-    def _in_batches(self, network: nn.Module, slices: Tensor, timestep: int | None = None) -> Tensor:
+    def _in_batches(
+        self, network: nn.Module, slices: Tensor, timestep: int | None = None, **arguments: Tensor
+    ) -> Tensor:
+        """Return the network's output for all slices; ``arguments``, one row per slice, go to it by their names."""
         predictions: list[Tensor] = []
         done = 0
         with self.precision.autocast(slices.device):
             while done < len(slices):
-                batch = slices[done : done + self.slice_batch_size].to(memory_format=self.memory_format)
+                part = slice(done, done + self.slice_batch_size)
+                batch = slices[part].to(memory_format=self.memory_format)
+                rows = {name: values[part] for name, values in arguments.items()}
                 try:
-                    predictions.append(self._predict(network, batch, timestep))
+                    predictions.append(self._predict(network, batch, timestep, **rows))
                 except torch.cuda.OutOfMemoryError:
                     if len(batch) == 1:
                         raise
@@ -81,8 +86,8 @@ class SlicewiseReconstruction(Inferer):
                 )
         return torch.cat(predictions)
 
-    def _predict(self, network: nn.Module, batch: Tensor, timestep: int | None) -> Tensor:
+    def _predict(self, network: nn.Module, batch: Tensor, timestep: int | None, **rows: Tensor) -> Tensor:
         if timestep is None:
-            return cast(Tensor, network(batch)).float()
+            return cast(Tensor, network(batch, **rows)).float()
         steps = torch.full((len(batch),), timestep, device=batch.device, dtype=torch.long)
-        return cast(Tensor, network(batch, timesteps=steps)).float()
+        return cast(Tensor, network(batch, timesteps=steps, **rows)).float()

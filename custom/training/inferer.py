@@ -52,12 +52,21 @@ class DiffusionTrainingInferer(PlainTrainingInferer):
         self.scheduler = scheduler
 
     def __call__(  # type: ignore[override]
-        self, inputs: Tensor, network: nn.Module, noise: Tensor, timesteps: Tensor, region: Tensor | None = None
+        self,
+        inputs: Tensor,
+        network: nn.Module,
+        noise: Tensor,
+        timesteps: Tensor,
+        region: Tensor | None = None,
+        **condition: Tensor,
     ) -> Tensor:
-        """Return the prediction for slices ``[B, 1, H, W]`` in [-1, 1] noised to ``timesteps`` ``[B]``."""
+        """Return the prediction for slices ``[B, 1, H, W]`` in [-1, 1] noised to ``timesteps`` ``[B]``.
+
+        ``condition`` goes to the network by its names.
+        """
         noisy = self.scheduler.add_noise(original_samples=inputs, noise=noise, timesteps=timesteps)
         seen = noisy if region is None else torch.where(region, noisy, inputs)
-        prediction: Tensor = super().__call__(seen, network, timesteps=timesteps)
+        prediction: Tensor = super().__call__(seen, network, timesteps=timesteps, **condition)
         if region is None:
             return prediction
         target = noise if getattr(self.scheduler, "prediction_type", "sample") == "epsilon" else inputs

@@ -115,6 +115,8 @@ class DiffusionPrepareBatch(ReconstructionPrepareBatch):
         timestep_grid: fixed timestep indices dealt out in turn by position instead of random ones (validation).
         patches: optional ``patches(like, generator) -> bool mask``; noise is applied inside it only (pDDPM,
             Behrendt et al., MIDL 2023).
+        conditioned: hand the network the clean (augmented) slices too, as ``image`` in [0, 1] (cDDPM, Behrendt et al.,
+            arXiv 2312.04215).
         **kwargs: see :class:`ReconstructionPrepareBatch`.
     """
 
@@ -125,6 +127,7 @@ class DiffusionPrepareBatch(ReconstructionPrepareBatch):
         prediction_type: str = "sample",
         timestep_grid: Sequence[int] | None = None,
         patches: Noise | None = None,
+        conditioned: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -133,13 +136,15 @@ class DiffusionPrepareBatch(ReconstructionPrepareBatch):
         self.prediction_type = prediction_type
         self.timestep_grid = timestep_grid
         self.patches = patches
+        self.conditioned = conditioned
 
     def prepare(self, images: Tensor, mask: Tensor, rows: Tensor, generator: torch.Generator) -> Prepared:
-        """Return x0 in [-1, 1], the network's target and ``noise``, ``timesteps`` (and ``region``) for the inferer."""
+        """Return x0 in [-1, 1], the target, and ``noise``, ``timesteps`` (``region``, ``image``) for the inferer."""
+        condition = {"image": images} if self.conditioned else {}
         images = images * 2 - 1
         timesteps = sent_to(self._timesteps(rows, generator), images.device)
         noise = self._noise(self.noise, images, rows, generator)
-        arguments: dict[str, Any] = {"noise": noise, "timesteps": timesteps}
+        arguments: dict[str, Any] = {"noise": noise, "timesteps": timesteps, **condition}
         if self.patches is not None:
             arguments["region"] = self._noise(self.patches, images, rows, generator)
         target = {"sample": images, "epsilon": noise}[self.prediction_type]
