@@ -18,7 +18,8 @@ from benchmarks.harness import Candidate, Subject, peer
 from benchmarks.phantoms import write_scans
 from custom.cohorts.cases import build_cases
 from custom.cohorts.dataset import SliceDataset
-from custom.preparation.prepare import curvature_flow, preparation, prepare_case
+from custom.preparation.prepare import preparation, prepare_case
+from custom.preparation.smoothing import curvature_flow
 from custom.training.sampler import EpochSampler
 from custom.volumes.grid import halve_bspline
 from custom.volumes.records import ScanRecord

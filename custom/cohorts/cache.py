@@ -35,24 +35,24 @@ _LOG = logging.getLogger(__name__)
 
 
 def cached_case(
-    record: ScanRecord, how: Preparation, cache_dir: str | Path | None, dtype: StorageType = "float32"
+    record: ScanRecord, preparation: Preparation, cache_dir: str | Path | None, dtype: StorageType = "float32"
 ) -> PreparedCase:
     """Return the prepared case, from the cache if it is there, else prepared now and stored.
 
     Args:
         record: scan with its files.
-        how: preparation.
+        preparation: how the scan is prepared.
         cache_dir: folder of the cache; None prepares without one.
         dtype: type of the stored image; float16 halves the size at a relative error of 5e-4.
     """
     if cache_dir is None:
-        return prepare_case(record, how)
+        return prepare_case(record, preparation)
     root = Path(cache_dir)
-    entry = entry_path(record, how, root, dtype)
+    entry = entry_path(record, preparation, root, dtype)
     found = _read(entry, record.case_id)
     if found is not None:
         return found
-    prepared = prepare_case(record, how)
+    prepared = prepare_case(record, preparation)
     stored = PreparedCase(
         prepared.image.astype(dtype).astype(np.float32), prepared.mask, prepared.seg, prepared.affine, prepared.notes
     )
@@ -60,12 +60,12 @@ def cached_case(
     return stored
 
 
-def entry_path(record: ScanRecord, how: Preparation, root: Path, dtype: StorageType = "float32") -> Path:
+def entry_path(record: ScanRecord, preparation: Preparation, root: Path, dtype: StorageType = "float32") -> Path:
     """Return the file of a case in the cache; its name is the hash of everything that it depends on."""
     files = [
         file_digest(path, root, record.case_id) if path else "" for path in (record.image, record.mask, record.seg)
     ]
-    key = hashlib.sha256(json.dumps([CACHE_VERSION, how.digest(), dtype, *files]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([CACHE_VERSION, preparation.digest(), dtype, *files]).encode()).hexdigest()
     return root / key[:2] / f"{key}.npz"
 
 

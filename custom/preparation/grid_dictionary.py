@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dictionary transforms around :mod:`.model_grid` for a MONAI ``Compose``, also inside a MONAI Label server.
+"""Dictionary transforms around a :class:`~custom.preparation.prepare.Preparation` for a MONAI ``Compose``, also inside a MONAI Label server.
 
 ``ToModelGridd`` turns a channel-first scan with an affine (``LoadImaged``, ``EnsureChannelFirstd``) into ``[2, X, Y,
 Z]``: the image in [0, 1] and the brain mask, so that an inferer called with nothing but this tensor has both. The scan's
@@ -8,6 +8,7 @@ volumes back to it. Stock ``Spacingd`` is avoided: MONAI 1.6 changes every entry
 Label has several that are no dictionaries.
 """
 
+import json
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -20,8 +21,8 @@ from torch import Tensor
 
 from ..core.errors import DataError
 from ..volumes.resampling import resample
-from .model_grid import to_model_grid
 from .prepare import Preparation
+from .subject import Subject
 
 Data = Mapping[Hashable, Any]
 
@@ -58,14 +59,18 @@ class ToModelGridd(MapTransform):
                 case=case,
             )
         affine = np.asarray(scan.affine, dtype=np.float64)
-        brain = None if mask is None else np.asarray(mask)[0]
-        grid = to_model_grid(scan.numpy()[0], brain, affine, self.preparation, case)
+        brain = None if mask is None else (np.asarray(mask)[0] > 0).astype(np.uint8)
+        notes = tuple(json.loads(scan.meta.get("notes", "[]")))
+        image = np.asarray(scan.numpy()[0], dtype=np.float32)
+        subject = self.preparation(Subject(case, image, affine, mask=brain, notes=notes))
         meta = {key: value for key, value in scan.meta.items() if key != "affine"}
         meta["original_affine"] = torch.from_numpy(affine)
         meta["spatial_shape"] = torch.tensor(scan.shape[1:])
-        meta["intensity_range"] = torch.tensor(grid.intensity_range, dtype=torch.float64)
-        meta["mask_ml"] = grid.mask_ml
-        return MetaTensor(np.stack([grid.image, grid.mask.astype(np.float32)]), affine=grid.affine, meta=meta)
+        meta["intensity_range"] = torch.tensor(subject.intensity_range, dtype=torch.float64)
+        meta["mask_ml"] = subject.brain_ml
+        meta["notes"] = json.dumps(subject.notes)
+        grid = subject.to_scan_world @ subject.affine
+        return MetaTensor(np.stack([subject.image, subject.brain.astype(np.float32)]), affine=grid, meta=meta)
 
 
 class FromModelGridd(MapTransform):

@@ -15,10 +15,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ..volumes.read import read_mask, read_scan
+from ..volumes.read import read_label, read_scan
 from ..volumes.resampling import spacing_of
 from .quality import quality_warnings
-from .skull import refuse_skull
 
 Data = Mapping[Hashable, Any]
 
@@ -38,8 +37,6 @@ class TrainingScans(Protocol):
 class ReadScand(MapTransform):
     """Replace a path by the scan ``[1, X, Y, Z]`` (MetaTensor), and the path of a mask by the mask.
 
-    Without a mask the scan must be an extracted brain: one with its skull on is refused.
-
     Args:
         keys: entries that hold paths.
         mask_key: entry with the path of a brain mask; may be absent, None or empty.
@@ -57,11 +54,12 @@ class ReadScand(MapTransform):
             path = Path(result[key])
             case = str(result.get("case_id") or path.name)
             scan = read_scan(path, case)
+            notes = scan.notes
             if mask:
-                result[self.mask_key] = torch.from_numpy(read_mask(mask, scan, case))[None]
-            else:
-                refuse_skull(scan.array, spacing_of(scan.affine), case)
-            meta = {"filename_or_obj": str(path), "kind": scan.kind, "notes": json.dumps(scan.notes)}
+                label = read_label(mask, scan, case)
+                result[self.mask_key] = torch.from_numpy(label.array)[None]
+                notes = (*notes, *label.notes)
+            meta = {"filename_or_obj": str(path), "kind": scan.kind, "notes": json.dumps(notes)}
             result[key] = MetaTensor(np.array(scan.array[None]), affine=scan.affine, meta=meta)
         return result
 

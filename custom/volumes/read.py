@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ..core.errors import DataError
 from .itk_io import read_with_itk
 from .nifti_header import affine_distance_mm
-from .volume_io import Volume, read_label, read_volume
+from .volume_io import Volume, read_volume
+from .volume_io import read_label as read_nifti_label
 
 NIFTI = (".nii", ".nii.gz")
 
@@ -64,24 +65,40 @@ def read_scan(path: str | Path, case: str) -> Scan:
     return Scan(_as_stored(volume.array, affine), affine, "nifti", volume.notes)
 
 
-def read_mask(path: str | Path, scan: Scan, case: str) -> NDArray[np.uint8]:
-    """Read a brain mask (0/1) in the voxel order of ``scan``; shape and place must agree with it."""
+@dataclass(frozen=True, eq=False)
+class Label:
+    """A brain mask or segmentation on the grid of its scan.
+
+    Attributes:
+        array: uint8, 0 or 1, in the voxel order of the scan.
+        notes: what a reader of the report should know about the file.
+    """
+
+    array: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
+
+
+def read_label(path: str | Path, scan: Scan, case: str, kind: str = "mask", threshold: float | None = None) -> Label:
+    """Read a brain mask ("mask") or a segmentation ("seg") in the voxel order of ``scan``; see :mod:`.volume_io`."""
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"the mask {path.name} does not exist; check the path", case=case)
+        raise DataError(f"the {kind} {path.name} does not exist; check the path", case=case)
     ras = apply_orientation(scan.array, io_orientation(scan.affine))
     ras_affine = scan.affine @ nib.orientations.inv_ornt_aff(io_orientation(scan.affine), scan.array.shape)
     spacing = np.linalg.norm(ras_affine[:3, :3], axis=0)
     like = Volume(ras, ras_affine, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
     if is_nifti(path):
-        return _as_stored(read_label(path, like, case).array, scan.affine).astype(np.uint8)
+        label = read_nifti_label(path, like, case, kind, threshold)
+        return Label(_as_stored(label.array, scan.affine).astype(np.uint8), label.notes)
     other = read_scan(path, case)
     if (
         other.array.shape != scan.array.shape
         or affine_distance_mm(other.affine, scan.affine, [*scan.array.shape]) > 0.1
     ):
-        raise DataError(f"the mask {path.name} lies on another grid than the scan; resample it to the scan", case=case)
-    return (other.array > 0.5).astype(np.uint8)
+        raise DataError(
+            f"the {kind} {path.name} lies on another grid than the scan; resample it to the scan", case=case
+        )
+    return Label((other.array > 0.5).astype(np.uint8))
 
 
 def _file_affine(path: Path, volume: Volume) -> NDArray[np.float64]:

@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from custom.core.errors import DataError
 from custom.preparation.grid_dictionary import FromModelGridd, ToModelGridd
-from custom.preparation.model_grid import to_model_grid
 from custom.preparation.prepare import preparation
+from custom.preparation.subject import Subject
 from custom.volumes.resampling import resample
 
 AXIS_CODES = [
@@ -124,7 +124,7 @@ def test_stored_order_changes_nothing() -> None:
     for codes in ("RAS", "LPS", "SAR"):
         affine = affine_for(codes, (1.7, 2.1, 3.0))
         affine[:3, 3] = BRAIN_CENTRE_MM - affine[:3, :3] @ ((np.array(shape_for(affine)) - 1) / 2)
-        volumes.append(to_model_grid(phantom(affine), None, affine, WHOLE_RANGE, "phantom").image)
+        volumes.append(WHOLE_RANGE(Subject("phantom", phantom(affine), affine)).image)
     assert np.abs(volumes[0] - volumes[1]).max() < 1e-4
     assert np.abs(volumes[0] - volumes[2]).max() < 1e-4
 
@@ -169,7 +169,7 @@ def test_prepared_scan_is_cut_as_in_training(tmp_path, spacing: float) -> None:
         nib.save(nib.Nifti1Image(array, affine), tmp_path / f"{name}.nii.gz")
     record = ScanRecord("a", "a", "t1", tmp_path / "image.nii.gz", tmp_path / "mask.nii.gz", None, 0, None, "ixi")
     trained = prepare_case(record, HOW)
-    ours = to_model_grid(image, mask, affine, HOW, "a")
+    ours = HOW(Subject("a", image, affine, mask=mask))
     assert np.array_equal(ours.image, trained.image[0])
     assert np.array_equal(ours.mask, trained.mask[0])
     assert np.allclose(ours.affine, trained.affine)
@@ -178,7 +178,7 @@ def test_prepared_scan_is_cut_as_in_training(tmp_path, spacing: float) -> None:
 def test_empty_mask_is_refused() -> None:
     image = np.ones((20, 20, 20), dtype=np.float32)
     with pytest.raises(DataError, match="case7: the brain mask is empty"):
-        to_model_grid(image, np.zeros_like(image), np.diag([3.0, 3.0, 3.0, 1.0]), HOW, "case7")
+        HOW(Subject("case7", image, np.diag([3.0, 3.0, 3.0, 1.0]), mask=np.zeros(image.shape, np.uint8)))
 
 
 def test_scan_without_affine_is_refused() -> None:

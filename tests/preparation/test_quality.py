@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from custom.core.errors import DataError
-from custom.preparation.model_grid import to_model_grid
 from custom.preparation.prepare import preparation
 from custom.preparation.quality import build_reference, compare, quality_warnings, usable_reference
+from custom.preparation.subject import Subject
 
 SHAPE = (48, 48, 32)
 
@@ -94,7 +94,7 @@ def test_real_contrasts(real_data) -> None:
     def on_grid(path) -> tuple[np.ndarray, np.ndarray]:
         image = nib.load(path)
         array = np.asarray(image.dataobj, dtype=np.float32)
-        grid = to_model_grid(array, None, image.affine, preparation("standard"), path.name)
+        grid = preparation("standard")(Subject(path.name, array, image.affine))
         return grid.image, grid.mask
 
     healthy = sorted(real_data.glob("Train/ixi/t1/*.nii.gz"))

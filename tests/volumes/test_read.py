@@ -7,7 +7,7 @@ import pytest
 
 from custom.core.errors import DataError
 from custom.volumes.itk_io import write_with_itk
-from custom.volumes.read import read_mask, read_scan
+from custom.volumes.read import read_label, read_scan
 from custom.volumes.resampling import to_closest_ras
 
 OBLIQUE = np.array([[-3.8, 0.4, 0.6, 80.0], [0.5, 3.9, -0.4, -100.0], [-0.55, 0.42, 3.95, -60.0], [0, 0, 0, 1]])
@@ -66,12 +66,12 @@ def test_mask_follows_the_scan(tmp_path, brain) -> None:
     nib.save(nib.Nifti1Image(brain, OBLIQUE), tmp_path / "a.nii.gz")
     nib.save(nib.Nifti1Image((brain > 0).astype(np.uint8), OBLIQUE), tmp_path / "a_mask.nii.gz")
     scan = read_scan(tmp_path / "a.nii.gz", "a")
-    assert np.array_equal(read_mask(tmp_path / "a_mask.nii.gz", scan, "a"), brain > 0)
+    assert np.array_equal(read_label(tmp_path / "a_mask.nii.gz", scan, "a").array, brain > 0)
     moved = OBLIQUE.copy()
     moved[0, 3] += 3
     nib.save(nib.Nifti1Image((brain > 0).astype(np.uint8), moved), tmp_path / "b.nii.gz")
     with pytest.raises(DataError, match="mm away from the image"):
-        read_mask(tmp_path / "b.nii.gz", scan, "a")
+        read_label(tmp_path / "b.nii.gz", scan, "a")
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.mha"])

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place where axes are flipped and exchanged."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..volumes.resampling import to_closest_ras
+from .subject import Subject
+
+
+@dataclass(frozen=True)
+class Orient:
+    """Turn the axes until they point as nearly right, anterior, superior as they can; nothing is interpolated."""
+
+    def __call__(self, subject: Subject) -> Subject:
+        """Return the subject in RAS axes; the third axis of a two-dimensional image stays the third."""
+        if subject.is_flat and abs(np.linalg.inv(subject.affine)[2, :3]).argmax() != 2:
+            return subject  # a sagittal or coronal picture keeps its plane
+        image, affine = to_closest_ras(subject.image, subject.affine)
+        mask, truth = (
+            None if label is None else to_closest_ras(label, subject.affine)[0]
+            for label in (subject.mask, subject.truth_mask)
+        )
+        return subject.replaced(image=np.asarray(image, np.float32), affine=affine, mask=mask, truth_mask=truth)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What travels through the steps of a preparation: an image, what is brain, what is diseased, and where all that lies."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..volumes.resampling import Affine, Floats, spacing_of
+
+Mask = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class TargetGrid:
+    """The grid that :class:`~custom.preparation.to_grid.ToGrid` brings a subject to.
+
+    Attributes:
+        shape: voxels.
+        affine: voxels to world (mm).
+        factor: 1 or 2 if the subject's voxels are those of the grid or halves of them, else None (interpolation).
+    """
+
+    shape: tuple[int, int, int]
+    affine: Affine
+    factor: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A scan between two steps; steps return a new one (:meth:`replaced`) and change no array in place.
+
+    Attributes:
+        case: name put in front of errors.
+        image: float32 ``[X, Y, Z]``; ``[X, Y, 1]`` for a two-dimensional image.
+        affine: voxels to world (RAS, mm).
+        mask: brain, 0 or 1; None as long as nobody knows.
+        truth_mask: diseased tissue, 0 or 1, or None.
+        truth_boxes: corners ``[n, 2, 3]`` of boxes around findings in world coordinates (mm), or None; crops and
+            other grids leave them as they are, a registration moves them.
+        registered: the scan claims to lie on the atlas grid (scans of a cohort): another spacing is then an error and
+            the field of view is the centre of the scan. Others are placed by their brain and interpolated.
+        notes: what a reader of the report should know.
+        to_scan_world: current world to the world of the scan's file; a registration changes it.
+        brain_ml: volume of the brain mask on the scan's own grid, also outside the field of view.
+        grid: where the subject goes, once :class:`~custom.preparation.field_of_view.FieldOfView` has chosen.
+        intensity_range: intensities that became 0 and 1, once they are scaled.
+    """
+
+    case: str
+    image: Floats
+    affine: Affine
+    mask: Mask | None = None
+    truth_mask: Mask | None = None
+    truth_boxes: NDArray[np.float64] | None = None
+    registered: bool = False
+    notes: tuple[str, ...] = ()
+    to_scan_world: Affine = field(default_factory=lambda: np.eye(4))
+    brain_ml: float = 0.0
+    grid: TargetGrid | None = None
+    intensity_range: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel size along the array axes."""
+        x, y, z = (float(s) for s in spacing_of(self.affine))
+        return x, y, z
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the image is two-dimensional (``[X, Y, 1]``)."""
+        return bool(self.image.shape[2] == 1)
+
+    @property
+    def brain(self) -> Mask:
+        """The brain mask, which :class:`~custom.preparation.brain.BrainMask` has made sure of."""
+        if self.mask is None:
+            raise ValueError("no brain mask yet: put BrainMask before this step")
+        return self.mask
+
+    def replaced(self, notes: tuple[str, ...] = (), **changes: Any) -> "Subject":
+        """Return a subject with other values; ``notes`` are added to those that are there."""
+        return dataclasses.replace(self, notes=(*self.notes, *notes), **changes)
+
+
+class Step(Protocol):
+    """One step: a frozen dataclass whose fields are JSON values or other such dataclasses."""
+
+    def __call__(self, subject: Subject) -> Subject:
+        """Return the subject after this step; raise a ``DataError`` if it cannot be used."""
