@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_DATA ?= demo_data
 OUT ?= output
 
-.PHONY: help install demo matrix test check bench fuzz label-test clean
+.PHONY: help install demo matrix test check bench fuzz inject docs label-test clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -40,6 +40,9 @@ check: install ## style and types
 FUZZ_SECONDS ?= 60
 fuzz: install ## mutated bytes for everything that reads foreign files, FUZZ_SECONDS (60) in all
 	$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS)
+
+docs: install ## the pages that are made from the code: docs/knobs.md
+	$(BIN)/python -m custom.runs.knobs_page docs/knobs.md
 
 label-test: install ## a real MONAI Label server on this machine, checked with phantoms (3 GB environment in .venv-label)
 	$(BIN)/python scripts/label_server.py --env .venv-label setup

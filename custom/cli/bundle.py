@@ -75,6 +75,7 @@ def run_bundle(
     """
     from monai.bundle import ConfigWorkflow
 
+    from ..runs.knobs import check_knobs
     from ..runs.start import COMMAND_CONFIG
 
     files = config_files(bundle, stage, presets)
@@ -87,6 +88,7 @@ def run_bundle(
         if name not in config:
             raise ConfigError(f"{name} is no setting of {label}.")
         overrides[name] = value
+    check_knobs({**config, **overrides})
     overrides.setdefault("bundle_root", str(bundle))
     workflow = ConfigWorkflow(
         config_file=[str(file) for file in files],

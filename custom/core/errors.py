@@ -22,6 +22,10 @@ class ResourceError(UADError):
     exit_code = 1
 
 
+class DiskFullError(ResourceError):
+    """The disk is full; whatever comes next cannot be written either, so a batch ends (exit code 1)."""
+
+
 class DataError(UADError):
     """A scan, mask, segmentation or list of scans cannot be used (exit code 4).
 

@@ -8,7 +8,7 @@ lists that cannot be used, 130 stopped by Ctrl-C, 141 the reader of the output h
 import errno
 import sys
 
-from .errors import ConfigError, ResourceError, UADError
+from .errors import ConfigError, DiskFullError, ResourceError, UADError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_PLACE = (
@@ -63,7 +63,7 @@ def _fault_of_the_machine(error: BaseException) -> UADError | None:
     full = isinstance(error, OSError) and error.errno in _NO_SPACE
     if full or "No space left on device" in text:  # safetensors and torch say it in words only
         place = getattr(error, "filename", None)
-        return ResourceError(
+        return DiskFullError(
             f"the disk is full{f' ({place})' if place else ''}; files that were there before are whole. Free some space and "
             "run the same command again to go on."
         )

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from ..runs.start import find_foreseen
-from .find import ScanSource
+from ..core.errors import DiskFullError
+from ..core.foreseen import find_foreseen
+from .find import ScanSource, shown
 
 
 class ScanDataset(Dataset[dict[str, Any]]):
@@ -36,7 +37,7 @@ class ScanDataset(Dataset[dict[str, Any]]):
         try:
             return dict(self.preprocessing(data))
         except Exception as error:
-            if self.debug:
+            if self.debug or isinstance(find_foreseen(error), DiskFullError):
                 raise
             return {**known, "error": sentence(error, source.case_id)}
 
@@ -45,10 +46,10 @@ def sentence(error: BaseException, case_id: str) -> str:
     """Return what the table says about an error: a foreseen one in its own words, others by kind and message."""
     foreseen = find_foreseen(error)
     if foreseen is not None:
-        text = str(foreseen)
+        text = shown(str(foreseen))
         return text if text.startswith(case_id) else f"{case_id}: {text}"
     root = error
     while root.__cause__ is not None:
         root = root.__cause__
-    reason = " ".join(str(root).split())[:200]
+    reason = shown(" ".join(str(root).split())[:200])
     return f"{case_id}: unexpected {type(root).__name__} ({reason}); run this scan alone with --debug and report it"

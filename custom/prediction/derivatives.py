@@ -23,6 +23,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.digests import write_checked_json
 from ..core.files import atomic_path, atomic_write_json
 from ..volumes.itk_io import write_with_itk
 from ..volumes.read import is_nifti
@@ -48,6 +49,14 @@ def image_names(case_id: str, contrast: str) -> dict[str, str]:
     }
 
 
+def case_files(root: Path, case_id: str) -> list[Path]:
+    """Return the files of a case that are there, without its temporary ones; its summary is not among them."""
+    folder = case_folder(root, case_id)
+    beside = [root / f"{case_id}.html", root / "figures" / f"{case_id}_desc-anomaly_overview.png"]
+    found = [*folder.glob(f"{case_id}_desc-*"), *(path for path in beside if path.is_file())]
+    return sorted(path for path in found if not path.name.endswith("_desc-anomaly_summary.json"))
+
+
 def write_image(
     path: Path, array: NDArray[Any], affine: NDArray[np.float64], source: ScanSource, sidecar: Mapping[str, Any]
 ) -> None:
@@ -68,7 +77,7 @@ def write_image(
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(Path(f"{path}.nii.gz")) as temporary:
         image.to_filename(temporary)
-    atomic_write_json(Path(f"{path}.json"), sidecar)
+    write_checked_json(Path(f"{path}.json"), sidecar)
 
 
 def write_copy(path: Path, array: NDArray[Any], affine: NDArray[np.float64], ending: str) -> Path:

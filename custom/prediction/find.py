@@ -4,17 +4,30 @@
 Names follow BIDS derivatives (bids-specification 1.9, "Derivatives"): ``sub-01_ses-1_T1w.nii.gz`` gives results called
 ``sub-01_ses-1_desc-anomaly_map.nii.gz``; of any other name the letters and digits become the subject,
 ``patient07_t1.nii.gz`` gives ``sub-patient07t1``. A DICOM series is named after its folder, never after the patient.
+Scans whose names would be the same are told apart by their suffix (``sub-01_mod-FLAIR``) or by the folders that they lie
+in (``A/t2.nii.gz`` and ``B/t2.nii.gz`` give ``sub-At2`` and ``sub-Bt2``).
 """
 
+import hashlib
+import logging
+import os
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import DataError
+from ..core.errors import ConfigError, DataError
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".nhdr")
-_BIDS = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)(?:_[A-Za-z0-9]+)?")
-_NO_SCAN = re.compile(r"(_mask|_seg|_dseg|_desc-[a-z]+_(map|mask|T1w|T2w))$")
+MASK_NAMES = ("_mask", "_brainmask", "_brain_mask", "_desc-brain_mask")
+_BIDS = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)(?:_([A-Za-z0-9]+))?")
+_NO_SCAN = re.compile(
+    r"(?i)([_-](mask|brainmask|brain_mask|msk|seg|dseg|segmentation|label|labels|lesion|lesions|roi|truth|prob|probseg|probmap"
+    r"|probability|pve_?\d|pveseg|aparc[+.]?[a-z0-9]*aseg|aseg|dist|warp|xfm|jacobian)|_desc-[a-z]+_(map|mask|T1w|T2w|FLAIR|MRI))$"
+)
+_LISTED = 5
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,12 +39,16 @@ class ScanSource:
         path: file, or folder of one DICOM series.
         mask: brain mask, or None.
         problem: why this scan cannot be used (known before it is read), or None.
+        other_ids: names to take instead where results of another scan are called ``case_id``; the last is unique.
+        note: what the user should know about the name, or None.
     """
 
     case_id: str
     path: Path
     mask: Path | None = None
     problem: str | None = None
+    other_ids: tuple[str, ...] = ()
+    note: str | None = None
 
 
 def find_scans(given: str | Path, mask: str | Path | None = None) -> list[ScanSource]:
@@ -39,43 +56,143 @@ def find_scans(given: str | Path, mask: str | Path | None = None) -> list[ScanSo
 
     Args:
         given: a scan, a folder with one DICOM series, a folder of scans (and of such folders), or a text file with one
-            path per line, relative ones from the place of the list.
-        mask: brain mask of a single scan, or a folder with masks that have the names of their scans. Without it a
-            neighbour ``<name>_mask.nii.gz`` is taken where it exists.
+            path per line, relative ones from the place of the list. Of a folder, files whose names say that they are masks,
+            segmentations, probability maps or results are passed over, which is mentioned.
+        mask: brain mask of a single scan, or a folder with a mask for every scan, called like it (``<name>.nii.gz``) or
+            ``<name>_mask``. Without it a neighbour ``<name>_mask.nii.gz`` is taken where it exists (also ``_brainmask``,
+            ``_brain_mask`` and BIDS' ``_desc-brain_mask``).
 
     Raises:
-        DataError: nothing there.
+        DataError: nothing there, or a mask that does not exist.
     """
-    path = Path(given)
+    path = Path(given).expanduser()
     if not path.exists():
-        raise DataError(f"{path} does not exist; give a scan, a folder or a list of scans (.txt)")
-    if path.suffix == ".txt":
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-        paths = [path.parent / line for line in lines if line and not line.startswith("//")]
+        raise DataError(f"{shown(path)} does not exist; give a scan, a folder or a list of scans (.txt)")
+    if mask is not None:
+        mask = Path(mask).expanduser()
+        if not mask.exists():
+            raise DataError(f"the mask {shown(mask)} does not exist; give a mask, a folder of masks, or none")
+    if path.suffix.lower() == ".txt":
+        paths = _listed_scans(path)
     elif path.is_dir() and not is_dicom_series(path):
         paths = sorted(p for p in path.iterdir() if _is_scan(p))
+        _mention_others(path)
     else:
         paths = [path]
     if not paths:
         raise DataError(
-            f"there is no scan in {path}: expected {', '.join(ENDINGS)} files or folders with a DICOM series; "
+            f"there is no scan in {shown(path)}: expected {', '.join(ENDINGS)} files or folders with a DICOM series; "
             "brain masks and results (_mask, _desc-...) do not count"
         )
-    if mask is not None and Path(mask).is_file() and len(paths) > 1:
+    if mask is not None and mask.is_file() and len(paths) > 1:
         raise DataError(f"one mask file for {len(paths)} scans; give a folder of masks named like the scans instead")
-    seen: dict[str, Path] = {}
-    sources: list[ScanSource] = []
-    for scan in paths:
-        case_id = case_id_of(scan)
-        problem = None
-        if case_id in seen:
-            problem = (
-                f"{scan.name} and {seen[case_id].name} would write the same results ({case_id}); rename one of them"
-            )
-            case_id = f"{case_id}_run-{len(sources) + 1}"
-        seen.setdefault(case_id, scan)
-        sources.append(ScanSource(case_id, scan, _mask_of(scan, mask), problem))
+    places = [os.path.realpath(scan) for scan in paths]
+    first = dict(zip(reversed(places), reversed(paths), strict=True))
+    names = dict(zip(first, _distinct([list(_names(scan)) for scan in first.values()]), strict=True))
+    sources = []
+    for number, (scan, place) in enumerate(zip(paths, places, strict=True), start=1):
+        found, problem = _mask_of(scan, mask)
+        ids = names.pop(place, None)
+        if ids is None:
+            ids, problem = [f"{case_id_of(scan)}_run-{number}"], f"{shown(scan.name)} is in the list twice"
+        sources.append(ScanSource(ids[0], scan, found, problem, tuple(ids[1:])))
     return sources
+
+
+def one_scan(given: str | Path, mask: str | Path | None = None) -> ScanSource:
+    """Return the one scan that ``given`` stands for.
+
+    Raises:
+        ConfigError: a folder or list of several scans.
+        DataError: nothing there, or nothing that can be used.
+    """
+    sources = find_scans(given, mask)
+    if len(sources) > 1:
+        raise ConfigError(
+            f"{shown(given)} holds {len(sources)} scans ({', '.join(shown(s.path.name) for s in sources[:3])}, ...), and one is "
+            "predicted at a time; give one of them, or take predict_batch for all."
+        )
+    if sources[0].problem:
+        raise DataError(sources[0].problem, case=sources[0].case_id)
+    return sources[0]
+
+
+def shown(path: str | Path) -> str:
+    r"""Return a path as text that can be printed and stored; bytes that are no UTF-8 become ``\xNN``.
+
+    >>> shown("gr\udcf6\udcdfe.nii")
+    'gr\\xf6\\xdfe.nii'
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _listed_scans(path: Path) -> list[Path]:
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError("the list is not UTF-8 text; save the list as UTF-8", case=shown(path.name)) from error
+    lines = [line.strip() for line in text.splitlines()]
+    wanted = [path.parent / Path(line).expanduser() for line in lines if line and not line.startswith("//")]
+    if "\0" in text:
+        raise DataError("the list holds null bytes, so it is no text; save the list as UTF-8", case=shown(path.name))
+    return wanted
+
+
+def _mention_others(folder: Path) -> None:
+    files = [
+        p for p in folder.iterdir() if p.is_file() and p.name.lower().endswith(ENDINGS) and not p.name.startswith(".")
+    ]
+    others = sorted(
+        shown(p.name) for p in files if not _is_scan(p) and not _is_brain_mask(p) and "_desc-" not in p.name
+    )
+    if others:
+        more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
+        _LOG.warning(
+            "passed over in %s, their names say that they are no scans: %s%s; give them by a list (.txt) if they are",
+            shown(folder), ", ".join(others[:_LISTED]), more,
+        )  # fmt: skip
+
+
+def _is_brain_mask(path: Path) -> bool:
+    return stem_of(path).endswith(MASK_NAMES)
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Yield names for the results of a scan, from the shortest to one that no other file has."""
+    yield case_id_of(path)
+    stem = stem_of(path)
+    match = _BIDS.fullmatch(stem)
+    entities, suffix = (match.group(1), match.group(2)) if match else ("", None)
+    if suffix:
+        entities = f"{entities}_mod-{suffix}"
+        yield entities
+    letters = _letters(stem)
+    for parent in list(path.absolute().parents)[:3]:
+        before = _letters(parent.name)
+        if entities:
+            entities = f"sub-{before}{entities.removeprefix('sub-')}"
+        letters = f"{before}{letters}"
+        yield entities or f"sub-{letters or 'scan'}"
+    place = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:12]
+    yield f"{case_id_of(path)}_id-{place}" if match else f"{case_id_of(path)}{place}"
+
+
+def _distinct(names: list[list[str]]) -> list[list[str]]:
+    """Shorten each list from the front until all first names differ; names that occur at all stay with one scan."""
+    names = [list(dict.fromkeys(choices)) for choices in names]
+    while True:
+        counts = Counter(choices[0].lower() for choices in names)
+        clashing = [choices for choices in names if counts[choices[0].lower()] > 1 and len(choices) > 1]
+        if not clashing:
+            return names
+        for choices in clashing:
+            del choices[0]
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", text)
 
 
 def case_id_of(path: Path) -> str:
@@ -88,8 +205,7 @@ def case_id_of(path: Path) -> str:
     match = _BIDS.fullmatch(stem)
     if match:
         return match.group(1)
-    letters = re.sub(r"[^A-Za-z0-9]", "", stem)
-    return f"sub-{letters or 'scan'}"
+    return f"sub-{_letters(stem) or 'scan'}"
 
 
 def stem_of(path: Path) -> str:
@@ -119,10 +235,24 @@ def _is_scan(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS) and not _NO_SCAN.search(stem_of(path))
 
 
-def _mask_of(scan: Path, mask: str | Path | None) -> Path | None:
-    if mask is not None and not Path(mask).is_dir():
-        return Path(mask)
-    folder = scan.parent if mask is None else Path(mask)
-    names = [f"{stem_of(scan)}_mask"] if mask is None else [f"{stem_of(scan)}_mask", stem_of(scan)]
-    candidates = [folder / f"{name}{ending}" for name in names for ending in ENDINGS]
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+def _mask_of(scan: Path, mask: Path | None) -> tuple[Path | None, str | None]:
+    """Return the mask of a scan, and what is wrong if one was asked for and is not there."""
+    if mask is not None and not mask.is_dir():
+        return mask, None
+    folder, stem = (scan.parent if mask is None else mask), stem_of(scan)
+    entities = _BIDS.fullmatch(stem)
+    names = [f"{stem}{name}" for name in MASK_NAMES]
+    names += [f"{entities.group(1)}_desc-brain_mask"] if entities else []
+    names += [stem] if mask is not None else []
+    candidates = [folder / f"{name}{ending}" for name in dict.fromkeys(names) for ending in ENDINGS]
+    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if found is not None or mask is None:
+        return found, None
+    there = sorted(shown(p.name) for p in mask.iterdir() if p.name.lower().endswith(ENDINGS))
+    near = [name for name in there if name.startswith(case_id_of(scan))] or there
+    more = f" and {len(near) - _LISTED} more" if len(near) > _LISTED else ""
+    ending = next((end for end in ENDINGS if scan.name.lower().endswith(end)), ".nii.gz")
+    return None, (
+        f"no mask for {case_id_of(scan)} in {shown(mask.name)}: expected {shown(stem)}_mask{ending} or {shown(stem)}{ending}, "
+        f"found {', '.join(near[:_LISTED]) or 'no image'}{more}"
+    )

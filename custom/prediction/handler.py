@@ -10,6 +10,9 @@ import psutil
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
+from ..core.errors import DiskFullError
+from ..core.foreseen import find_foreseen
+from ..runs.failure import on_failure
 from .calibration import Calibration
 from .case_result import CaseResult
 from .dataset import sentence
@@ -40,6 +43,7 @@ class PredictionHandler:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._case)
         engine.add_event_handler(Events.COMPLETED, lambda _: self.bar.close())
+        on_failure(engine, lambda _: self.results.release())
 
     def iteration(self, engine: Any, batch: dict[str, Any]) -> Any:
         """Stand in for the evaluator's own step (``iteration_update``): errors become an output instead of an end."""
@@ -49,7 +53,7 @@ class PredictionHandler:
         try:
             return engine._iteration(engine, batch)
         except Exception as error:
-            if self.debug:
+            if self.debug or isinstance(find_foreseen(error), DiskFullError):
                 raise
             return {"error": sentence(error, self.sources[self.index].case_id)}
 
@@ -67,7 +71,7 @@ class PredictionHandler:
                 result = CaseResult.from_data(data, self.calibration)
                 self.results.save(source, result, time.perf_counter() - self.began)
         except Exception as error:
-            if self.debug:
+            if self.debug or isinstance(find_foreseen(error), DiskFullError):
                 raise
             self.results.fail(source, sentence(error, source.case_id))
         memory = psutil.Process().memory_info().rss / 2**30

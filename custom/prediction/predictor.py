@@ -21,11 +21,12 @@ from monai.bundle import ConfigParser
 
 from ..core.errors import ConfigError
 from ..core.files import read_json
+from ..runs.knobs import check_knobs, closest
 from ..runs.settings import trained_settings
 from ..runs.start import find_foreseen
 from .calibration import FILE_NAME, Calibration
 from .case_result import CaseResult
-from .find import find_scans
+from .find import one_scan
 from .results import summary_table
 
 __all__ = ["Predictor", "predict_batch", "summary_table"]
@@ -72,7 +73,7 @@ class Predictor:
         Raises:
             DataError: the scan cannot be used.
         """
-        source = find_scans(scan, mask)[0]
+        source = one_scan(scan, mask)
         data = {"image": str(source.path), "mask": str(source.mask) if source.mask else None, "case_id": source.case_id}
         try:
             data = self.preprocessing(data)
@@ -115,7 +116,10 @@ def inference_parser(run_dir: str | Path, config: str | Path | None = None, **kn
     content = json.loads(path.read_text(encoding="utf-8"))
     unknown = sorted(set(knobs) - set(content))
     if unknown:
-        raise ConfigError(f"{', '.join(unknown)}: no setting of {path.name}; see its top for those that there are.")
+        raise ConfigError(
+            f"{', '.join(unknown)}: no setting of {path.name}; {closest(unknown[0], content)}docs/knobs.md lists all."
+        )
+    check_knobs(knobs)
     calibration = Path(run_dir) / FILE_NAME
     if not {"score", "scoring"} & set(knobs) and calibration.is_file():
         score = read_json(calibration, "run the evaluation of this model again.").get("score", content["score"])

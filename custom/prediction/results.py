@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """The results of a batch: what is done already, what was made now, what failed; files, reports and the last word.
 
-A case is finished if its summary and its images are there unchanged and were made from the same voxels, mask, model
-and settings (all by SHA-256). Finished cases are passed over, so an interrupted batch goes on where it stopped.
+A case is finished if its summary, its images and its page are there unchanged and were made from the same voxels, mask,
+model and settings (all by SHA-256). Finished cases are passed over, so an interrupted batch goes on where it stopped.
+Results of another scan are never replaced: a scan whose name is taken gets another one. Summary and index of the folder
+list every scan that it has results of, whichever batch made them.
 """
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..core.digests import file_sha256
+from ..core.digests import DamagedFileError, file_sha256, read_checked_json, write_checked_json
 from ..core.errors import ConfigError, DataError
-from ..core.files import atomic_write_json
+from ..runs.lock import RunLock
 from .case_result import CaseResult
-from .derivatives import case_folder, image_names, write_copy, write_description, write_image
-from .find import ScanSource
+from .derivatives import case_files, case_folder, image_names, write_copy, write_description, write_image
+from .find import ScanSource, shown
 
 Record = dict[str, Any]
 FORMATS = ("nifti", "source", "dicom")
@@ -51,18 +55,32 @@ class ResultsFolder:
     ) -> None:
         if output_format not in FORMATS:
             raise ConfigError(f"output_format {output_format!r} is unknown; choose one of {', '.join(FORMATS)}.")
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         self.settings = json.loads(json.dumps(settings))
         self.contrast = contrast
         self.output_format = output_format
         self.report = report
         self.records: dict[str, Record] = {}
+        self._lock = RunLock(self.folder)
 
-    def pending(self, sources: Sequence[ScanSource]) -> list[ScanSource]:
-        """Return the scans that are still to be done; the others' summaries are taken from the disk."""
-        self.records = {source.case_id: {} for source in sources}
+    def pending(self, sources: Sequence[ScanSource], exclusive: bool = True) -> list[ScanSource]:
+        """Return the scans that are still to be done; the others' summaries are taken from the disk.
+
+        Args:
+            sources: the scans of this batch.
+            exclusive: refuse a second batch in this folder until :meth:`finish`; False where several processes share
+                the scans of one batch.
+
+        Raises:
+            ConfigError: another batch is at work in the folder, or the folder cannot be written.
+        """
+        if exclusive:
+            self._lock.acquire()
+        self.records = {}
         waiting = []
-        for source in sources:
+        for given in sources:
+            source = self._named(given)
+            self.records[source.case_id] = {}
             known = None if source.problem else self._finished(source)
             if known is None:
                 waiting.append(source)
@@ -70,11 +88,23 @@ class ResultsFolder:
                 self.records[source.case_id] = {**known, "status": "done before"}
         return waiting
 
+    def release(self) -> None:
+        """Let other batches into the folder; :meth:`finish` does it too."""
+        self._lock.release()
+
     def fail(self, source: ScanSource, message: str) -> None:
-        """Note that a case could not be done; folders are cut from the message, the table and the pages are shared."""
+        """Note that a case could not be done; folders are cut from the message, the table and the pages are shared.
+
+        Earlier results of this case, made from other voxels or with other settings, are removed: beside the failure,
+        they would be taken for results of this scan.
+        """
         for path in filter(None, (source.path, source.mask)):
-            message = message.replace(f"{path.parent}/", "")
-        self.records[source.case_id] = {"case_id": source.case_id, "status": "failed", "error": message}
+            message = message.replace(f"{path.parent}/", "").replace(f"{shown(path.parent)}/", "")
+        self.records[source.case_id] = {"case_id": source.case_id, "status": "failed", "error": shown(message)}
+        summary = _summary_path(self.folder, source.case_id)
+        if summary.is_file():
+            for path in (summary, *case_files(self.folder, source.case_id)):
+                path.unlink(missing_ok=True)
 
     def save(self, source: ScanSource, result: CaseResult, seconds: float) -> Record:
         """Write all files of a case, its summary last, and return the summary."""
@@ -84,6 +114,7 @@ class ResultsFolder:
             "case_id": source.case_id,
             "status": "done",
             "Key": self._key(source),
+            "Scan": _identity(source),
             **result.summary(),
             "Settings": self.settings,
             "GeneratedBy": [{"Name": "uad-brain-mri", "Version": __version__}],
@@ -92,36 +123,41 @@ class ResultsFolder:
         }
         shared = {key: value for key, value in summary.items() if key not in ("status", "Key", "Findings", "Seconds")}
         write_description(self.folder, __version__)
-        hashes = {}
+        _summary_path(self.folder, source.case_id).unlink(
+            missing_ok=True
+        )  # until the last file is there, it is not done
         for role, array in result.images().items():
             path = folder / names[role]
             write_image(path, array, result.affine, source, {"Description": _UNITS[role], **shared})
-            hashes[f"{names[role]}.nii.gz"] = file_sha256(f"{path}.nii.gz")
             if self.output_format == "source" and result.kind == "itk":
                 write_copy(path, array, result.affine, source.path.suffix)
-        summary["Outputs"] = hashes
-        summary["Notes"] = self._dicom(source, result, folder)
+        summary["Notes"] = [*([source.note] if source.note else []), *self._dicom(source, result, folder)]
         if self.report:
             from .page import write_case_report  # matplotlib takes a second to load
 
             write_case_report(self.folder, summary, result)
-        atomic_write_json(folder / f"{source.case_id}_desc-anomaly_summary.json", summary)
+        summary["Outputs"] = {
+            os.path.relpath(path, folder): file_sha256(path) for path in case_files(self.folder, source.case_id)
+        }
+        write_checked_json(_summary_path(self.folder, source.case_id), summary)
         self.records[source.case_id] = summary
         return summary
 
     def finish(self, strict: bool = True) -> list[Record]:
-        """Write the batch's summary and report, print the table and return the records.
+        """Write summary and report of the folder, print the table of this batch and return its records.
 
         Raises:
             DataError: (``strict``) at least one scan failed; everything else is on disk.
         """
         records = [record for record in self.records.values() if record]
         self.folder.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(self.folder / "summary.json", {"cases": records, "Settings": self.settings})
+        together = [*self._earlier(), *records]
+        write_checked_json(self.folder / "summary.json", {"cases": together, "Settings": self.settings})
         if self.report:
             from .page import write_batch_report
 
-            write_batch_report(self.folder, records, self.settings)
+            write_batch_report(self.folder, together, self.settings)
+        self._lock.release()
         print(summary_table(records))
         failed = [record for record in records if record["status"] == "failed"]
         if failed and strict:
@@ -131,6 +167,50 @@ class ResultsFolder:
                 f"{len(failed)} of {len(records)} scans gave no result, the others are done:\n  {sentences}"
             )
         return records
+
+    def _earlier(self) -> list[Record]:
+        """Return what earlier batches did in this folder: results by their own summaries, failures by the folder's."""
+        found: dict[str, Record] = {}
+        try:
+            known = read_checked_json(self.folder / "summary.json", "")["cases"]
+            found = {record["case_id"]: record for record in known if record["status"] == "failed"}
+        except (DamagedFileError, KeyError, TypeError):
+            pass  # written anew below, without earlier failures
+        for path in sorted(self.folder.glob("sub-*/**/*_desc-anomaly_summary.json")):
+            try:
+                record = read_checked_json(path, "")
+                found[str(record["case_id"])] = {**record, "status": "done before"}
+            except (DamagedFileError, KeyError):
+                continue  # a damaged one is no result; its scan is done again when it is given again
+        return [record for case_id, record in sorted(found.items()) if case_id not in self.records]
+
+    def _named(self, source: ScanSource) -> ScanSource:
+        """Return the scan with the first of its names that no other scan's results have."""
+        first = source.case_id
+        for case_id in (source.case_id, *source.other_ids):
+            if case_id in self.records:
+                continue
+            owner = self._owner(case_id)
+            if owner is None or owner["Place"] == _place(source) or owner["Sha256"] == _content(source):
+                note = None if case_id == first else f"called {case_id}, because {first} here is of another file"
+                return replace(source, case_id=case_id, note=note)
+        problem = (
+            f"{first} in {shown(self.folder.name)} is of another file; rename the scan or choose another output folder"
+        )
+        return replace(source, case_id=f"{first}_run-{len(self.records) + 1}", problem=source.problem or problem)
+
+    def _owner(self, case_id: str) -> Record | None:
+        """Return which scan the results called ``case_id`` are of; None if there are none, or none that says it."""
+        folder = case_folder(self.folder, case_id)
+        beside = (folder / f"{name}.json" for name in image_names(case_id, self.contrast).values())
+        for path in (_summary_path(self.folder, case_id), *beside):
+            if path.is_file():
+                try:
+                    owner: Record = read_checked_json(path, "")["Scan"]
+                    return {"Place": owner["Place"], "Sha256": owner["Sha256"]}
+                except (DamagedFileError, KeyError, TypeError):
+                    continue
+        return None
 
     def _dicom(self, source: ScanSource, result: CaseResult, folder: Path) -> list[str]:
         if self.output_format != "dicom":
@@ -142,22 +222,45 @@ class ResultsFolder:
         return write_dicom(folder, source, result, self.settings)
 
     def _key(self, source: ScanSource) -> str:
-        files = sorted(p for p in source.path.iterdir() if p.is_file()) if source.path.is_dir() else [source.path]
-        digests = [file_sha256(path) for path in files]
         mask = file_sha256(source.mask) if source.mask else None
         options = [self.output_format, self.report]
-        text = json.dumps([__version__, digests, mask, self.settings, options], sort_keys=True)
+        text = json.dumps([__version__, _identity(source)["Sha256"], mask, self.settings, options], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _finished(self, source: ScanSource) -> Record | None:
-        folder = case_folder(self.folder, source.case_id)
-        try:
-            record: Record = json.loads((folder / f"{source.case_id}_desc-anomaly_summary.json").read_text("utf-8"))
-            whole = all(file_sha256(folder / name) == digest for name, digest in record["Outputs"].items())
-            report = not self.report or (self.folder / f"{source.case_id}.html").is_file()
-            return record if whole and report and record["Key"] == self._key(source) else None
-        except (OSError, ValueError, KeyError):
+        folder, path = case_folder(self.folder, source.case_id), _summary_path(self.folder, source.case_id)
+        if not path.is_file():
             return None
+        try:
+            record = read_checked_json(path, "")
+            names = {os.path.relpath(file, folder) for file in case_files(self.folder, source.case_id)}
+            whole = record["Outputs"].items()
+            same = set(record["Outputs"]) <= names and all(file_sha256(folder / name) == sha for name, sha in whole)
+            return record if same and record["Key"] == self._key(source) else None
+        except (DamagedFileError, OSError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def _summary_path(root: Path, case_id: str) -> Path:
+    return case_folder(root, case_id) / f"{case_id}_desc-anomaly_summary.json"
+
+
+def _identity(source: ScanSource) -> dict[str, str]:
+    """Return digests of the voxels' file(s) and of where they lie; the place itself may hold names."""
+    return {"Sha256": str(_content(source)), "Place": _place(source)}
+
+
+def _content(source: ScanSource) -> str | None:
+    try:
+        files = sorted(p for p in source.path.iterdir() if p.is_file()) if source.path.is_dir() else [source.path]
+        digests = [file_sha256(path) for path in files]
+    except OSError:
+        return None
+    return digests[0] if source.path.is_file() else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _place(source: ScanSource) -> str:
+    return hashlib.sha256(os.fsencode(os.path.realpath(source.path))).hexdigest()
 
 
 def summary_table(records: Sequence[Record]) -> str:

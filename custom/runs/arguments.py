@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refuse what MONAI's command line accepts in silence: misspelt overrides and values of the wrong kind.
+"""Refuse what MONAI's command line accepts in silence: misspelt overrides, values of the wrong kind or out of range.
 
 ``python -m monai.bundle run`` adds an unknown ``--key`` to the configuration and never looks at it again, and takes
-``--max_epochs abc`` as a string. :func:`check_arguments` reads the same command line and configuration files and
-raises :class:`~custom.core.errors.ConfigError` before any work, naming the closest known key.
+``--max_epochs abc`` as a string. :func:`check_arguments` reads the same command line, ``--args_file`` and configuration
+files and raises :class:`~custom.core.errors.ConfigError` before any work, naming the closest known key.
 """
 
 import ast
@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser
 
 from ..core.errors import ConfigError
 from ..core.files import read_json
+from .knobs import check_knobs
 
 _OWN_OPTIONS = {
     *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
@@ -35,15 +36,24 @@ def check_arguments(arguments: Sequence[str]) -> None:
         ConfigError: unknown key, or a word where the configuration holds a number or true/false.
     """
     options = _options(arguments)
+    if "tracking" in options:
+        raise ConfigError(
+            "--tracking is MONAI's own and does not work with these bundles; give the MLflow server or database by "
+            "--tracking_uri, for example --tracking_uri http://127.0.0.1:5000."
+        )
     if "config_file" not in options:
         return
     config: dict[str, Any] = {}
     for file in _config_files(options["config_file"]):
-        if Path(file).is_file():
-            config.update(read_json(file, "give a JSON configuration to --config_file."))
-    for key, value in options.items():
-        if key.split("::")[0] not in _OWN_OPTIONS or key in config:
-            _check_one(key, value, config)
+        if not Path(file).is_file():
+            raise ConfigError(
+                f"there is no configuration {file} (--config_file); run from the repository's root, or check the path."
+            )
+        config.update(read_json(file, "give a JSON configuration to --config_file."))
+    given = {key: value for key, value in options.items() if key.split("::")[0] not in _OWN_OPTIONS or key in config}
+    for key, value in given.items():
+        _check_one(key, value, config)
+    check_knobs({**config, **{key: _value(value) for key, value in given.items()}})
 
 
 def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
@@ -58,33 +68,37 @@ def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
     return config
 
 
-def _value(text: str) -> Any:
+def _value(text: Any) -> Any:
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+        return ast.literal_eval(text) if isinstance(text, str) else text
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
 
 
-def _options(arguments: Sequence[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
+def _options(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a command line as text, and behind them those of its ``--args_file`` as JSON values."""
+    options: dict[str, Any] = {}
     waiting: str | None = None
     for argument in arguments:
         if argument.startswith("--"):
             key, equals, value = argument[2:].partition("=")
-            options[key := key.replace("#", "::")] = value if equals else "True"
+            key = key.replace("#", "::").replace("-", "_")  # python-fire takes --config-file for --config_file
+            options[key] = value if equals else "True"
             waiting = None if equals else key
         elif waiting is not None:
             options[waiting], waiting = argument, None
-    return options
+    if "args_file" not in options:
+        return options
+    remedy = "give a JSON object of settings to --args_file."
+    return {key.replace("#", "::"): value for key, value in read_json(options["args_file"], remedy).items()} | options
 
 
-def _config_files(value: str) -> list[str]:
-    if value.startswith("["):
-        return [str(item) for item in ast.literal_eval(value)]
-    return [value]
+def _config_files(value: Any) -> list[str]:
+    files = ast.literal_eval(value) if isinstance(value, str) and value.startswith("[") else value
+    return [str(item) for item in files] if isinstance(files, (list, tuple)) else [str(files)]
 
 
-def _check_one(key: str, value: str, config: Mapping[str, Any]) -> None:
+def _check_one(key: str, value: Any, config: Mapping[str, Any]) -> None:
     known: Any = config
     for depth, part in enumerate(parts := key.split("::")):
         if isinstance(known, Mapping) and part not in known:
@@ -102,7 +116,9 @@ def _check_one(key: str, value: str, config: Mapping[str, Any]) -> None:
         raise ConfigError(f"--{key} must be {kind} (its default is {known}), got '{value}'.")
 
 
-def _fits(text: str, default: bool | int | float) -> bool:
+def _fits(text: Any, default: bool | int | float) -> bool:
+    if not isinstance(text, str):
+        text = repr(text)
     if text.startswith(("$", "@", "%")) or text in ("None", "null"):
         return True
     try:

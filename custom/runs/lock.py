@@ -62,7 +62,7 @@ class RunLock:
             who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "unknown"
             raise ConfigError(
                 f"{folder} is in use by another process ({who}); two runs in one folder would overwrite each other. Wait "
-                "for it, or choose another --output_dir."
+                "for it, or choose another --output_dir (of a prediction: another output folder)."
             ) from None
         except OSError as error:
             raise self._impossible(error) from error

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from custom.core.errors import DataError
-from custom.prediction.find import case_id_of, find_scans
+from custom.core.errors import ConfigError, DataError
+from custom.prediction.find import case_id_of, find_scans, one_scan
 
 
 def touch(*paths: Path) -> None:
@@ -47,19 +47,94 @@ def test_list_is_read_from_its_own_place_and_in_its_order(tmp_path: Path) -> Non
     assert [s.case_id for s in find_scans(tmp_path / "list.txt")] == ["sub-z", "sub-ab"]
 
 
-def test_two_scans_never_share_their_results(tmp_path: Path) -> None:
-    touch(tmp_path / "sub-1_T1w.nii", tmp_path / "sub-1_T2w.nii")
-    first, second = find_scans(tmp_path)
-    assert first.problem is None
-    assert second.problem is not None
-    assert "rename" in second.problem
-    assert first.case_id != second.case_id
+@pytest.mark.parametrize(
+    ("paths", "ids"),
+    [
+        (("sub-1_T1w.nii", "sub-1_T2w.nii", "sub-2_T1w.nii"), ["sub-1_mod-T1w", "sub-1_mod-T2w", "sub-2"]),
+        (("A/t2.nii", "B/t2.nii", "c.nii"), ["sub-At2", "sub-Bt2", "sub-c"]),
+        (("P/A/t2.nii", "Q/A/t2.nii"), ["sub-PAt2", "sub-QAt2"]),
+        (("A/sub-1_T1w.nii", "B/sub-1_T1w.nii"), ["sub-A1_mod-T1w", "sub-B1_mod-T1w"]),
+        (("a.nii", "A.nii"), None),
+        (("t1.nii", "t-1.nii"), None),
+    ],
+)
+def test_two_scans_never_share_their_results_in_any_order(
+    tmp_path: Path, paths: tuple[str, ...], ids: list[str] | None
+) -> None:
+    touch(*(tmp_path / path for path in paths))
+    for order in (paths, paths[::-1]):
+        (tmp_path / "list.txt").write_text("\n".join(order))
+        found = {str(s.path.relative_to(tmp_path)): s.case_id for s in find_scans(tmp_path / "list.txt")}
+        assert len({name.lower() for name in found.values()}) == len(paths)
+        assert ids is None or [found[path] for path in paths] == ids
+        ids = ids or [found[path] for path in paths]
+
+
+def test_a_scan_listed_twice_is_done_once(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii")
+    (tmp_path / "list.txt").write_text("a.nii\n./a.nii\n")
+    first, second = find_scans(tmp_path / "list.txt")
+    assert (first.case_id, first.problem) == ("sub-a", None)
+    assert second.problem == "a.nii is in the list twice"
+    assert second.case_id != "sub-a"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_lists_as_windows_writes_them(tmp_path: Path, encoding: str) -> None:
+    touch(tmp_path / "Größe.nii", tmp_path / "b.nii")
+    text = ("\ufeff" if encoding == "utf-16-le" else "") + "Größe.nii\r\nb.nii\r\n"
+    (tmp_path / "list.TXT").write_bytes(text.encode(encoding))
+    assert [s.path.name for s in find_scans(tmp_path / "list.TXT")] == ["Größe.nii", "b.nii"]
+
+
+@pytest.mark.parametrize("data", ["Größe.nii".encode("cp1252"), "a.nii".encode("utf-16-le"), b"\x00\x01"])
+def test_lists_of_other_encodings_are_one_sentence(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "list.txt").write_bytes(data)
+    with pytest.raises(DataError, match=r"list.txt: .*save the list as UTF-8") as caught:
+        find_scans(tmp_path / "list.txt")
+    assert caught.value.exit_code == 4
 
 
 def test_masks_from_a_folder(tmp_path: Path) -> None:
-    touch(tmp_path / "in" / "a.nii", tmp_path / "in" / "b.nii", tmp_path / "masks" / "a.nii.gz")
-    sources = find_scans(tmp_path / "in", tmp_path / "masks")
-    assert [s.mask and s.mask.name for s in sources] == ["a.nii.gz", None]
+    touch(tmp_path / "in" / "a.nii", tmp_path / "in" / "sub-01_T2w.nii.gz", tmp_path / "masks" / "a.nii.gz")
+    touch(tmp_path / "masks" / "sub-01_brainmask.nii.gz")
+    first, second = find_scans(tmp_path / "in", tmp_path / "masks")
+    assert first.mask == tmp_path / "masks" / "a.nii.gz"
+    assert first.problem is None
+    assert second.mask is None
+    assert second.problem == (
+        "no mask for sub-01 in masks: expected sub-01_T2w_mask.nii.gz or sub-01_T2w.nii.gz, found sub-01_brainmask.nii.gz"
+    )
+
+
+@pytest.mark.parametrize("name", ["a_mask", "a_brainmask", "a_brain_mask", "a_desc-brain_mask"])
+def test_usual_names_of_brain_masks_are_known(tmp_path: Path, name: str) -> None:
+    touch(tmp_path / "a.nii.gz", tmp_path / f"{name}.nii.gz")
+    (source,) = find_scans(tmp_path)
+    assert source.mask == tmp_path / f"{name}.nii.gz"
+
+
+def test_a_mask_that_does_not_exist_is_not_ignored(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii")
+    with pytest.raises(DataError, match=r"the mask .*m.nii does not exist"):
+        find_scans(tmp_path / "a.nii", tmp_path / "m.nii")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a_seg", "a-seg", "a_dseg", "a_probseg", "a_label-GM_probseg", "a_prob", "a_pve_1", "a_Lesion", "a_aparc+aseg"],
+)
+def test_segmentations_and_probability_maps_are_not_taken_for_scans(tmp_path: Path, name: str, caplog) -> None:
+    touch(tmp_path / "a.nii.gz", tmp_path / f"{name}.nii.gz")
+    assert [s.path.name for s in find_scans(tmp_path)] == ["a.nii.gz"]
+    assert f"passed over in {tmp_path}, their names say that they are no scans: {name}.nii.gz" in caplog.text
+
+
+def test_one_scan_is_not_the_first_of_several(tmp_path: Path) -> None:
+    touch(tmp_path / "a.nii", tmp_path / "b.nii")
+    with pytest.raises(ConfigError, match=r"holds 2 scans \(a.nii, b.nii, ...\)"):
+        one_scan(tmp_path)
+    assert one_scan(tmp_path / "a.nii").case_id == "sub-a"
 
 
 def test_one_mask_for_many_scans_is_refused(tmp_path: Path) -> None:

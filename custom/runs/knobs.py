@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting that a user can turn, with its type, range and meaning in one place: :data:`KNOBS`.
+
+:func:`check_knobs` holds values against it before anything is written, however they came in: ``uad``, MONAI's command line,
+its ``--args_file``, an overlay file, or Python. ``docs/knobs.md`` and the tests are made from the same table; defaults stand
+in the bundles' files, never here.
+"""
+
+import difflib
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..core.errors import ConfigError
+
+_LARGEST = 2**31 - 1
+_SEED = 2**63 - 1
+_ARTICLES = {"whole number": "a whole number", "number": "a number", "path": "a path", "word": "a word"}
+Kind = Literal["whole number", "number", "true or false", "word", "path", "whole numbers", "numbers", "words", "any"]
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One setting.
+
+    Attributes:
+        kind: type of its value; a plural takes one value or a list.
+        help: meaning in one line, with the unit.
+        low: least value allowed.
+        high: greatest value allowed.
+        above: the least value itself is not allowed.
+        below: the greatest value itself is not allowed.
+        choices: words allowed.
+        nothing: may be null.
+    """
+
+    kind: Kind
+    help: str
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+    choices: tuple[str, ...] = ()
+    nothing: bool = False
+
+    @property
+    def expected(self) -> str:
+        """Type and range in words.
+
+        >>> Knob("number", "", low=0, high=1, above=True).expected, Knob("whole number", "", low=1).expected
+        ('a number above 0, at most 1', 'a whole number from 1')
+        """
+        words = f"one of {', '.join(self.choices)}" if self.choices else _ARTICLES.get(self.kind, self.kind)
+        if self.low > -math.inf:
+            words += f" {'above' if self.above else 'from'} {self.low:g}"
+        if self.high < _LARGEST or (self.high < math.inf and self.kind == "number"):
+            words += f"{', below' if self.below else ', at most' if self.above else ' to'} {_whole(self.high)}"
+        return f"{words}, or null" if self.nothing else words
+
+    def accepts(self, value: Any) -> bool:
+        """Tell whether ``value`` has the type and lies in the range."""
+        if value is None:
+            return self.nothing
+        if self.kind in ("whole numbers", "numbers", "words"):
+            values = list(value) if isinstance(value, (list, tuple)) else [value]
+            return bool(values) and all(self._accepts_one(item) for item in values)
+        return self._accepts_one(value)
+
+    def _accepts_one(self, value: Any) -> bool:
+        if self.kind == "any":
+            return True
+        if self.kind == "true or false":
+            return isinstance(value, bool) or (isinstance(value, int) and value in (0, 1))
+        if self.kind == "path":
+            return isinstance(value, os.PathLike) or (isinstance(value, str) and bool(value) and "\0" not in value)
+        if self.kind in ("word", "words"):
+            return isinstance(value, str) and bool(value) and (not self.choices or value in self.choices)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            return False
+        if self.kind.startswith("whole") and value != int(value):
+            return False
+        over = value > self.low if self.above else value >= self.low
+        return over and (value < self.high if self.below else value <= self.high)
+
+
+def _count(text: str, low: int = 1, high: int = _LARGEST, nothing: bool = False) -> Knob:
+    return Knob("whole number", text, low, high, nothing=nothing)
+
+
+def _switch(text: str) -> Knob:
+    return Knob("true or false", text)
+
+
+def _path(text: str, nothing: bool = False) -> Knob:
+    return Knob("path", text, nothing=nothing)
+
+
+def _word(text: str, *choices: str, nothing: bool = False) -> Knob:
+    return Knob("word", text, choices=choices, nothing=nothing)
+
+
+KNOBS: dict[str, Knob] = {
+    # where things are
+    "dataset_dir": _path("data root with splits, Train and Test (of inference: where scans are looked for)"),
+    "output_dir": _path("run folder: the model and everything about its training"),
+    "model_dir": _path("folder of the trained model that is applied"),
+    "evaluation_dir": _path("folder for tables, figures and calibration of an evaluation"),
+    "results_dir": _path("folder for the results of a prediction"),
+    "cache_dir": _path("folder of prepared scans, about 3 MB each", nothing=True),
+    "weights": _path("file of the network's weights", nothing=True),
+    "input": _path("scan, folder of scans or of a DICOM series, or list of paths (.txt)"),
+    "mask": _path("brain mask of the scan, or folder of masks called like the scans", nothing=True),
+    "tracking_uri": _word("MLflow server or sqlite:/// database; null keeps the local record only", nothing=True),
+    "experiment_name": _word("MLflow experiment that the run belongs to"),
+    "device": Knob("any", "cpu, cuda:0, ...; by default the first GPU if there is one"),
+    "data_device": Knob("any", "where the training volumes lie; by default where it is trained"),
+    # data
+    "method": _word("name of the method in settings, tables and folders"),
+    "dataset_name": _word("data set of healthy scans to train on, for example ixi or demo"),
+    "contrast": _word("contrast of the scans: t1, t2 or, in a data set of one's own, any other", nothing=True),
+    "fold": _count("fold of the healthy data set", 0, 999),
+    "seed": _count("seed of everything that is drawn", 0, _SEED),
+    "limit": _count("at most this many scans of a group; a quick look, whose results are not promoted", nothing=True),
+    # training
+    "max_epochs": _count("epochs in all; an epoch shows slices_per_volume slices of every scan"),
+    "batch_size": _count("slices in a step, of all processes together", 1, 65536),
+    "slices_per_volume": _count("slices drawn of every scan in an epoch", 1, 65536),
+    "lr": Knob("number", "learning rate", 0, 1, above=True),
+    "lr_half_period": _count("steps after which the learning rate has fallen to its least"),
+    "weight_decay": Knob("number", "decay of the weights in the optimiser", 0, 1),
+    "ema_decay": Knob("number", "decay of the averaged weights, which are the ones that are kept", 0, 1, below=True),
+    "max_gradient_norm": Knob(
+        "number", "gradients are clipped to this norm; null does not", 0, 1e6, above=True, nothing=True
+    ),
+    "augment": _switch("change intensities at random"),
+    "masked_loss": _switch("count the loss inside the brain only"),
+    "precision": _word(
+        "arithmetic of the network; auto is bf16 where the hardware has it", "fp32", "bf16", "fp16", "auto"
+    ),
+    "channels_last": _switch("memory order of the network's arrays; faster on some hardware"),
+    "compile": _switch("compile the network by torch.compile"),
+    "compile_mode": _word(
+        "mode of torch.compile", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
+    ),
+    "val_interval": _count("epochs between two validations"),
+    "val_slices_per_volume": _count("slices of every validation scan", 1, 65536),
+    "val_timesteps": Knob(
+        "whole numbers", "noise steps that validation goes through, below num_train_timesteps", 0, 99_999
+    ),
+    "checkpoint_interval": _count("epochs between two checkpoints"),
+    "loss_interval": _count("steps between two recorded losses"),
+    "num_threads": _count("threads of torch on the CPU; null chooses", 1, 4096, nothing=True),
+    "resume": _switch("go on from the newest checkpoint of the run folder"),
+    "rank": _count("number of this process in a distributed training", 0, 65535),
+    "world_size": _count("number of processes in a distributed training", 1, 65536),
+    # networks
+    "channels": Knob("whole numbers", "channels of the network's levels", 1, 65536),
+    "num_res_blocks": Knob("whole numbers", "residual blocks of a level", 1, 64),
+    "num_head_channels": Knob("whole numbers", "channels of an attention head", 1, 65536),
+    "resblock_updown": _switch("change resolution by residual blocks"),
+    "num_train_timesteps": _count("steps T of the noise schedule", 2, 100_000),
+    "prediction_type": _word("what the network predicts", "sample", "epsilon", "v_prediction"),
+    "variance_type": _word("variance of a reverse step", "fixed_small", "fixed_large"),
+    "clip_sample": _switch("clamp the predicted scan to [-1, 1] in every reverse step"),
+    "patch_px": _count("side of the noised box in pixels (pDDPM); null noises all", 1, 4096, nothing=True),
+    "patch_stride_px": _count("distance of two boxes in pixels; null: as long as a box", 1, 4096, nothing=True),
+    "variational": _switch("variational autoencoder instead of a plain one"),
+    "beta": Knob("number", "weight of the variational loss", 0, 1e6),
+    "image_size": _count("side of the network's input in pixels", 8, 4096),
+    "latent_size": _count("length of the latent vector", 1, 1_000_000),
+    "dropout": Knob("number", "share of dropped activations", 0, 1, below=True),
+    "volume_shape": Knob("whole numbers", "voxels of the working grid in x, y, z", 1, 4096),
+    # evaluation
+    "test_sets": Knob("words", "patient data sets to test on"),
+    "test_split": _word("split that is tested"),
+    "tuning_sets": Knob(
+        "any", "test set -> data set whose labelled scans tune its threshold; null: its own", nothing=True
+    ),
+    "healthy_test": _switch("count false positives on healthy test scans too"),
+    "healthy_fprs": Knob(
+        "numbers",
+        "false-positive rates inside healthy brains that thresholds are made for",
+        0,
+        1,
+        above=True,
+        below=True,
+    ),
+    "sigma_sweep": _switch("report other widths of the SSIM window too"),
+    "primary": _word("score that the calibration and the first table are of"),
+    "minimum_deviation": Knob("number", "least standard deviation of a voxel, in intensities", 0, 1, above=True),
+    "shard": _count("number of this process's share of the scans", 0, 99_999),
+    "num_shards": _count("number of shares", 1, 100_000),
+    # reconstruction
+    "t_test": Knob(
+        "whole numbers", "noise steps of the test, 1 to T; of several the reconstructions are averaged", 1, 100_000
+    ),
+    "chain_steps": _count("steps of the reverse chain; null: one", 1, 100_000, nothing=True),
+    "draws": _count("noise draws that are averaged", 1, 10_000),
+    "coherence_slices": _count("slices over which the noise is coherent", 1, 4096),
+    "slice_batch_size": _count("slices in a pass of the network", 1, 65536),
+    "noise_key": _word("what the noise is seeded with beside the seed: one key for all scans"),
+    # prediction
+    "score": _word("anomaly score; null: the one that was calibrated", nothing=True),
+    "sensitivity": Knob(
+        "any", "calibrated threshold by name, or a healthy false-positive rate such as 0.01", nothing=True
+    ),
+    "threshold": Knob("number", "anomaly score above which a voxel is marked", 0, above=True, nothing=True),
+    "output_format": _word("source and dicom write these formats beside NIfTI", "nifti", "source", "dicom"),
+    "report": _switch("write HTML pages"),
+    "debug": _switch("stop at the first error and show it in full"),
+    "num_workers": _count("processes that read scans ahead", 0, 1024),
+}
+
+
+def check_knobs(values: Mapping[str, Any]) -> None:
+    """Refuse values out of type or range; expressions of a configuration and unknown names are left to others.
+
+    Args:
+        values: by name of the knob; a configuration with everything in it will do.
+
+    Raises:
+        ConfigError: with all faults, each naming its knob, what was got and what is expected.
+    """
+    faults = [
+        f"--{name} takes {knob.expected}, got {_shown(values[name])}{_hint(knob, values[name])}"
+        for name, knob in KNOBS.items()
+        if name in values and not is_expression(values[name]) and not knob.accepts(values[name])
+    ]
+    steps, total = values.get("val_timesteps"), values.get("num_train_timesteps")
+    if not faults and isinstance(total, int) and isinstance(steps, (list, tuple, int)):
+        last = max(steps) if isinstance(steps, (list, tuple)) else steps
+        if last >= total:
+            faults = [f"--val_timesteps goes up to {last}, but --num_train_timesteps {total} ends at {total - 1}"]
+    if faults:
+        raise ConfigError(f"{'; '.join(faults)}. See docs/knobs.md for all settings.")
+
+
+def is_expression(value: Any) -> bool:
+    """Tell whether a value of a configuration is computed when it is needed, so that it cannot be judged before."""
+    return isinstance(value, dict) or (isinstance(value, str) and value.startswith(("$", "@", "%")))
+
+
+def closest(name: str, known: Mapping[str, Any] | None = None) -> str:
+    """Return "did you mean ...? " with the knob that a misspelt one resembles, or nothing.
+
+    >>> closest("max_epoch")
+    'did you mean --max_epochs? '
+    """
+    close = difflib.get_close_matches(name, list(KNOBS if known is None else known), n=1, cutoff=0.6)
+    return f"did you mean --{close[0]}? " if close else ""
+
+
+def _hint(knob: Knob, value: Any) -> str:
+    if knob.kind == "path" and isinstance(value, (int, float)):
+        return f" (a name of digits alone is read as a number: write ./{value})"
+    return ""
+
+
+def _whole(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
