@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 
 from ..metrics import ScoreHistogram
+from ..scoring import Reconstructions, as_reconstructions
 from .spool import CaseInfo, MapSpool
 
-Score = Callable[[Tensor, Tensor], Tensor | Mapping[str, Tensor]]
+Score = Callable[[Tensor, Reconstructions], Tensor | Mapping[str, Tensor]]
 _VOLUMES = ("image", "reconstruction", "mask", "seg")
 
 
@@ -26,7 +27,7 @@ class MapCollector:
     """Make, count and keep the maps of an evaluation; the memory used does not grow with the number of cases.
 
     Args:
-        scores: ``{name: score(image, reconstruction) -> map or {name: map}}``.
+        scores: ``{name: score(image, reconstructions) -> map or {name: map}}``.
         postprocessings: ``{name: PostProcessing}``; the first is the protocol's, the others are ablations.
         folder: where the maps wait.
         spacing_mm: voxel size of the working grid.
@@ -58,10 +59,16 @@ class MapCollector:
         self.whole: dict[tuple[str, str], ScoreHistogram] = defaultdict(ScoreHistogram)
         self.brain: dict[tuple[str, str], ScoreHistogram] = defaultdict(ScoreHistogram)
 
-    def add(self, case: CaseInfo, image: Tensor, reconstruction: Tensor, mask: Tensor, seg: Tensor) -> None:
-        """Score one case; all volumes are ``[X, Y, Z]`` on the same grid, image and reconstruction in [0, 1]."""
+    def add(
+        self, case: CaseInfo, image: Tensor, reconstruction: Tensor | Reconstructions, mask: Tensor, seg: Tensor
+    ) -> None:
+        """Score one case; all volumes are ``[X, Y, Z]`` on the same grid, image and reconstruction in [0, 1].
+
+        Of several reconstructions, the mean is kept.
+        """
+        reconstructions = as_reconstructions(reconstruction)
         mask, seg = mask.to(image.device) > 0, seg.to(image.device) > 0
-        for name, raw in self._maps(image, reconstruction):
+        for name, raw in self._maps(image, reconstructions):
             for number, (chain, postprocessing) in enumerate(self.postprocessings.items()):
                 variant = name if number == 0 else f"{name}@{chain}"
                 if variant not in self.variants:
@@ -70,7 +77,7 @@ class MapCollector:
                 self.whole[variant, case.group].update(prepared, seg)
                 self.brain[variant, case.group].update(prepared, seg, mask)
                 self.spool.put(case, variant, prepared.cpu().numpy())
-        for name, volume in zip(_VOLUMES, (image, reconstruction, mask, seg), strict=True):
+        for name, volume in zip(_VOLUMES, (image, reconstructions.mean, mask, seg), strict=True):
             self.spool.put(case, name, volume.cpu().numpy())
         self.cases.append(case)
 
@@ -96,9 +103,9 @@ class MapCollector:
             for variant, group, histogram in state[name]:
                 kept[variant, group].merge(ScoreHistogram.from_state(_as_arrays(histogram)))
 
-    def _maps(self, image: Tensor, reconstruction: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def _maps(self, image: Tensor, reconstructions: Reconstructions) -> Iterator[tuple[str, Tensor]]:
         for name, score in self.scores.items():
-            result = score(image, reconstruction)
+            result = score(image, reconstructions)
             yield from result.items() if isinstance(result, Mapping) else [(name, result)]
 
     def postprocessing_of(self, variant: str) -> Any:

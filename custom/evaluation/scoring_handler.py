@@ -15,6 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from ..scoring import Reconstructions
 from .collector import MapCollector
 from .plan import EvaluationPlan
 from .spool import CaseInfo
@@ -53,12 +54,13 @@ class AnomalyScoringHandler:
         batch = engine.state.batch
         outputs = engine.state.output if isinstance(engine.state.output, list) else [engine.state.output]
         predictions: list[Tensor] = [p for output in outputs for p in _unbatched(output["pred"], len(outputs) > 1)]
-        for index, reconstruction in enumerate(predictions):
+        has_mask = bool(getattr(engine.inferer, "has_mask_channel", False))
+        for index, channels in enumerate(predictions):
             case = CaseInfo(batch["case_id"][index], batch["role"][index], int(batch["label"][index]))
             self.collector.add(
                 case,
-                image=_plain(batch["image"][index][0]).to(reconstruction.device, torch.float32),
-                reconstruction=reconstruction[0],
+                image=_plain(batch["image"][index][0]).to(channels.device, torch.float32),
+                reconstruction=Reconstructions.from_channels(channels, has_mask),
                 mask=_plain(batch["mask"][index][0]),
                 seg=_plain(batch["seg"][index][0]),
             )

@@ -15,25 +15,26 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from ..core.errors import DataError
+from ..scoring import Reconstructions
 
 
 class AnomalyInferer(Inferer):
     """Reconstruct, score, post-process.
 
     Args:
-        reconstruction: ``inferer(volumes [B, 1, X, Y, Z], network, case_ids) -> volumes``.
-        scoring: ``score(image, reconstruction) -> anomaly_map``, volumes ``[X, Y, Z]``.
+        reconstruction: ``inferer(volumes [B, 1, X, Y, Z], network, case_ids) -> [B, n, X, Y, Z]``.
+        scoring: ``score(image, reconstructions) -> anomaly_map``, volumes ``[X, Y, Z]``.
         postprocessing: object with ``prepare(map, mask, spacing_mm)``.
         spacing_mm: voxel size of the model's grid.
         noise_key: what the noise is seeded with beside the model's seed. One key for all scans makes a map independent
             of names; the case id of an evaluation gives the evaluation's map.
-        return_reconstruction: add the reconstruction as second channel of the result.
+        return_reconstruction: add the mean reconstruction as second channel of the result.
     """
 
     def __init__(
         self,
         reconstruction: Callable[..., Tensor],
-        scoring: Callable[[Tensor, Tensor], Tensor],
+        scoring: Callable[[Tensor, Reconstructions], Tensor],
         postprocessing: Any,
         spacing_mm: Sequence[float] = (2.0, 2.0, 2.0),
         noise_key: str = "scan",
@@ -64,8 +65,9 @@ class AnomalyInferer(Inferer):
         results = []
         for volume in plain.float():
             image, mask = volume
-            reconstruction = self.reconstruction(image[None, None], network, [self.noise_key])[0, 0]
-            anomaly_map = self.postprocessing.prepare(self.scoring(image, reconstruction), mask, self.spacing_mm)
-            results.append(torch.stack([anomaly_map, reconstruction] if self.return_reconstruction else [anomaly_map]))
+            channels = self.reconstruction(image[None, None], network, [self.noise_key])[0]
+            made = Reconstructions.from_channels(channels, getattr(self.reconstruction, "has_mask_channel", False))
+            anomaly_map = self.postprocessing.prepare(self.scoring(image, made), mask, self.spacing_mm)
+            results.append(torch.stack([anomaly_map, made.mean] if self.return_reconstruction else [anomaly_map]))
         result = torch.stack(results).clone()
         return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result

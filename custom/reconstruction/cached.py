@@ -39,6 +39,7 @@ class CachedReconstruction(Inferer):
 
     def __init__(self, inferer: Any, folder: str | Path, key: Mapping[str, Any]) -> None:
         self.inferer = inferer
+        self.has_mask_channel = bool(getattr(inferer, "has_mask_channel", False))
         self.folder = Path(folder)
         self.key = json.dumps({"version": VERSION, **key}, sort_keys=True, default=str)
         remove_left_overs(self.folder)

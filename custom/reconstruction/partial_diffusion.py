@@ -33,6 +33,7 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
             field per slice is the noise's choice.
         t_test: steps of noise, 1 ... T; one number or several whose reconstructions are averaged.
         draws: independent draws of the noise whose reconstructions are averaged, for every t.
+        keep_draws: return the draws one by one, ``[B, draws, X, Y, Z]``, for scores over several reconstructions.
         coherence_slices: how the noise goes along the slices of a scan. 1: an independent field for every slice; n: an
             independent field every n slices, and between them a mixture of two (cos and sin of an angle that grows evenly,
             so that the variance stays); None: one field for the whole scan.
@@ -60,11 +61,12 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         draws: int = 1,
         coherence_slices: int | None = 1,
         conditioned: bool = False,
+        keep_draws: bool = False,
     ) -> None:
         super().__init__(slice_batch_size, precision, channels_last)
         self.scheduler = scheduler
         self.noise = replace(noise, samples_per_origin=1) if isinstance(noise, SimplexNoise) else noise
-        self.draws, self.coherence_slices = draws, coherence_slices
+        self.draws, self.coherence_slices, self.keep_draws = draws, coherence_slices, keep_draws
         self.t_test = (t_test,) if isinstance(t_test, int) else tuple(t_test)
         self.seed = seed
         self.chain_steps = chain_steps
@@ -86,23 +88,25 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
     def reconstruct(self, slices: Tensor, network: nn.Module, case_id: str) -> Tensor:
         """Return the mean over ``t_test`` and draws of the reconstructions of ``slices`` ``[Z, 1, X, Y]`` in [0, 1].
 
-        It is not clamped.
+        With ``keep_draws``, of every draw by itself. It is not clamped.
         """
         clean = slices * 2 - 1
         condition = {"image": slices} if self.conditioned else {}
-        total = torch.zeros_like(clean)
+        totals = [torch.zeros_like(clean) for _ in range(self.draws if self.keep_draws else 1)]
         for t in self.t_test:
             for draw in range(self.draws):
                 names = ("draw", draw) if draw else ()
                 generator = generator_for(self.seed, "reconstruction", case_id, t, *names)
                 noise = self._fields(clean, generator)
+                total = totals[draw if self.keep_draws else 0]
                 if self.patches is not None:
                     total += self._patched(network, clean, noise, t - 1, **condition)
                 elif self.chain_steps is not None:
                     total += self._chain(network, clean, noise, t - 1, generator, **condition)
                 else:
                     total += self._one_step(network, self._noised(clean, noise, t - 1), t - 1, **condition)
-        return (total / (len(self.t_test) * self.draws) + 1) / 2
+        count = len(self.t_test) * self.draws // len(totals)
+        return torch.cat([(total / count + 1) / 2 for total in totals], dim=1)
 
     def _fields(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         if self.coherence_slices == 1:

@@ -34,9 +34,13 @@ class SlicewiseReconstruction(Inferer):
         self.precision = Precision.of(precision)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
+    has_mask_channel = False  # whether the last channel of a result is the mask's probability
+
     @torch.inference_mode()
     def __call__(self, inputs: Tensor, network: nn.Module, case_ids: Sequence[str] | None = None) -> Tensor:
-        """Return the reconstruction of ``inputs`` ``[B, 1, X, Y, Z]``, same shape, float32 on the same device.
+        """Return the reconstructions of ``inputs`` ``[B, 1, X, Y, Z]``: ``[B, n, X, Y, Z]``, float32, same device.
+
+        n is 1 unless the method makes several, and one more with ``has_mask_channel``.
 
         Args:
             inputs: volumes in [0, 1].
@@ -52,10 +56,10 @@ class SlicewiseReconstruction(Inferer):
         volumes = [
             self.reconstruct(v[0].permute(2, 0, 1)[:, None], network, n) for v, n in zip(plain, names, strict=True)
         ]
-        return torch.stack([volume[:, 0].permute(1, 2, 0)[None] for volume in volumes]).contiguous()
+        return torch.stack([volume.permute(1, 2, 3, 0) for volume in volumes]).contiguous()
 
     def reconstruct(self, slices: Tensor, network: nn.Module, case_id: str) -> Tensor:
-        """Return the reconstruction of ``slices`` ``[Z, 1, X, Y]`` in [0, 1] of the volume ``case_id``."""
+        """Return the reconstructions ``[Z, n, X, Y]`` of ``slices`` ``[Z, 1, X, Y]`` in [0, 1] of the volume ``case_id``."""
         return self._in_batches(network, slices)
 
     def _in_batches(

@@ -7,16 +7,17 @@ it. On T1, where lesions are dark, ``darkness`` is its counterpart.
 
 from torch import Tensor
 
+from .reconstructions import Reconstructions
 from .residual import check_pair
 
 
-def intensity(image: Tensor, reconstruction: Tensor) -> Tensor:
+def intensity(image: Tensor, reconstruction: Tensor | Reconstructions) -> Tensor:
     """Return ``max(image, 0)`` in the shape of ``image``; the reconstruction is not looked at."""
     image, _ = check_pair(image, reconstruction)
     return image.clamp(min=0)
 
 
-def darkness(image: Tensor, reconstruction: Tensor) -> Tensor:
+def darkness(image: Tensor, reconstruction: Tensor | Reconstructions) -> Tensor:
     """Return ``max(1 - image, 0)``; meaningful inside the brain mask, which the post-processing applies."""
     image, _ = check_pair(image, reconstruction)
     return (1 - image).clamp(min=0)

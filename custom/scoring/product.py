@@ -7,24 +7,26 @@ Checked against the factors multiplied by hand.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from ..core.errors import ConfigError
+from .reconstructions import Reconstructions
 
 
 @dataclass(frozen=True)
 class Product:
     """Scoring callable: the product of the maps of ``scores``, each ``score(image, reconstruction) -> anomaly_map``."""
 
-    scores: Sequence[Callable[[Tensor, Tensor], Tensor]]
+    scores: Sequence[Callable[[Tensor, Any], Tensor]]
 
     def __post_init__(self) -> None:
         if not self.scores:
             raise ConfigError("A product of scores needs at least one score; list them under `scores`.")
         object.__setattr__(self, "scores", tuple(self.scores))
 
-    def __call__(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, reconstruction: Tensor | Reconstructions) -> Tensor:
         """Anomaly map in the shape of ``image``."""
         first, *others = self.scores
         anomaly_map = first(image, reconstruction)

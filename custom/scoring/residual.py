@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Residual scores of an image x and its reconstruction x̂, voxel by voxel, and the door all scores share.
+"""Residual scores of an image x and its reconstruction x̂, voxel by voxel, and the check of inputs all scores share.
 
 ``l1`` = |x - x̂| is the score of most reconstruction methods and the baseline of Behrendt et al. (ISBI 2024); ``l2`` =
 (x - x̂)². Checked against numpy and against hand-made faults in the inputs.
@@ -9,19 +9,22 @@ import torch
 from torch import Tensor
 
 from ..core.errors import DataError
+from .reconstructions import Reconstructions
 
 
-def check_pair(image: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
+def check_pair(image: Tensor, reconstruction: Tensor | Reconstructions) -> tuple[Tensor, Tensor]:
     """Return both as plain floating tensors of one dtype (float32 at least), or say why they cannot be compared.
 
     Args:
         image: ``[X, Y, Z]``, ``[1, X, Y, Z]`` or ``[B, 1, X, Y, Z]``.
-        reconstruction: same shape.
+        reconstruction: same shape; of several :class:`Reconstructions`, the mean.
 
     Raises:
         DataError: shapes differ, are not volumes, or a value is NaN or infinite (through the data range one such
             voxel would spoil the whole map).
     """
+    if isinstance(reconstruction, Reconstructions):
+        reconstruction = reconstruction.mean
     if image.shape != reconstruction.shape:
         raise DataError(
             f"The image is {list(image.shape)} but its reconstruction {list(reconstruction.shape)}: a score compares "
@@ -46,14 +49,14 @@ def check_pair(image: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def l1(image: Tensor, reconstruction: Tensor) -> Tensor:
+def l1(image: Tensor, reconstruction: Tensor | Reconstructions) -> Tensor:
     """Absolute residual |x - x̂|, in units of intensity."""
     image, reconstruction = check_pair(image, reconstruction)
     return (image - reconstruction).abs_()
 
 
 @torch.no_grad()
-def l2(image: Tensor, reconstruction: Tensor) -> Tensor:
+def l2(image: Tensor, reconstruction: Tensor | Reconstructions) -> Tensor:
     """Squared residual (x - x̂)², in units of squared intensity."""
     image, reconstruction = check_pair(image, reconstruction)
     return (image - reconstruction).square_()

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError
+from .reconstructions import Reconstructions
 from .residual import check_pair
 
 DataRange = float | Literal["auto"]
@@ -155,7 +156,7 @@ def per_item(tensor: Tensor) -> Tensor:
 @torch.no_grad()
 def ssim_map(
     image: Tensor,
-    reconstruction: Tensor,
+    reconstruction: Tensor | Reconstructions,
     sigma: float,
     data_range: DataRange = "auto",
     spatial_dims: int = 3,
@@ -193,7 +194,7 @@ class SSIM:
     def __post_init__(self) -> None:
         check_settings((self.sigma,), self.data_range, self.spatial_dims)
 
-    def __call__(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, reconstruction: Tensor | Reconstructions) -> Tensor:
         """Anomaly map in the shape of ``image``."""
         similarity = ssim_map(image, reconstruction, self.sigma, self.data_range, self.spatial_dims, self.k1, self.k2)
         return similarity.neg_().add_(1).clamp_(min=0)

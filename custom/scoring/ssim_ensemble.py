@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import ConfigError
+from .reconstructions import Reconstructions
 from .residual import check_pair
 from .ssim import SSIM, DataRange, VolumePair, check_settings, per_item
 
@@ -80,7 +81,7 @@ class SSIMEnsemble:
             yield VolumePair(*pair, self.data_range, self.spatial_dims, self.k1, self.k2)
 
     @torch.no_grad()
-    def __call__(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, reconstruction: Tensor | Reconstructions) -> Tensor:
         """Anomaly map in the shape of ``image``."""
         image, reconstruction = check_pair(image, reconstruction)
         scores = []
@@ -92,14 +93,14 @@ class SSIMEnsemble:
         return torch.stack(scores).view(image.shape)
 
     @torch.no_grad()
-    def ssim_maps(self, image: Tensor, reconstruction: Tensor) -> Tensor:
+    def ssim_maps(self, image: Tensor, reconstruction: Tensor | Reconstructions) -> Tensor:
         """SSIM (a similarity, not a score) at every width: ``[n_sigma, *image.shape]``."""
         image, reconstruction = check_pair(image, reconstruction)
         maps = [torch.stack([pair.ssim(sigma) for sigma in self.sigmas]) for pair in self._pairs(image, reconstruction)]
         return torch.stack(maps, dim=1).view(-1, *image.shape)
 
     @torch.no_grad()
-    def all_scores(self, image: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
+    def all_scores(self, image: Tensor, reconstruction: Tensor | Reconstructions) -> dict[str, Tensor]:
         """All maps of a sigma sweep at the cost of one ensemble (every sigma is filtered once).
 
         Returns:
@@ -131,7 +132,7 @@ class SigmaSweep:
 
     ensemble: SSIMEnsemble
 
-    def __call__(self, image: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
+    def __call__(self, image: Tensor, reconstruction: Tensor | Reconstructions) -> dict[str, Tensor]:
         """Return the maps by name."""
         return self.ensemble.all_scores(image, reconstruction)
 

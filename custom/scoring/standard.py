@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from ..core.errors import ConfigError
+from .reconstructions import Reconstructions
 from .residual import check_pair
 
 
@@ -31,7 +32,7 @@ class StandardScore:
         if not self.minimum_deviation > 0:
             raise ConfigError(f"minimum_deviation must be positive, got {self.minimum_deviation}; it bounds the score.")
 
-    def bind(self, network: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    def bind(self, network: Any) -> Callable[[Tensor, Any], Tensor]:
         """Return ``score(image, reconstruction)`` for volumes ``[X, Y, Z]`` or ``[B, 1, X, Y, Z]``.
 
         Args:
@@ -39,7 +40,7 @@ class StandardScore:
         """
         deviation = network.deviation.clamp(min=self.minimum_deviation)
 
-        def score(image: Tensor, reconstruction: Tensor) -> Tensor:
+        def score(image: Tensor, reconstruction: Tensor | Reconstructions) -> Tensor:
             image, reconstruction = check_pair(image, reconstruction)
             z: Tensor = (image - reconstruction).abs() / deviation.to(image)
             return z

@@ -16,6 +16,7 @@ from scipy.special import expit
 
 from .fields import FINE_ORIGIN_MM, FINE_SHAPE, Array, Mask, noise_field, upsample
 from .template import load_template
+from .variety import DEMO, Variety
 
 COARSE_SHAPE = (80, 96, 80)  # 2 mm cells of the fine grid
 VELOCITY_SHAPE = (40, 48, 40)  # 4 mm
@@ -109,15 +110,18 @@ def _diffeomorphism(rng: np.random.Generator) -> Array:
     return np.stack([upsample(component, COARSE_SHAPE) for component in displacement])
 
 
-def _template_positions(rng: np.random.Generator, atrophy: float, push: Push | None) -> Array:
+def _template_positions(rng: np.random.Generator, atrophy: float, push: Push | None, variety: Variety) -> Array:
     """Where each 2 mm cell of the subject lies in the template, RAS mm ``[3, *COARSE_SHAPE]``."""
     template = load_template()
-    scale = np.asarray(MEAN_SCALE, dtype=np.float32) * (1 + rng.uniform(-0.015, 0.015, 3).astype(np.float32))
-    matrix = _rotation(np.deg2rad(rng.uniform(-2, 2, 3))) / scale[:, None]
-    shift = rng.uniform(-0.8, 0.8, 3)
+    scale = np.asarray(MEAN_SCALE, dtype=np.float32) * (
+        1 + rng.uniform(-variety.scale, variety.scale, 3).astype(np.float32)
+    )
+    matrix = _rotation(np.deg2rad(rng.uniform(-variety.rotation_deg, variety.rotation_deg, 3))) / scale[:, None]
+    shift = rng.uniform(-variety.shift_mm, variety.shift_mm, 3)
     grid = _grid_mm(COARSE_SHAPE)
     deformation = _diffeomorphism(rng)
-    widening_mm = np.clip(-0.6 + 2.6 * atrophy + rng.normal(0, 0.6), -0.7, 3.2)
+    individual_mm = rng.normal(0, variety.ventricle_sd_mm)
+    widening_mm = np.clip(-0.6 + 2.6 * atrophy + individual_mm, -0.7, variety.ventricle_max_mm)
     local = 1 + np.float32(0.25) * noise_field(rng, COARSE_SHAPE, 20.0)
     place = grid + deformation
     if push is not None:
@@ -154,25 +158,26 @@ def _secondary_sulci(rng: np.random.Generator, grid: Array, depth: Array) -> tup
     return upsample(fluid.astype(np.float32), FINE_SHAPE), upsample(grey.astype(np.float32), FINE_SHAPE)
 
 
-def make_anatomy(seed: int, age: float, push: Push | None = None) -> Anatomy:
+def make_anatomy(seed: int, age: float, push: Push | None = None, variety: Variety = DEMO) -> Anatomy:
     """Make one brain.
 
     Args:
         seed: of the subject's anatomy; the same seed without and with ``push`` is the same person.
         age: years; drives atrophy (wider ventricles and sulci) with individual scatter.
         push: mass effect of a lesion; see :data:`Push`.
+        variety: how much subjects differ.
     """
     rng = np.random.default_rng(seed)
     template = load_template()
     atrophy = float(np.clip((age - 20) / 60 + rng.normal(0, 0.15), 0, 1))
-    coarse = _template_positions(rng, atrophy, push)
+    coarse = _template_positions(rng, atrophy, push, variety)
     position = np.stack([upsample(component, FINE_SHAPE) for component in coarse])
     # the skull follows neither gyri nor swelling: its inner face is a smoothed version of the deformation
     grid = _grid_mm(COARSE_SHAPE)
     skull = [ndimage.gaussian_filter(shift, SKULL_SMOOTHING_MM / 2, mode="nearest") for shift in coarse - grid]
     coarse_depth = _sample(template.depth, grid + np.stack(skull))
     depth = upsample(coarse_depth, FINE_SHAPE)
-    edge_distance = depth - rng.uniform(0.4, 1.6) - np.float32(0.7) * noise_field(rng, FINE_SHAPE, 8.0)
+    edge_distance = depth - rng.uniform(*variety.edge_mm) - np.float32(0.7) * noise_field(rng, FINE_SHAPE, 8.0)
     inside = edge_distance > 0
     labels, _ = ndimage.label(inside)
     inside = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1

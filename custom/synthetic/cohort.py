@@ -41,6 +41,7 @@ from .contrast import TISSUES
 from .fields import OUTPUT_AFFINE
 from .lesions import AGES, KINDS
 from .subject import make_subject
+from .variety import variety as named_variety
 
 VERSION = 1  # raise it when the same seed gives different images
 FOLDS = 5
@@ -136,8 +137,8 @@ def write_nifti(path: Path, values: NDArray[Any]) -> None:
     path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=5, mtime=0))
 
 
-def _write_subject(root: str, entry: Entry) -> str:
-    subject = make_subject(entry.seed, entry.age, entry.kind)
+def _write_subject(root: str, entry: Entry, variety: str) -> str:
+    subject = make_subject(entry.seed, entry.age, entry.kind, named_variety(variety))
     parts: dict[str, NDArray[Any]] = {**subject.images, "mask": subject.mask}
     if entry.kind:
         parts["seg"] = subject.seg
@@ -146,7 +147,7 @@ def _write_subject(root: str, entry: Entry) -> str:
     return entry.name
 
 
-def _write_all(tasks: Sequence[tuple[str, Entry]], workers: int) -> Iterator[str]:
+def _write_all(tasks: Sequence[tuple[str, Entry, str]], workers: int) -> Iterator[str]:
     if workers <= 1:
         yield from starmap(_write_subject, tasks)
         return
@@ -174,11 +175,12 @@ def _digests(root: Path) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def _parameters(size: CohortSize, seed: int) -> dict[str, Any]:
-    return {"version": VERSION, "seed": seed, "counts": {**asdict(size), "kinds": list(KINDS), "folds": FOLDS}}
+def _parameters(size: CohortSize, seed: int, variety: str) -> dict[str, Any]:
+    counts = {**asdict(size), "kinds": list(KINDS), "folds": FOLDS}
+    return {"version": VERSION, "seed": seed, "variety": variety, "counts": counts}
 
 
-def _manifest(root: Path, size: CohortSize, seed: int) -> str:
+def _manifest(root: Path, size: CohortSize, seed: int, variety: str) -> str:
     generator = {
         "module": "custom.synthetic",
         "grid": "96x96x80, 2 mm, RAS",
@@ -186,23 +188,30 @@ def _manifest(root: Path, size: CohortSize, seed: int) -> str:
         "velocity_spacing_and_rms_mm": VELOCITY_SCALES,
         "tissue_mean_and_sd": TISSUES,
         "ages": {"healthy": HEALTHY_AGES, **AGES},
+        "variety": asdict(named_variety(variety)),
     }
-    record = {**_parameters(size, seed), "generator": generator, "sha256": _digests(root)}
+    record = {**_parameters(size, seed, variety), "generator": generator, "sha256": _digests(root)}
     return json.dumps(record, indent=1) + "\n"
 
 
-def is_complete(root: Path, size: CohortSize, seed: int) -> bool:
+def is_complete(root: Path, size: CohortSize, seed: int, variety: str = "demo") -> bool:
     """Whether ``root`` holds exactly this cohort, every file with the recorded SHA-256."""
     try:
         manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    same = {key: manifest.get(key) for key in ("version", "seed", "counts")} == _parameters(size, seed)
+    wanted = _parameters(size, seed, variety)
+    same = {key: manifest.get(key) for key in wanted} == wanted
     return same and manifest.get("sha256") == _digests(root)
 
 
 def make_demo_cohort(
-    output: str | Path, size: CohortSize | None = None, seed: int = 0, workers: int = 0, overwrite: bool = False
+    output: str | Path,
+    size: CohortSize | None = None,
+    seed: int = 0,
+    workers: int = 0,
+    overwrite: bool = False,
+    variety: str = "demo",
 ) -> Path:
     """Make the cohort, or leave it as it is when the same one is already there and intact.
 
@@ -212,6 +221,7 @@ def make_demo_cohort(
         seed: of the whole cohort; the same seed gives the same files, whatever the number of workers.
         workers: processes; 0 means one per CPU core.
         overwrite: replace another cohort (a folder that has a DEMO.json) at ``output``.
+        variety: name of the spreads of subjects and scanners, see :mod:`.variety`; ``"wide"`` is for training alone.
 
     Returns:
         The output folder.
@@ -221,8 +231,9 @@ def make_demo_cohort(
     """
     root = Path(output).absolute()
     size = size or CohortSize()
+    named_variety(variety)
     if root.exists():
-        if not overwrite and is_complete(root, size, seed):
+        if not overwrite and is_complete(root, size, seed, variety):
             return root
         occupied = not root.is_dir() or any(root.iterdir())
         if occupied and not (overwrite and (root / MANIFEST).is_file()):
@@ -236,14 +247,16 @@ def make_demo_cohort(
     try:
         tables = plan_cohort(size, seed)
         entries = list({entry.name: entry for table in tables.values() for entry in table}.values())
-        tasks = [(str(building), entry) for entry in entries]
+        tasks = [(str(building), entry, variety) for entry in entries]
         written = _write_all(tasks, workers or os.cpu_count() or 1)
         for _ in progress(written, total=len(tasks), desc="synthetic cohort", unit="subject"):
             pass
         for name, table in tables.items():
+            if not table:
+                continue  # a list without a scan is a fault of a data root
             _write_table(building / "splits" / f"{name}.csv", table)
         (building / README).write_text(README_TEXT, encoding="utf-8")
-        (building / MANIFEST).write_text(_manifest(building, size, seed), encoding="utf-8")
+        (building / MANIFEST).write_text(_manifest(building, size, seed, variety), encoding="utf-8")
         building.chmod(0o755)
         if root.exists():
             shutil.rmtree(root)

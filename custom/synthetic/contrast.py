@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from .anatomy import Anatomy
 from .fields import Array, Mask, cell_mean, noise_field
+from .variety import DEMO, Variety
 
 # (mean, sd over subjects): grey matter, fluid, strength of the template's residual, darkening by iron
 TISSUES = {
@@ -22,7 +23,7 @@ SULCAL_DIMMING = 0.15  # vessels and membranes among the fluid of the sulci
 TEXTURE = ((1.25, 0.025), (3.0, 0.025), (10.0, 0.03))  # (spacing in 2 mm cells, sd)
 DURA = {"t1": (0.2, 0.6), "t2": (0.05, 0.4)}  # range of the median darkening of the outermost 2 mm, in patches
 THROUGH_PLANE_MM = {"t1": (0.3, 0.7), "t2": (0.5, 1.3)}  # range of the point spread's sigma
-BIAS_SPACING_CELLS, BIAS_SD = 27.5, 0.05
+BIAS_SPACING_CELLS = 27.5
 CONTRASTS = tuple(TISSUES)
 
 
@@ -36,9 +37,10 @@ class Levels:
     iron: float
 
 
-def draw_levels(rng: np.random.Generator, contrast: str) -> Levels:
+def draw_levels(rng: np.random.Generator, contrast: str, variety: Variety = DEMO) -> Levels:
     """The scan's tissue brightness."""
-    return Levels(**{name: float(rng.normal(*spread)) for name, spread in TISSUES[contrast].items()})
+    tissues = {name: (mean, sd * variety.tissue_spread) for name, (mean, sd) in TISSUES[contrast].items()}
+    return Levels(**{name: float(rng.normal(*spread)) for name, spread in tissues.items()})
 
 
 def mix_tissues(anatomy: Anatomy, levels: Levels) -> Array:
@@ -51,19 +53,26 @@ def mix_tissues(anatomy: Anatomy, levels: Levels) -> Array:
     return np.asarray(np.maximum(image, 0))
 
 
-def acquire(rng: np.random.Generator, fine: Array, edge_distance: Array, mask: Mask, contrast: str) -> Array:
+def acquire(
+    rng: np.random.Generator, fine: Array, edge_distance: Array, mask: Mask, contrast: str, variety: Variety = DEMO
+) -> Array:
     """Scan a fine image: float32 on the 2 mm cells, 0 outside ``mask``, white matter near 1."""
     thickness = np.clip(np.float32(1.6) - edge_distance / np.float32(1.5), 0, 1)
     dura = np.clip(rng.uniform(*DURA[contrast]) + 0.6 * noise_field(rng, fine.shape, 6.0), 0, 0.95)
     fine = fine * (1 - dura * thickness)
-    in_plane, through_plane = rng.uniform(0.3, 0.7), rng.uniform(*THROUGH_PLANE_MM[contrast])
-    image = cell_mean(ndimage.gaussian_filter(fine, (in_plane, in_plane, through_plane), truncate=3.0))
+    in_plane, through_plane = rng.uniform(*variety.in_plane_mm), rng.uniform(*THROUGH_PLANE_MM[contrast])
+    sigmas = [in_plane, in_plane, through_plane * variety.through_plane_factor]
+    if variety.any_slice_axis:
+        sigmas = list(np.roll(sigmas, rng.integers(3)))
+    image = cell_mean(ndimage.gaussian_filter(fine, sigmas, truncate=3.0))
     share = cell_mean(ndimage.gaussian_filter((edge_distance > 0).astype(np.float32), 0.5, truncate=3.0))
     image /= np.maximum(share, np.float32(0.5))
     for spacing, sd in TEXTURE:
         image *= 1 + np.float32(sd) * noise_field(rng, image.shape, spacing)
-    image *= np.exp(np.float32(BIAS_SD) * noise_field(rng, image.shape, BIAS_SPACING_CELLS))
-    level = np.float32(rng.uniform(0.012, 0.03))
+    low, high = variety.bias_sd
+    bias_sd = low if low == high else rng.uniform(low, high)  # a fixed strength takes no draw
+    image *= np.exp(np.float32(bias_sd) * noise_field(rng, image.shape, BIAS_SPACING_CELLS))
+    level = np.float32(rng.uniform(*variety.noise))
     noise = rng.standard_normal((2, *image.shape), dtype=np.float32)
     noise = ndimage.gaussian_filter(noise, (0, 0.4, 0.4, 0.4), truncate=3.0) * level
     return np.asarray(np.where(mask, np.hypot(image + noise[0], noise[1]), 0), dtype=np.float32)

@@ -11,6 +11,7 @@ from .anatomy import make_anatomy
 from .contrast import CONTRASTS, acquire, draw_levels, mix_tissues
 from .fields import add_air, cell_mean
 from .lesions import make_lesion, mass_effect
+from .variety import DEMO, Variety
 
 WHITE_LEVEL = 300  # stored brightness of white matter in a scan of gain 1
 MASK_SHARE, LESION_SHARE = 0.5, 0.45  # share of a 2 mm cell that must be brain, or lesion
@@ -25,7 +26,7 @@ class Subject:
     seg: NDArray[np.uint8]
 
 
-def make_subject(seed: int, age: float, kind: str | None = None) -> Subject:
+def make_subject(seed: int, age: float, kind: str | None = None, variety: Variety = DEMO) -> Subject:
     """Make a subject.
 
     Args:
@@ -33,12 +34,13 @@ def make_subject(seed: int, age: float, kind: str | None = None) -> Subject:
             healthy twin of a patient: the same brain (before any mass effect), the same scanner noise.
         age: years.
         kind: ``None`` for a healthy subject, or one of :data:`.lesions.KINDS`.
+        variety: how much subjects and scanners differ.
     """
     streams = np.random.SeedSequence(seed).generate_state(4, np.uint64)
     body, disease, scanner, gain = (int(state) for state in streams)
-    anatomy = make_anatomy(body, age, mass_effect(kind, disease) if kind else None)
+    anatomy = make_anatomy(body, age, mass_effect(kind, disease) if kind else None, variety)
     generators = {name: np.random.default_rng([scanner, index]) for index, name in enumerate(CONTRASTS)}
-    levels = {name: draw_levels(generators[name], name) for name in CONTRASTS}
+    levels = {name: draw_levels(generators[name], name, variety) for name in CONTRASTS}
     lesion = make_lesion(kind, disease, anatomy, levels) if kind else None
     brain = cell_mean(anatomy.inside.astype(np.float32)) > MASK_SHARE
     seg = brain & (cell_mean(lesion.mask.astype(np.float32)) > LESION_SHARE) if lesion else np.zeros_like(brain)
@@ -48,7 +50,7 @@ def make_subject(seed: int, age: float, kind: str | None = None) -> Subject:
         fine = mix_tissues(anatomy, levels[name])
         if lesion:
             fine = lesion.blend(fine, name)
-        image = acquire(generators[name], fine, anatomy.edge_distance, brain, name)
+        image = acquire(generators[name], fine, anatomy.edge_distance, brain, name, variety)
         stored = np.clip(np.rint(image * factor), 1, 32767)  # no brain voxel is 0
         images[name] = add_air(np.where(brain, stored, 0)).astype(np.int16)
     return Subject(images, add_air(brain).astype(np.uint8), add_air(seg).astype(np.uint8))

@@ -16,6 +16,7 @@ from custom.evaluation.spool import CaseInfo
 from custom.models.weights import save_weights
 from custom.postprocessing import none
 from custom.runs.start import find_foreseen
+from custom.scoring import l1
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("shard_cohort_conftest", ROOT / "tests" / "bundles" / "conftest.py")
@@ -154,7 +155,7 @@ def test_every_scan_is_in_one_share_and_shares_are_even(tiny_cohort, tmp_path, l
 
 
 def _collector(folder: Path) -> MapCollector:
-    return MapCollector({"difference": lambda a, b: (a - b).abs()}, {"none": none()}, folder)
+    return MapCollector({"difference": l1}, {"none": none()}, folder)
 
 
 def _add(collector: MapCollector, number: int) -> None:

@@ -233,3 +233,10 @@ def test_noise_along_the_slices(slices, near, far):
 def test_impossible_numbers_of_draws_and_slices_are_refused(wrong):
     with pytest.raises(ConfigError, match="1 or more"):
         _inferer(**wrong)
+
+
+def test_draws_can_be_kept_one_by_one(network, volumes):
+    kept, averaged = (_inferer(draws=3, keep_draws=keep)(volumes[:1], network, ["a"]) for keep in (True, False))
+    assert kept.shape == (1, 3, *averaged.shape[2:])
+    torch.testing.assert_close(kept.mean(1, keepdim=True), averaged)
+    assert not torch.allclose(kept[:, 0], kept[:, 1])

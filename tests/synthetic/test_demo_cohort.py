@@ -17,6 +17,7 @@ from custom.synthetic import CohortSize, cohort, make_demo_cohort, make_subject
 from custom.synthetic.fields import AIR_CELLS, OUTPUT_AFFINE, OUTPUT_SHAPE, cell_mean, noise_field, upsample
 from custom.synthetic.lesions import KINDS, TumourPlan, plan_tumour
 from custom.synthetic.subject import Subject
+from custom.synthetic.variety import DEMO, WIDE, Variety
 
 SEED, AGE = 7, 45.0
 VOXEL_ML = 0.008
@@ -167,7 +168,7 @@ def test_upsampling_keeps_linear_functions_and_cell_mean_undoes_it():
 # From here on the brains are replaced by boxes, so that whole cohorts cost nothing.
 
 
-def box(seed: int, age: float, kind: str | None = None) -> Subject:
+def box(seed: int, age: float, kind: str | None = None, variety: Variety | None = None) -> Subject:
     mask = np.zeros(OUTPUT_SHAPE, dtype=np.uint8)
     mask[AIR_CELLS:-AIR_CELLS, 20:70, 20:60] = 1
     image = (mask * np.random.default_rng(seed).integers(1, 300)).astype(np.int16)
@@ -279,3 +280,24 @@ def test_an_interrupted_run_leaves_nothing(monkeypatch, tmp_path):
 def test_too_few_healthy_subjects_are_refused():
     with pytest.raises(ConfigError, match="folds"):
         CohortSize(healthy=8, healthy_test=4)
+
+
+def test_a_wide_cohort_is_another_one_and_needs_no_patients(quick, tmp_path):
+    size = CohortSize(healthy=5, healthy_test=0, patients_val=0, patients_test=0)
+    root = make_demo_cohort(tmp_path / "wide", size, seed=1, workers=1, variety="wide")
+    assert {arguments[3] for arguments in quick} == {WIDE}
+    assert sorted(path.name for path in (root / "splits").iterdir())[-1] == "demo_val_fold4.csv"  # no empty lists
+    assert cohort.is_complete(root, size, 1, "wide")
+    assert not cohort.is_complete(root, size, 1)
+    with pytest.raises(DataError, match="something other than this intact"):
+        make_demo_cohort(root, size, seed=1, workers=1)
+    with pytest.raises(ConfigError, match="no variety"):
+        make_demo_cohort(tmp_path / "other", size, variety="wild")
+
+
+def test_the_wide_variety_contains_the_demo():
+    for name in ("bias_sd", "noise", "in_plane_mm", "edge_mm"):
+        (low, high), (wide_low, wide_high) = getattr(DEMO, name), getattr(WIDE, name)
+        assert wide_low <= low <= high <= wide_high
+    for name in ("scale", "rotation_deg", "shift_mm", "ventricle_sd_mm", "tissue_spread"):
+        assert getattr(WIDE, name) > getattr(DEMO, name)

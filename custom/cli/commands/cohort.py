@@ -14,6 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--healthy-test", type=int, help="of these, for testing")
     parser.add_argument("--patients-val", type=int, help="per lesion, for validation")
     parser.add_argument("--patients-test", type=int, help="per lesion, for testing")
+    parser.add_argument(
+        "--variety",
+        default="demo",
+        help="how much subjects and scanners differ: demo (default), or wide, for training models for scanners nobody has seen",
+    )
     parser.add_argument("--tiny", action="store_true", help="fewest subjects: only to see that things run")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default 0)")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per CPU core (default)")
@@ -30,7 +35,12 @@ def run(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) is not None:
             numbers[name] = getattr(arguments, name)
     folder = make_demo_cohort(
-        arguments.output, CohortSize(**numbers), arguments.seed, arguments.workers, arguments.overwrite
+        arguments.output,
+        CohortSize(**numbers),
+        arguments.seed,
+        arguments.workers,
+        arguments.overwrite,
+        arguments.variety,
     )
     training = ("uad", "train", "ddpm_ssim_ens", "--preset", "small", "--data", folder, "--dataset_name", "demo")
     closing({"cohort": folder}, {"train a small model on it": command_line(*training, "--max_epochs", "60")})

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The healthy scans of several data sets as one datalist, for example real and synthetic ones."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError
+from ..preparation.prepare import Preparation
+from .cases import Case, datalist
+from .datasets import get_dataset
+from .gate import gate_splits
+
+
+def mixed_datalist(
+    sources: Sequence[Mapping[str, str]],
+    split: str,
+    contrast: str,
+    fold: int,
+    preparation: Preparation,
+    cache_dir: str | Path | None = None,
+    workers: int = 1,
+) -> list[Case]:
+    """Return the prepared scans of one split of every source, one source after the other.
+
+    Args:
+        sources: ``{"data_root": folder, "dataset": name}`` each.
+        split: "train" or "val".
+        contrast: contrast that all scans are read in.
+        fold: fold of the lists.
+        preparation: of all scans.
+        cache_dir: folder of the prepared volumes of all sources.
+        workers: threads that prepare at the same time.
+
+    Raises:
+        ConfigError: an entry that is no source, a data set with patients.
+        DataError: faulty lists or scans.
+    """
+    cases: list[Case] = []
+    for source in sources:
+        if set(source) != {"data_root", "dataset"} or not get_dataset(source["dataset"], source["data_root"]).healthy:
+            raise ConfigError(
+                f"a source of healthy scans is {{'data_root': folder, 'dataset': name of a healthy data set}}, got {dict(source)}."
+            )
+        root, name = Path(source["data_root"]), source["dataset"]
+        gate_splits(root, name, contrast, fold, parts=["train", "val"])
+        found: list[Any] = datalist(root, name, split, contrast, fold, preparation, cache_dir, workers)
+        cases += found
+    return cases

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Restorations of a scan at several assumed severities, and the mean probability of the mask.
+
+The network (:class:`custom.models.restoration_network.RestorationNetwork`) sees every axial slice with its neighbours
+(beyond the ends of the grid the last slice is repeated) and says what it would change were the slice corrupted with that
+severity; no noise is drawn.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import ConfigError
+from .slicewise import SlicewiseReconstruction
+
+
+class RestorationInferer(SlicewiseReconstruction):
+    """Restore volumes: ``[B, 1, X, Y, Z]`` in, one restoration per severity and the mask's probability out.
+
+    Args:
+        severities: assumed severities in (0, 1].
+        **kwargs: see :class:`SlicewiseReconstruction`.
+    """
+
+    has_mask_channel = True
+
+    def __init__(self, severities: Sequence[float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.severities = tuple(float(severity) for severity in severities)
+        if not self.severities or not all(0 < severity <= 1 for severity in self.severities):
+            raise ConfigError(f"severities must lie in (0, 1], got {list(severities)}.")
+
+    def reconstruct(self, slices: Tensor, network: nn.Module, case_id: str) -> Tensor:
+        """Return restorations and mask ``[Z, n + 1, X, Y]`` of ``slices`` ``[Z, 1, X, Y]`` in [0, 1]; not clamped."""
+        reach = int(cast(Any, network).neighbours)
+        heights = torch.arange(len(slices), device=slices.device)
+        around = [heights.add(step).clamp(0, len(slices) - 1) for step in range(-reach, reach + 1)]
+        slabs = torch.cat([slices[index] for index in around], dim=1)
+        outputs = [
+            self._in_batches(network, slabs, severity=slabs.new_full((len(slabs),), severity), heights=heights)
+            for severity in self.severities
+        ]
+        residuals = torch.cat([output[:, :1] for output in outputs], dim=1)
+        mask = torch.cat([output[:, 1:].sigmoid() for output in outputs], dim=1).mean(dim=1, keepdim=True)
+        return torch.cat([slices + residuals, mask], dim=1)
