@@ -68,7 +68,7 @@ class RunRecord:
             "started": before.get("started", now),
             "resumed": [*before.get("resumed", []), now] if before else [],
             "ended": None,
-            "revision": _revision(),
+            "revision": source_revision(),
             "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
             "system": platform.system(),
             "settings": self.settings,
@@ -110,7 +110,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _revision() -> str | None:
+def source_revision() -> str | None:
     """Return the git revision of this package's source, with ``+`` if files differ from it; None outside a repository."""
     root = Path(__file__).resolve().parents[2]
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]

@@ -27,6 +27,8 @@ STATE_NAME = "tracking_state.json"
 LOCAL_DATABASE = "sqlite:///output/mlflow.db"
 SECONDS = 3
 _LONGEST_PARAM = 6000
+# The web interface opens an experiment without this tag in its view for language models, which shows no curves.
+_MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def default_uri(local: str = LOCAL_DATABASE) -> str:
@@ -169,7 +171,7 @@ class _Sender:
         if found is not None:
             return str(found.experiment_id)
         place = None if self.database is None else (self.database.parent / "mlartifacts" / name).as_uri()
-        return str(self.client.create_experiment(name, artifact_location=place))
+        return str(self.client.create_experiment(name, artifact_location=place, tags=_MODEL_TRAINING))
 
     def _fail_dead(self, experiment: str) -> None:
         """Close the runs of this experiment that processes of this machine left open when they were killed."""

@@ -6,6 +6,7 @@ A tracking server that is down, slow, full or refuses costs one warning and, at 
 """
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from ignite.engine import Engine, Events
 
 from .failure import on_failure
 from .outbox import Outbox
+from .record import source_revision
 from .secrets import without_secrets
 from .sync import sync_outbox
 
@@ -80,7 +82,7 @@ class Tracking:
 
     Args:
         folder: output folder; one folder is one run.
-        tracking_uri: MLflow server or ``sqlite:///`` database; None keeps the outbox only.
+        tracking_uri: MLflow server or ``sqlite:///`` database; None, "none" or "" keeps the outbox only.
         name: of the run; the folder's name if None.
         experiment: that the run belongs to.
         params: settings, flat.
@@ -107,7 +109,7 @@ class Tracking:
         write: bool = True,
     ) -> None:
         self.outbox = Outbox(folder)
-        self.tracking_uri = tracking_uri
+        self.tracking_uri = None if str(tracking_uri).lower() in ("none", "null", "") else tracking_uri
         self.experiment, self.params, self.tags = experiment, dict(params), dict(tags or {})
         self.name = name or Path(folder).resolve().name
         self.every, self.artifacts, self.prefix, self.write = every, list(artifacts), prefix, write
@@ -132,18 +134,20 @@ class Tracking:
     def start(self, engine: Engine) -> None:
         """Open the run."""
         self._open = True
-        self._record(lambda: self.outbox.start(self.name, self.experiment, self.tags, self.parent))
+        self._record(lambda: self.outbox.start(self.name, self.experiment, _source() | self.tags, self.parent))
         self._record(lambda: self.outbox.params(self.params))
         if self.tracking_uri:
             self._sync = BackgroundSync(self.outbox.folder, self.tracking_uri)
             self._sync.start()
 
     def loss(self, engine: Engine) -> None:
-        """Record the loss of an iteration, where the engine has one."""
+        """Record the loss of an iteration and the learning rate, where the engine has them."""
         output = engine.state.output
         if isinstance(output, Mapping) and "loss" in output:
-            loss, step = output["loss"].item(), engine.state.iteration
-            self._record(lambda: self.outbox.metrics({f"{self.prefix}/loss": loss}, step))
+            values, step = {f"{self.prefix}/loss": output["loss"].item()}, engine.state.iteration
+            if optimizer := getattr(engine, "optimizer", None):
+                values[f"{self.prefix}/learning_rate"] = optimizer.param_groups[0]["lr"]
+            self._record(lambda: self.outbox.metrics(values, step))
 
     def validation(self, validator: Engine) -> None:
         """Record what a validation measured."""
@@ -183,6 +187,12 @@ class Tracking:
                 logger.warning(
                     "%s cannot be written (%s); the run goes on untracked.", self.outbox.path, error.strerror
                 )
+
+
+def _source() -> dict[str, str]:
+    """Return MLflow's own tags for the program and the revision of its source."""
+    found = {"mlflow.source.name": Path(sys.argv[0]).name, "mlflow.source.type": "LOCAL"}
+    return found | ({"mlflow.source.git.commit": commit} if (commit := source_revision()) else {})
 
 
 def _is_number(value: Any) -> bool:

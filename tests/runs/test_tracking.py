@@ -45,7 +45,9 @@ def test_outbox_holds_the_story_of_a_run(tmp_path):
     (tmp_path / "model.txt").write_text("weights")
     events = _run(tmp_path, artifacts=[tmp_path / "model.txt", tmp_path / "absent"], tags={"method": "ae"})
     assert all(event.pop("time") > 1.7e12 for event in events)
-    assert (events[0]["run"]["name"], events[0]["run"]["tags"]) == (tmp_path.name, {"method": "ae"})
+    tags = events[0]["run"]["tags"]
+    assert (events[0]["run"]["name"], tags["method"]) == (tmp_path.name, "ae")
+    assert tags["mlflow.source.name"]
     assert events[1:] == [
         {"params": {"lr": "0.1", "channels": "[1, 2]"}},
         *({"metrics": {"train/loss": float(step - 1)}, "step": step} for step in (2, 4, 6)),
@@ -53,6 +55,21 @@ def test_outbox_holds_the_story_of_a_run(tmp_path):
         {"artifact": str(tmp_path / "model.txt"), "to": ""},
         {"status": "FINISHED"},
     ]
+
+
+@pytest.mark.parametrize("off", [None, "none", "None", ""])
+def test_none_switches_sending_off(tmp_path, off):
+    assert _run(tmp_path, tracking_uri=off)[-1]["status"] == "FINISHED"
+    assert [path.name for path in tmp_path.iterdir()] == ["tracking.jsonl"]
+
+
+def test_the_learning_rate_is_tracked_beside_the_loss(tmp_path):
+    engine = Engine(lambda *_: {"loss": torch.tensor(1.0)})
+    engine.optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    Tracking(tmp_path, None, "exp", {}, every=1).attach(engine)
+    engine.run(range(1))
+    metrics = [event["metrics"] for event, _ in Outbox(tmp_path).lines() if "metrics" in event]
+    assert metrics == [{"train/loss": 1.0, "train/learning_rate": 0.5}]
 
 
 def test_only_the_first_process_writes(tmp_path):
