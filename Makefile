@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_DATA ?= demo_data
 OUT ?= output
 
-.PHONY: help install demo matrix test check bench fuzz inject docs label-test clean
+.PHONY: help install demo matrix test test-fast check wheel bench fuzz inject docs label-test clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -14,23 +14,29 @@ install: $(VENV)/.installed ## virtual environment with the tested versions
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,cluster,dicom]"
+	$(BIN)/python -m pip install -c constraints.txt torch
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
 	touch $@
 
 demo: install ## demo cohort, short CPU training of the small preset, evaluation, figures
-	$(BIN)/python scripts/demo.py --data $(DEMO_DATA) --output $(OUT)/demo
+	$(BIN)/uad demo --data $(DEMO_DATA) --output $(OUT)/demo
 
 matrix: install ## seven methods, two folds on the demo cohort: Table 1, figures (two CPU cores)
-	$(BIN)/python scripts/make_demo_cohort.py $(DEMO_DATA)
-	$(BIN)/python scripts/benchmark.py matrices/demo.json --dataset_dir $(DEMO_DATA) --output_dir $(OUT)/matrix --workers 2
+	$(BIN)/uad cohort $(DEMO_DATA)
+	$(BIN)/uad matrix matrices/demo.json --data $(DEMO_DATA) --output $(OUT)/matrix --workers 2
 
 bench: install ## times beside public packages, under ten minutes; the tables go to docs/benchmarks.md
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,bench]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,bench]"
 	$(BIN)/python benchmarks/run.py --markdown docs/benchmarks.md
 
-test: install ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadscope tests
+test: install ## all tests and the examples of the documentation strings
+	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+test-fast: install ## the tests that take a moment each
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow"
+
+wheel: install ## build the wheel and run its commands in a fresh environment from an empty folder
+	.ci/wheel $(BIN)/python
 
 check: install ## style and types
 	$(BIN)/ruff check .
