@@ -6,12 +6,14 @@ a user is read as code.
 """
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError
 from ..core.resources import resource, rooted
+from ..runs.knobs import KNOBS, check_knobs
 from .overrides import Words, as_objects, choice_names, settings_of, typed
 
 _RUN_IDS = {"train": "training", "evaluate": "evaluating", "inference": "inference"}
@@ -75,7 +77,6 @@ def run_bundle(
     """
     from monai.bundle import ConfigWorkflow
 
-    from ..runs.knobs import check_knobs
     from ..runs.start import COMMAND_CONFIG
 
     files = config_files(bundle, stage, presets)
@@ -88,6 +89,7 @@ def run_bundle(
         if name not in config:
             raise ConfigError(f"{name} is no setting of {label}.")
         overrides[name] = value
+    check_knobs({**config, **overrides})
     check_knobs({**config, **overrides})
     overrides.setdefault("bundle_root", str(bundle))
     workflow = ConfigWorkflow(
@@ -115,9 +117,17 @@ def settings_table(bundle: Path, stage: str, presets: Sequence[str] = ()) -> str
     config: dict[str, Any] = {}
     for file in config_files(bundle, stage, presets):
         config.update(json.loads(file.read_text(encoding="utf-8")))
-    lines = [f"settings of {bundle.name} (--name value; defaults behind them):"]
+    lines = [f"settings of {bundle.name} (--name value):"]
     for name, default in settings_of(config).items():
-        lines.append(f"  --{name:<24} {choice_names(default) or json.dumps(default)}")
+        knob = KNOBS.get(name)
+        shown = choice_names(default) or ("computed" if str(default)[:1] in ("$", "@", "{") else json.dumps(default))
+        about = f"{knob.help}; {knob.expected}; default {shown}" if knob else f"default {shown}"
+        indent = " " * 27
+        lines.append(
+            textwrap.fill(
+                about, 118, initial_indent=f"  --{name:<22} ", subsequent_indent=indent, break_long_words=False
+            )
+        )
     return "\n".join(lines)
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from ..core.errors import ConfigError
 from ..core.resources import resource
+from ..runs.knobs import KNOBS
 
 Words = Sequence[str]
 _NOTHING = ("none", "null")
 _YES, _NO = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
-_PATHS = ("weights", "input", "mask", "cohort_file")
 _SHIPPED = ("%custom/configs/", "%bundles/")
 
 
@@ -79,38 +79,41 @@ def typed(name: str, words: Words, config: Mapping[str, Any], file: str) -> Any:
         file: where they stand, for messages.
 
     Raises:
-        ConfigError: no such setting, or a word of the wrong kind.
+        ConfigError: no such setting, no value, or no entry of that name. Types and ranges are left to
+            :func:`custom.runs.knobs.check_knobs`.
     """
     if name not in config:
         close = difflib.get_close_matches(name, settings_of(config), n=1, cutoff=0.5)
         hint = f"did you mean --{close[0]}? " if close else ""
         raise ConfigError(f"--{name} is no setting of {file}; {hint}--help lists all.")
-    default = config[name]
-    text = " ".join(words)
+    default, text = config[name], " ".join(words)
+    kind = KNOBS[name].kind if name in KNOBS else _kind_of(default)
     if text.lower() in _NOTHING:
         return None
-    if isinstance(default, bool):
-        if text.lower() in ("", *_YES):
-            return True
-        if text.lower() in _NO:
-            return False
-        raise ConfigError(f"--{name} is true or false (its default is {str(default).lower()}), got {text!r}.")
+    if kind == "true or false":
+        return True if text.lower() in ("", *_YES) else False if text.lower() in _NO else text
     if not words:
         raise ConfigError(f"--{name} needs a value (its default is {json.dumps(default)}).")
     if isinstance(default, str) and default.startswith("%"):
         return _choice(name, text, default)
-    if name.endswith(("_dir", "_folder")) or name in _PATHS:
+    if kind == "path":
         return str(Path(text).expanduser())
+    if kind == "word":
+        return text
     value = _literal(words)
-    if isinstance(default, (int, float)) and not _numeric(value):
-        raise ConfigError(f"--{name} is a number (its default is {default}), got {text!r}.")
-    if isinstance(default, int) and isinstance(value, float):
-        if not value.is_integer():
-            raise ConfigError(f"--{name} is a whole number (its default is {default}), got {text!r}.")
-        return int(value)
-    if (isinstance(default, list) or str(default).startswith("$[")) and not isinstance(value, list):
-        return [value]
-    return text if isinstance(default, str) and not default.startswith("$") else value
+    several = isinstance(default, list) or kind == "words"
+    if several and not isinstance(value, list):
+        return [str(value) if kind == "words" else value]
+    return int(value) if kind == "whole number" and isinstance(value, float) and value.is_integer() else value
+
+
+def _kind_of(default: Any) -> str:
+    """Return the kind of a setting that is not in the table of all settings, as a user's own bundle may have."""
+    if isinstance(default, bool):
+        return "true or false"
+    if isinstance(default, int):
+        return "whole number"
+    return "any" if not isinstance(default, str) or default.startswith("$") else "word"
 
 
 def as_objects(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -190,12 +193,6 @@ def _holds_text(value: Any) -> bool:
     if isinstance(value, dict):
         return True
     return isinstance(value, str)
-
-
-def _numeric(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(_numeric(item) for item in value)
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_number(word: str) -> bool:

@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 from custom.cli.overrides import as_objects, settings_of, split_command, typed
 from custom.core.errors import ConfigError
 from custom.core.resources import bundle_folder, bundle_names, resource, rooted
+from custom.runs.knobs import check_knobs
 
 CONFIG = {
     "about": "",
@@ -64,10 +65,7 @@ def test_words_take_the_type_of_the_default(name, words, value):
     ("name", "words", "sentence"),
     [
         ("max_epoch", ["3"], "did you mean --max_epochs?"),
-        ("max_epochs", ["many"], "is a number"),
-        ("max_epochs", ["1.5"], "is a whole number"),
         ("max_epochs", [], "needs a value"),
-        ("augment", ["perhaps"], "is true or false"),
         ("noise", ["gausian"], "did you mean gaussian?"),
         ("noise", ["%other.json::mine"], "there is no '%other.json::mine'"),
     ],
@@ -76,6 +74,21 @@ def test_what_cannot_be_is_said_with_the_remedy(name, words, sentence):
     with pytest.raises(ConfigError, match="--" + name) as found:
         _typed(name, *words)
     assert sentence in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("max_epochs", ["many"]),
+        ("max_epochs", ["1.5"]),
+        ("max_epochs", ["0"]),
+        ("augment", ["perhaps"]),
+        ("lr", ["-1"]),
+    ],
+)
+def test_values_out_of_type_or_range_are_left_to_the_table_of_settings(name, words):
+    with pytest.raises(ConfigError, match=f"--{name} takes"):
+        check_knobs({name: _typed(name, *words)})
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch):
