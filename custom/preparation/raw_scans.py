@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps that a scan needs which comes from the scanner: extraction, bias field, registration.
+
+:func:`for_raw_scans` puts them into a model's preparation. Scans that are prepared already pass through untouched: a
+given mask or an extracted brain is kept, and what lies in the training scans' space is not registered again.
+"""
+
+import dataclasses
+
+from ..core.errors import ConfigError
+from .bias_field import CorrectBias
+from .brain_extraction import ExtractBrain
+from .orient import Orient
+from .prepare import Preparation
+from .registration_step import COHORT_SCALE, RegisterToTemplate
+from .subject import Step
+
+BIAS_FIELD = ("n4", "none")
+REGISTER = ("auto", "never")
+
+
+def raw_steps(
+    extractor: str = "auto", bias_field: str = "n4", register: str = "auto", scale: float = COHORT_SCALE
+) -> tuple[Step, ...]:
+    """Return extraction, bias correction and registration, in this order.
+
+    Args:
+        extractor: see :class:`~custom.preparation.brain_extraction.ExtractBrain`.
+        bias_field: "n4" or "none".
+        register: "auto" or "never".
+        scale: see :class:`~custom.preparation.registration_step.RegisterToTemplate`.
+    """
+    for name, value, choices in (("bias_field", bias_field, BIAS_FIELD), ("register", register, REGISTER)):
+        if value not in choices:
+            raise ConfigError(f"{name} {value!r} is unknown; choose one of {', '.join(choices)}")
+    steps: list[Step] = [ExtractBrain(extractor)]
+    if bias_field == "n4":
+        steps.append(CorrectBias())
+    if register == "auto":
+        steps.append(RegisterToTemplate(scale))
+    return tuple(steps)
+
+
+def for_raw_scans(
+    preparation: Preparation,
+    extractor: str = "auto",
+    bias_field: str = "n4",
+    register: str = "auto",
+    scale: float = COHORT_SCALE,
+) -> Preparation:
+    """Return a model's preparation with the steps of :func:`raw_steps` after the orientation."""
+    own = {type(step) for step in preparation.steps}
+    steps = [step for step in raw_steps(extractor, bias_field, register, scale) if type(step) not in own]
+    place = 1 if preparation.steps and isinstance(preparation.steps[0], Orient) else 0
+    whole = (*preparation.steps[:place], *steps, *preparation.steps[place:])
+    return dataclasses.replace(preparation, steps=whole)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A head from the scanner through extraction, bias correction and registration, against what it was made with."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from custom.core.errors import ConfigError, DataError
+from custom.preparation.bias_field import bias_field
+from custom.preparation.brain_extraction import ExtractBrain, extract_brain
+from custom.preparation.extract_hd_bet import flushed_denormals
+from custom.preparation.prepare import preparation
+from custom.preparation.raw_scans import for_raw_scans, raw_steps
+from custom.preparation.registration import TemplateRegistration, register_to_template
+from custom.preparation.registration_step import join_template_mask
+from custom.preparation.subject import Subject
+from custom.volumes.packaged_template import brain_template
+from custom.volumes.resampling import resample
+from tests.preparation.raw_head import raw_head
+
+
+def placed(turn_deg: float = 12.0) -> np.ndarray:
+    """Template space to the scan: smaller, turned about x and z, shifted."""
+    cosine, sine = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))
+    about_x = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    about_z = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+    matrix = np.eye(4)
+    matrix[:3, :3] = about_x @ about_z @ np.diag([0.88, 0.92, 0.90])
+    matrix[:3, 3] = [14, -9, 20]
+    return matrix
+
+
+@pytest.fixture(scope="module")
+def head() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return raw_head(placed())
+
+
+@pytest.fixture(scope="module")
+def prepared(head) -> Subject:
+    """The head through the whole preparation by the route without extras."""
+    image, _, affine = head
+    return for_raw_scans(preparation("standard"), "atlas")(Subject("head", image, affine))
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    return float(2 * (first & second).sum() / (first.sum() + second.sum()))
+
+
+def test_the_brain_is_where_it_was_put(prepared) -> None:
+    template = brain_template()
+    points = np.argwhere(template.mask)[::97] @ template.affine[:3, :3].T + template.affine[:3, 3]
+    found = np.array(prepared.record["registration"]["template_to_scan"])
+    apart = points @ (found - placed())[:3, :3].T + (found - placed())[:3, 3]
+    assert np.linalg.norm(apart, axis=1).mean() < 2.0
+    assert prepared.record["registration"]["pose_ratio"] > 1.5
+    assert prepared.record["registration"]["mask_overlap"] > 0.92
+
+
+def test_the_mask_on_the_models_grid_is_the_brain(head, prepared) -> None:
+    _, mask, affine = head
+    grid = prepared.to_scan_world @ prepared.affine
+    truth = resample(mask.astype(np.float32), affine, grid, prepared.image.shape) > 0.5
+    assert dice(prepared.brain > 0, truth) > 0.92
+    assert prepared.brain_ml == pytest.approx(
+        mask.sum() * 12 / 1000, rel=0.2
+    )  # the atlas route takes the fluid around it along
+    assert prepared.image.min() >= 0
+    assert prepared.image.max() <= 1
+    assert prepared.image[prepared.brain == 0].max() == 0
+
+
+def test_what_was_used_is_recorded(prepared) -> None:
+    assert prepared.record["brain_extraction"] == {"source": "atlas", "weights_sha256": None}
+    assert "the brain was extracted by atlas" in prepared.notes
+    assert prepared.record["bias_field"]["log_sd"] < 0.1
+
+
+def test_upside_down_is_refused(head) -> None:
+    image, mask, affine = head
+    with pytest.raises(DataError, match="turned over"):
+        register_to_template(image, mask, np.diag([1.0, -1.0, -1.0, 1.0]) @ affine, "head")
+
+
+def test_a_planted_field_is_removed(head) -> None:
+    image, mask, affine = head
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in image.shape], indexing="ij")
+    planted = np.exp(0.5 * x + 0.3 * y * y - 0.2 * z).astype(np.float32)
+    before = bias_field(image, mask.astype(np.uint8), affine, (50, 30))
+    after = bias_field(image * planted, mask.astype(np.uint8), affine, (50, 30))
+    left = np.log(after / before / planted)[mask]
+    assert np.log(planted[mask]).std() > 0.1
+    assert left.std() < 0.02
+
+
+def test_a_dark_lesion_at_the_surface_stays_in_the_brain() -> None:
+    template = brain_template()
+    matrix = np.diag([0.9, 0.9, 0.9, 1.0])
+    affine = matrix @ template.affine
+    brain = ndimage.binary_erosion(template.mask)
+    lesion = np.zeros_like(brain)
+    lesion[14:30, 50:60, 40:50] = True
+    lesion &= ndimage.binary_erosion(template.mask, iterations=3)
+    cut = Subject(
+        "x", template.t1, affine, mask=(brain & ~ndimage.binary_dilation(lesion, iterations=2)).astype(np.uint8)
+    )
+    found = TemplateRegistration(matrix, 0.6, 2.3, 0.95, (0.9, 0.9, 0.9))
+    joined = join_template_mask(cut, found)
+    assert (joined.brain[lesion] > 0).mean() > 0.95
+    assert not (joined.brain[~template.mask] > 0).any()
+    assert joined.notes
+
+
+def test_prepared_scans_pass_untouched() -> None:
+    template = brain_template()
+    affine = np.diag([0.877, 0.877, 0.877, 1.0]) @ template.affine
+    given = Subject("x", template.t1, affine, mask=template.mask.astype(np.uint8))
+    for step in raw_steps("atlas"):
+        after = step(given)
+        assert after.image is given.image
+        assert after.affine is given.affine
+        assert after.mask is given.mask
+
+
+def test_voxel_order_changes_nothing(head, monkeypatch) -> None:
+    """An extractor sees RAS axes whatever the file's order is, and the mask comes back in that order."""
+    image, _, affine = head
+
+    class Threshold:
+        def __call__(self, volume, ras, case):
+            assert (np.diag(ras)[:3] > 0).all()
+            return volume > 50
+
+    monkeypatch.setattr("custom.preparation.brain_extraction.AtlasExtraction", Threshold)
+    straight = extract_brain(image, affine, "atlas", "x")
+    other = np.ascontiguousarray(image[:, ::-1].transpose(1, 2, 0))
+    last = image.shape[1] - 1
+    order = np.array([[0, 0, 1, 0], [-1, 0, 0, last], [0, 1, 0, 0], [0, 0, 0, 1]])
+    turned = extract_brain(other, affine @ order, "atlas", "x")
+    assert np.array_equal(turned, straight[:, ::-1].transpose(1, 2, 0))
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ConfigError, match="bet2"):
+        ExtractBrain("bet2")
+    with pytest.raises(ConfigError, match="sometimes"):
+        raw_steps(register="sometimes")
+
+
+def test_a_skull_without_extractor_is_refused(head) -> None:
+    image, _, affine = head
+    with pytest.raises(DataError, match="skull"):
+        ExtractBrain("none")(Subject("x", image, affine))
+
+
+def test_denormals_are_as_before() -> None:
+    import torch
+
+    tiny = torch.full((1,), 1e-40)
+    before = (tiny * 1.0 == 0).item()
+    with flushed_denormals():
+        assert (tiny * 1.0 == 0).item()
+    assert (tiny * 1.0 == 0).item() == before
