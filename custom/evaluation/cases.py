@@ -10,7 +10,7 @@ from ..cohorts.datasets import get_dataset
 from ..cohorts.gate import gate_splits
 from ..core.errors import ConfigError
 from ..volumes.records import ScanRecord
-from .plan import EvaluationPlan
+from .plan import EvaluationPlan, half_of, source_of
 
 
 def standard_plan(
@@ -32,7 +32,8 @@ def standard_plan(
         tuning_sets: ``{test set: data set its threshold is tuned on}``; a name mapped to "" is not tuned. Others
             use themselves.
         tuning_split: split that is tuned on.
-        healthy_test: count false positives on the healthy test split too.
+        healthy_test: count false positives on the healthy test split; False: the validation scans are divided by a hash of
+            their names, one half calibrates and false positives are counted on the other.
         healthy_fprs: voxel-wise false-positive rates of the label-free thresholds.
         data_root: its ``dataset.json``, if any, declares further data sets.
 
@@ -47,8 +48,8 @@ def standard_plan(
     tuning = {name: (tuning_sets or {}).get(name, name) for name in test_sets}
     return EvaluationPlan(
         tests={f"{name}/{test_split}": f"{tuned}/{tuning_split}" if tuned else None for name, tuned in tuning.items()},
-        healthy_calibration=f"{dataset_name}/val",
-        healthy_test=f"{dataset_name}/test" if healthy_test else None,
+        healthy_calibration=f"{dataset_name}/val" if healthy_test else f"{dataset_name}/val_calibration",
+        healthy_test=f"{dataset_name}/test" if healthy_test else f"{dataset_name}/val_held_out",
         healthy_fprs=tuple(healthy_fprs),
     )
 
@@ -86,12 +87,14 @@ def evaluation_cases(
 
     def share(records: Sequence[ScanRecord]) -> list[ScanRecord]:
         nonlocal seen
+        wanted = half_of([record.case_id for record in records], half)
+        records = [record for record in records if record.case_id in wanted]
         offset, seen = (shard - seen) % num_shards, seen + len(records[:limit])
         return list(records[:limit])[offset::num_shards]
 
     cases: list[Case] = []
     for group in plan.groups:
-        name, split = group.split("/")
+        name, split, half = source_of(group)
         of_fold = fold if get_dataset(name, data_root).healthy else None
         gate_splits(data_root, name, contrast, of_fold, (split,))
         found = datalist(data_root, name, split, contrast, of_fold, how, cache_dir, only=share)

@@ -3,20 +3,25 @@
 
 A *variant* is one score with one post-processing: ``ssim_ens`` under the protocol's (first) post-processing,
 ``ssim_ens@none`` under another. Histograms are kept per variant and group, once over the whole grid (the papers'
-region: threshold search, average precision) and once inside the brain mask (healthy quantiles).
+region: threshold search, average precision) and once inside the brain mask (healthy quantiles). The variant
+``uninformative`` is a map that is 1 everywhere, post-processed like the others: what it reaches, any map does that is 0
+outside the evaluated region, so it is the level that a score has to beat.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain as chain_of
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, from_numpy
+from torch import Tensor, from_numpy, ones_like
 
 from ..metrics import ScoreHistogram
 from ..scoring import Reconstructions, as_reconstructions
+from .plan import UNINFORMATIVE
 from .spool import CaseInfo, MapSpool
 
 Score = Callable[[Tensor, Reconstructions], Tensor | Mapping[str, Tensor]]
@@ -68,7 +73,7 @@ class MapCollector:
         """
         reconstructions = as_reconstructions(reconstruction)
         mask, seg = mask.to(image.device) > 0, seg.to(image.device) > 0
-        for name, raw in self._maps(image, reconstructions):
+        for name, raw in chain_of(self._maps(image, reconstructions), [(UNINFORMATIVE, ones_like(image))]):
             for number, (chain, postprocessing) in enumerate(self.postprocessings.items()):
                 variant = name if number == 0 else f"{name}@{chain}"
                 if variant not in self.variants:
@@ -113,6 +118,10 @@ class MapCollector:
         chain = variant.partition("@")[2]
         return self.postprocessings[chain] if chain else next(iter(self.postprocessings.values()))
 
+    def volumes(self, cases: Sequence[CaseInfo], name: str) -> "Volumes":
+        """Return the volumes of some cases, each loaded when it is asked for; they can be gone through several times."""
+        return Volumes(self, cases, name)
+
     def of_group(self, group: str) -> list[CaseInfo]:
         """Return the cases of a group in the order of their ids."""
         return sorted((case for case in self.cases if case.group == group), key=lambda case: case.case_id)
@@ -120,6 +129,18 @@ class MapCollector:
     def volume(self, case: CaseInfo, name: str) -> NDArray[Any]:
         """Return ``image``, ``reconstruction``, ``mask``, ``seg`` or the map of a variant, ``[X, Y, Z]``."""
         return np.asarray(self.spool.get(case, name))
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """One kind of volume of some cases, loaded one by one."""
+
+    collector: MapCollector
+    cases: Sequence[CaseInfo]
+    name: str
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self.collector.volume(case, self.name) for case in self.cases)
 
 
 def _as_tensors(state: Mapping[str, Any]) -> dict[str, Any]:

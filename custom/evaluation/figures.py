@@ -2,7 +2,7 @@
 """Pictures of an evaluation: cases, precision-recall curves, healthy histogram, and the paper's Figure 2.
 
 ``cases/<data set>/<case>_<variant>.png`` show input, reconstruction, anomaly map and mask with the truth outlined; one
-colour scale serves all cases of a variant: from 0 to twice the first healthy threshold.
+colour scale serves all cases of a data set and variant: from 0 to the score that a thousandth of the brain exceeds.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..metrics import confusion_counts
 from ..report.curves import healthy_histogram_figure, precision_recall_figure, sigma_sweep_figure
 from ..report.figures import save_figure
 from ..report.panels import case_panel
 from .collector import MapCollector
 from .measure import Measurements
 from .operating_points import ORACLE, OperatingPoint, healthy_points
-from .plan import EvaluationPlan
+from .plan import UNINFORMATIVE, EvaluationPlan
 
 _BINS = 120
 
@@ -45,8 +46,9 @@ class EvaluationFigures:
         for test in plan.test_plans:
             points = {v: self._chosen(measured.points[test.name, v]) for v in variants}
             for variant in variants:
-                vmax = max(2 * healthy_points(collector, plan, variant)[0].threshold, 1e-6)
-                self._draw_cases(collector, test.group, variant, points[variant], vmax, folder / "cases" / test.name)
+                vmax = max(_exceeded_by(collector, variant, test.group), points[variant].threshold * 1.05, 1e-6)
+                where = folder / "cases" / test.name
+                self._draw_cases(collector, test.group, variant, points[variant], vmax, where, measured.contrast)
             self._draw_curves(collector, test.name, test.group, variants, measured, folder)
         self._draw_healthy(collector, plan, folder)
         self._draw_sweep(measured, folder)
@@ -58,8 +60,9 @@ class EvaluationFigures:
         return next(point for point in points if point.name.startswith("healthy"))
 
     def _draw_cases(
-        self, collector: MapCollector, group: str, variant: str, point: OperatingPoint, vmax: float, folder: Path
-    ) -> None:
+        self, collector: MapCollector, group: str, variant: str, point: OperatingPoint, vmax: float, folder: Path,
+        contrast: str,
+    ) -> None:  # fmt: skip
         cases = sorted(collector.of_group(group), key=lambda c: -int(collector.volume(c, "seg").sum()))
         for case in cases[: self.cases]:
             image, reconstruction, seg, mask, anomaly_map = (
@@ -67,7 +70,12 @@ class EvaluationFigures:
             )
             chain = collector.postprocessing_of(variant)
             binary = chain.binarise(torch.from_numpy(anomaly_map), point.threshold, collector.spacing_mm).numpy()
-            title = f"{case.case_id}: {variant}, threshold {point.name}"
+            dice = confusion_counts(binary, seg).dice
+            found = f"Dice {100 * dice:.1f} %" if dice is not None else "no lesion"
+            title = (
+                f"{case.case_id} ({group.split('/')[0]}{', ' + contrast if contrast else ''}): {variant} > "
+                f"{point.threshold:.3g} ({point.name}), {found}"
+            )
             figure = case_panel(
                 image, reconstruction, anomaly_map, binary, seg, mask, None, vmax, max(point.threshold, 0.0), title
             )
@@ -83,19 +91,20 @@ class EvaluationFigures:
         folder: Path,
     ) -> None:
         curves, marks = {}, {}
-        prevalence = 0.0
+        chance = 0.0
         for variant in variants:
             histogram = collector.whole[variant, group]
             if not histogram.total_anomalous:
                 return
-            prevalence = histogram.total_anomalous / (histogram.total_anomalous + histogram.total_normal)
+            _, at, chain = variant.partition("@")
+            chance = collector.whole[f"{UNINFORMATIVE}{at}{chain}", group].average_precision()
             precision, recall, _ = histogram.precision_recall_curve()
             curves[f"{variant} (AP {100 * histogram.average_precision():.1f} %)"] = (recall, precision)
             for point in measured.points[dataset, variant]:
                 count = histogram.confusion_at(point.threshold)
                 if variant == self.primary and count.recall is not None and count.precision is not None:
                     marks[point.name] = (count.recall, count.precision)
-        save_figure(precision_recall_figure(curves, marks, prevalence), folder / f"precision_recall_{dataset}.png")
+        save_figure(precision_recall_figure(curves, marks, chance), folder / f"precision_recall_{dataset}.png")
 
     def _draw_healthy(self, collector: MapCollector, plan: EvaluationPlan, folder: Path) -> None:
         values, anomalous = [], []
@@ -130,3 +139,10 @@ class EvaluationFigures:
             residual[dataset] = dice.get("l1", float("nan"))
         if sweep:
             save_figure(sigma_sweep_figure(sigmas, sweep, ensemble, residual), folder / "sigma_sweep.png")
+
+
+def _exceeded_by(collector: MapCollector, variant: str, group: str, share: float = 0.001) -> float:
+    """Return the score that the given share of the voxels in the brains of a group exceeds."""
+    histogram = collector.brain[variant, group]
+    above = histogram.above().sum(axis=0) / max(histogram.total_normal + histogram.total_anomalous, 1)
+    return float(histogram.thresholds()[int((above > share).sum())])

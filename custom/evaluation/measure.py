@@ -2,8 +2,11 @@
 """Second pass of an evaluation: apply frozen thresholds, case by case, and sum up.
 
 Everything is measured on the working grid over the whole volume, as the papers do; ``*_brain`` keys are restricted to
-the brain mask. Truth outside the eroded mask therefore counts as missed. Means are over cases (subjects) with 95 %
-bootstrap intervals; pooled numbers add the voxels of all cases up first, and let large lesions dominate.
+the brain mask. Truth outside the eroded mask therefore counts as missed. Means are over cases (subjects), with a 95 % BCa
+bootstrap interval from ten cases on; pooled numbers add the voxels of all cases up first, and let large lesions dominate.
+
+Average precision has two numbers: ``pooled`` (one ranking of the voxels of all cases) and ``per_case`` (mean of the cases'
+own). ``over_uninformative`` divides each by that of a map that is 1 in the evaluated region: above 1, the score knows more.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,24 +19,35 @@ import numpy as np
 import torch
 
 from ..core.progress import progress
-from ..core.seeding import derive_seed
 from ..metrics import (
+    MIN_SUBJECTS,
     ConfusionCounts,
     case_ranking,
     confusion_counts,
+    criterion,
+    healthy_summary,
     l1_ratio,
     lesion_counts,
     pooled_dice_ci,
     reconstruction_metrics,
+    scan_auroc,
+    scan_score,
+    seed_of,
     summarise_cases,
 )
 from .collector import MapCollector
-from .operating_points import OperatingPoint, healthy_points, operating_points, tuned_points
-from .plan import EvaluationPlan, TestPlan
+from .operating_points import INDISCRIMINATE_FPR, OperatingPoint, healthy_points, operating_points, tuned_points
+from .plan import UNINFORMATIVE, EvaluationPlan, TestPlan
 from .spool import CaseInfo
 
 Row = dict[str, Any]
 RATES = ("dice", "precision", "recall", "fpr", "fdr")
+VOID = (
+    f"none: the threshold marks more than {INDISCRIMINATE_FPR:.0%} of the healthy brain, so nothing is detected by it"
+)
+SCAN_LEVEL = (
+    "mean score in the brain; healthy scans and patients of different scanners are told apart without any lesion"
+)
 
 
 @dataclass
@@ -43,18 +57,17 @@ class Measurements:
     summary: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     points: dict[tuple[str, str], list[OperatingPoint]] = field(default_factory=dict)
+    contrast: str = ""
 
 
 class Measurer:
     """Measure a finished collection.
 
     Args:
-        seed: of the bootstrap.
-        lesion_overlap: when a lesion counts as found, see :func:`custom.metrics.lesion_counts`.
+        lesion_overlap: when a lesion counts as detected, see :func:`custom.metrics.lesion_counts`.
     """
 
-    def __init__(self, seed: int, lesion_overlap: Literal["any", "fraction", "iou"] = "any") -> None:
-        self.seed = seed
+    def __init__(self, lesion_overlap: Literal["any", "fraction", "iou"] = "iou") -> None:
         self.lesion_overlap = lesion_overlap
 
     def __call__(self, collector: MapCollector, plan: EvaluationPlan) -> Measurements:
@@ -62,23 +75,30 @@ class Measurer:
         found = Measurements(summary={"datasets": {}, "healthy": {}})
         for test in plan.test_plans:
             cases = collector.of_group(test.group)
+            variants = {
+                variant: self._test(collector, plan, test, variant, cases, found)
+                for variant in progress(collector.variants, desc=f"measuring {test.name}", unit="score")
+            }
+            _compare_with_uninformative(variants)
             found.summary["datasets"][test.name] = {
                 "group": test.group,
                 "tuning_group": test.tuning_group,
                 "cases": len(cases),
+                "lesion_criterion": criterion(self.lesion_overlap),
                 "reconstruction": self._reconstruction(collector, cases, found.rows),
-                "variants": {
-                    variant: self._test(collector, plan, test, variant, cases, found)
-                    for variant in progress(collector.variants, desc=f"measuring {test.name}", unit="score")
-                },
+                "variants": variants,
             }
         for group in dict.fromkeys(g for g in (plan.healthy_calibration, plan.healthy_test) if g):
             cases = collector.of_group(group)
+            if not cases:
+                continue
             found.summary["healthy"][group] = {
                 "cases": len(cases),
+                "role": "calibration" if group == plan.healthy_calibration else "held out",
                 "reconstruction": self._reconstruction(collector, cases, found.rows),
                 "variants": {v: self._healthy(collector, plan, v, cases, found) for v in collector.variants},
             }
+        self._scan_level(plan, found)
         return found
 
     def _test(
@@ -92,21 +112,20 @@ class Measurer:
         rankings: list[Row] = []
         for case in cases:
             anomaly_map, seg, mask = (collector.volume(case, name) for name in (variant, "seg", "mask"))
-            rankings.append(dict(case_ranking(anomaly_map, seg, mask)))
+            rankings.append({"case_id": case.case_id, **case_ranking(anomaly_map, seg, mask)})
+            own = {**rankings[-1], "scan_score": scan_score(anomaly_map, mask)}
             for point, binary in self._binaries(collector, variant, anomaly_map, points):
                 count = confusion_counts(binary, seg)
                 lesion = lesion_counts(binary, seg, collector.spacing_mm, overlap=self.lesion_overlap)
                 counts[point.name].append(count)
                 lesions[point.name].append(lesion)
-                row = (
-                    self._row(case, test.name, variant, point, count, collector.spacing_mm)
-                    | rankings[-1]
-                    | lesion.as_dict()
-                )
-                rows[point.name].append(row)
+                row = self._row(case, test.name, variant, point, count, collector.spacing_mm) | own
+                rows[point.name].append(row | lesion.as_dict(void=point.is_indiscriminate))
         found.rows += [row for group in rows.values() for row in group]
         whole, brain = collector.whole[variant, test.group], collector.brain[variant, test.group]
         defined = bool(whole.total_anomalous and whole.total_normal)
+        measured = (*RATES, "fp_ml", "lesion_recall", "lesion_precision", "lesion_f1")
+        names = [case.case_id for case in cases]
         return {
             "pooled": {
                 "average_precision": whole.average_precision() if defined else None,
@@ -114,19 +133,17 @@ class Measurer:
                 "auroc": whole.auroc() if defined else None,
                 "prevalence": whole.total_anomalous / max(whole.total_anomalous + whole.total_normal, 1),
             },
-            "per_case": self._summarise(rankings, test.name, variant),
+            "per_case": _summarise(rankings),
             "operating_points": {
                 point.name: {
                     "threshold": point.threshold,
                     "source": point.source,
                     "healthy_fpr": point.healthy_fpr,
+                    "healthy_fpr_held_out": point.held_out,
                     "indiscriminate": point.is_indiscriminate,
-                    "pooled": self._pooled(counts[point.name], test.name, variant),
-                    "lesion_wise": reduce(add, lesions[point.name]).as_dict() if lesions[point.name] else {},
-                    "per_case": self._summarise(
-                        [{k: row[k] for k in (*RATES, "fp_ml", "lesion_recall", "lesion_f1")} for row in rows[point.name]],
-                        test.name, variant, point.name,
-                    ),
+                    "pooled": _pooled(counts[point.name], names),
+                    "lesion_wise": _lesion_wise(lesions[point.name], point),
+                    "per_case": _summarise([{k: row[k] for k in ("case_id", *measured)} for row in rows[point.name]]),
                 }
                 for point in points
             },
@@ -148,20 +165,45 @@ class Measurer:
             ]
         rows: dict[str, list[Row]] = {point.name: [] for point in points}
         for case in cases:
-            anomaly_map, seg = collector.volume(case, variant), collector.volume(case, "seg")
+            anomaly_map, seg, mask = (collector.volume(case, name) for name in (variant, "seg", "mask"))
+            own = {"scan_score": scan_score(anomaly_map, mask)}
             for point, binary in self._binaries(collector, variant, anomaly_map, points):
                 count = confusion_counts(binary, seg)
+                above = float((anomaly_map[mask > 0] > point.threshold).mean())
                 name = case.group.split("/")[0]
-                rows[point.name].append(self._row(case, name, variant, point, count, collector.spacing_mm))
+                row = self._row(case, name, variant, point, count, collector.spacing_mm)
+                rows[point.name].append(row | own | {"brain_share_above": above})
         found.rows += [row for group in rows.values() for row in group]
+        histogram = collector.brain[variant, cases[0].group]
         return {
             point.name: {
                 "threshold": point.threshold,
-                "per_case": self._summarise([{"fp_ml": r["fp_ml"]} for r in rows[point.name]], variant, point.name),
-                "flagged_scans": sum(r["fp_ml"] > 0 for r in rows[point.name]),
+                "brain_share_above": histogram.confusion_at(point.threshold).fpr,
+                "per_case": _summarise(
+                    [{k: row[k] for k in ("case_id", "fp_ml", "brain_share_above")} for row in rows[point.name]]
+                ),
+                "false_positives": healthy_summary([row["fp_ml"] for row in rows[point.name]]),
             }
             for point in points
         }
+
+    @staticmethod
+    def _scan_level(plan: EvaluationPlan, found: Measurements) -> None:
+        """Add how well the mean score tells patients from the held-out healthy scans."""
+        scores: dict[tuple[str, str], dict[str, float]] = {}
+        for row in found.rows:
+            if "scan_score" in row:
+                scores.setdefault((row["group"], row["variant"]), {})[row["case_id"]] = row["scan_score"]
+        for block in found.summary["datasets"].values():
+            for variant, measured in block["variants"].items():
+                patients = list(scores.get((block["group"], variant), {}).values())
+                healthy = list(scores.get((plan.healthy_test or "", variant), {}).values())
+                labels = [1] * len(patients) + [0] * len(healthy)
+                both = bool(patients and healthy)
+                measured["scan_level"] = {
+                    "auroc": scan_auroc(patients + healthy, labels)["all"] if both else None,
+                    "patients": len(patients), "healthy": len(healthy), "score": SCAN_LEVEL,
+                }  # fmt: skip
 
     def _binaries(
         self, collector: MapCollector, variant: str, anomaly_map: Any, points: Sequence[OperatingPoint]
@@ -177,22 +219,10 @@ class Measurer:
             image, reconstruction, mask, seg = (
                 collector.volume(case, name) for name in ("image", "reconstruction", "mask", "seg")
             )
-            found.append(dict(reconstruction_metrics(image, reconstruction, mask)))
+            found.append({"case_id": case.case_id, **reconstruction_metrics(image, reconstruction, mask)})
             found[-1]["l1_ratio"] = l1_ratio(image, reconstruction, seg, mask)
-            rows.append({"dataset": case.group.split("/")[0], "group": case.group, "case_id": case.case_id} | found[-1])
-        return self._summarise(found, "reconstruction")
-
-    def _summarise(self, rows: Sequence[Row], *names: str) -> dict[str, Any]:
-        return dict(summarise_cases(rows, seed=derive_seed(self.seed, "bootstrap", *names) % 2**32))
-
-    def _pooled(self, counts: Sequence[ConfusionCounts], *names: str) -> dict[str, Any]:
-        if not counts:
-            return {}
-        rates = _rates(reduce(add, counts))
-        if rates["dice"] is None or len(counts) < 2:
-            return rates
-        interval = pooled_dice_ci(counts, seed=derive_seed(self.seed, "pooled", *names) % 2**32)
-        return rates | {"dice_ci_low": interval.low, "dice_ci_high": interval.high}
+            rows.append({"dataset": case.group.split("/")[0], "group": case.group} | found[-1])
+        return _summarise(found)
 
     @staticmethod
     def _row(
@@ -214,3 +244,37 @@ class Measurer:
 
 def _rates(count: ConfusionCounts) -> Row:
     return {name: getattr(count, name) for name in RATES}
+
+
+def _summarise(rows: Sequence[Row]) -> dict[str, Any]:
+    return dict(summarise_cases(rows, seed=seed_of([row["case_id"] for row in rows])))
+
+
+def _pooled(counts: Sequence[ConfusionCounts], names: Sequence[str]) -> dict[str, Any]:
+    if not counts:
+        return {}
+    rates = _rates(reduce(add, counts))
+    if rates["dice"] is None or len(counts) < MIN_SUBJECTS:
+        return rates
+    interval = pooled_dice_ci(counts, seed=seed_of(names))
+    return rates | {"dice_ci_low": interval.low, "dice_ci_high": interval.high}
+
+
+def _lesion_wise(lesions: Sequence[Any], point: OperatingPoint) -> dict[str, Any]:
+    if not lesions:
+        return {}
+    void = point.is_indiscriminate
+    return {**reduce(add, lesions).as_dict(void=void), **({"void": VOID} if void else {})}
+
+
+def _compare_with_uninformative(variants: dict[str, Any]) -> None:
+    """Add the multiples of the uninformative map's average precision under the same post-processing."""
+    for variant, measured in variants.items():
+        _, at, chain = variant.partition("@")
+        chance = variants[f"{UNINFORMATIVE}{at}{chain}"]
+        pairs = [(measured["pooled"], chance["pooled"], "average_precision")]
+        if "average_precision" in measured["per_case"]:
+            pairs.append((*(block["per_case"]["average_precision"] for block in (measured, chance)), "mean"))
+        for own, other, key in pairs:
+            level, value = other[key], own[key]
+            own["over_uninformative"] = value / level if level and value is not None else None

@@ -4,21 +4,26 @@
 ========================  =============================================================  ==============
 name                      source                                                         needs labels
 ========================  =============================================================  ==============
-``tuned``                 best pooled Dice on the labelled validation group               yes
+``tuned``                 best pooled Dice on the labelled validation group, exact       yes
 ``interval_search``       the papers' search on the same group (Behrendt et al., 2024)   yes
-``healthy_fpr_<rate>``    quantile of healthy validation voxels inside the brain          no
-``oracle``                best pooled Dice on the test group itself: an upper bound,      test labels
-                          never a result
+``healthy_fpr_<rate>``    quantile of healthy calibration voxels inside the brain        no
+``conformal_<rate>``      of a new healthy scan, at most <rate> of the brain lies        no
+                          above with a stated probability (split conformal)
+``oracle``                best mean Dice of the test group's scans after the whole       test labels
+                          chain, never a result
 ========================  =============================================================  ==============
 
-All are searched on post-processed maps before the removal of small components, as the papers do. Where a score does
-not find the lesions, the best Dice marks a large part of every brain: such a threshold is called indiscriminate.
+All but the oracle are searched on post-processed maps before the removal of small components, as the papers do. Where a
+score does not find the lesions, the best Dice marks a large part of every brain: such a threshold is called
+indiscriminate. How much of healthy brains lies above is measured on scans that no threshold comes from.
 """
 
 from dataclasses import dataclass
 
-from ..metrics import interval_search
+from ..core.errors import DataError
+from ..metrics import best_dice_threshold, conformal_case_threshold, healthy_quantile_threshold, interval_search
 from .collector import MapCollector
+from .oracle import oracle
 from .plan import EvaluationPlan, TestPlan
 
 ORACLE = "oracle"
@@ -29,13 +34,15 @@ INDISCRIMINATE_FPR = 0.2
 class OperatingPoint:
     """A threshold with its name and where it comes from.
 
-    ``healthy_fpr`` is the share of the voxels in the brains of the healthy calibration scans that lie above, in [0, 1].
+    ``healthy_fpr`` is the share, in [0, 1], of the voxels in healthy brains that lie above: of the held-out healthy scans,
+    or, where there are none, of those that calibrate the label-free thresholds (``held_out`` says which).
     """
 
     name: str
     threshold: float
     source: str
     healthy_fpr: float
+    held_out: bool = False
 
     @property
     def is_indiscriminate(self) -> bool:
@@ -44,18 +51,32 @@ class OperatingPoint:
 
 
 def healthy_points(collector: MapCollector, plan: EvaluationPlan, variant: str) -> list[OperatingPoint]:
-    """Return the label-free thresholds of a variant."""
-    histogram = collector.brain[variant, plan.healthy_calibration]
-    cases = len(collector.of_group(plan.healthy_calibration))
-    return [
-        OperatingPoint(
+    """Return the label-free thresholds of a variant; the conformal one if there are scans enough for its promise."""
+    group = plan.healthy_calibration
+    histogram, cases = collector.brain[variant, group], collector.of_group(group)
+    found = [
+        (
             f"healthy_fpr_{fpr:g}",
             histogram.normal_quantile_threshold(fpr),
-            f"{fpr:.0%} of the brain voxels of {cases} healthy scans ({plan.healthy_calibration}) lie above",
-            fpr,
+            f"{100 * fpr:g} % of the brain voxels of {len(cases)} healthy scans ({group}) lie above",
         )
         for fpr in plan.healthy_fprs
     ]
+    if plan.conformal_rate is not None and plan.healthy_fprs:
+        fpr = plan.healthy_fprs[0]
+        pairs = zip(collector.volumes(cases, variant), collector.volumes(cases, "mask"), strict=True)
+        own = [healthy_quantile_threshold(scores[mask > 0], fpr) for scores, mask in pairs]
+        try:
+            threshold = conformal_case_threshold(own, plan.conformal_rate)
+        except DataError:  # too few scans for this promise
+            pass
+        else:
+            source = (
+                f"a new healthy scan has more than {100 * fpr:g} % of its brain above with a probability of at most "
+                f"{100 * plan.conformal_rate:g} %, if it is like the {len(cases)} of {group}"
+            )
+            found.append((f"conformal_{fpr:g}", threshold, source))
+    return [_point(*point, collector, plan, variant) for point in found]
 
 
 def tuned_points(
@@ -64,12 +85,12 @@ def tuned_points(
     """Return the thresholds that the labelled validation group of ``test`` gives; none without such a group."""
     if test.tuning_group is None or not collector.whole[variant, test.tuning_group].total_anomalous:
         return []
-    threshold, dice = collector.whole[variant, test.tuning_group].best_dice()
     cases = collector.of_group(test.tuning_group)
+    maps, truths = (collector.volumes(cases, name) for name in (variant, "seg"))
+    threshold, dice = best_dice_threshold(maps, truths, histogram=collector.whole[variant, test.tuning_group])
     source = f"best pooled Dice ({dice:.4f}) on {len(cases)} labelled scans ({test.tuning_group})"
     points = [_point("tuned", threshold, source, collector, plan, variant)]
     if with_interval_search:
-        maps, truths = ([collector.volume(case, name) for case in cases] for name in (variant, "seg"))
         threshold, dice = interval_search(maps, truths)
         source = f"interval search, pooled Dice {dice:.4f}, on {len(cases)} labelled scans ({test.tuning_group})"
         points.append(_point("interval_search", threshold, source, collector, plan, variant))
@@ -84,14 +105,20 @@ def operating_points(
     points += healthy_points(collector, plan, variant)
     histogram = collector.whole[variant, test.group]
     if histogram.total_anomalous:
-        threshold, _ = histogram.best_dice()
-        source = f"best pooled Dice on {test.group} itself; an upper bound"
-        points.append(_point(ORACLE, threshold, source, collector, plan, variant))
+        cases = collector.of_group(test.group)
+        best = oracle(collector, cases, variant, histogram, [point.threshold for point in points])
+        source = (
+            f"best mean Dice ({best.mean_dice:.4f}) after the whole chain on {test.group} itself; no threshold gives more "
+            f"than {best.bound:.4f}"
+        )
+        points.append(_point(ORACLE, best.threshold, source, collector, plan, variant))
     return points
 
 
 def _point(
     name: str, threshold: float, source: str, collector: MapCollector, plan: EvaluationPlan, variant: str
 ) -> OperatingPoint:
-    healthy = collector.brain[variant, plan.healthy_calibration].confusion_at(threshold)
-    return OperatingPoint(name, threshold, source, healthy.fpr or 0.0)
+    held_out = plan.healthy_test is not None and bool(collector.of_group(plan.healthy_test))
+    group = plan.healthy_test if held_out and plan.healthy_test else plan.healthy_calibration
+    healthy = collector.brain[variant, group].confusion_at(threshold)
+    return OperatingPoint(name, threshold, source, healthy.fpr or 0.0, held_out)

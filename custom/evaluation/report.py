@@ -19,8 +19,9 @@ import numpy as np
 from ..core.files import atomic_write_json, atomic_write_text
 from ..preparation.quality import build_reference
 from .collector import MapCollector
+from .markdown import markdown_report
 from .measure import Measurements, Measurer
-from .operating_points import INDISCRIMINATE_FPR, healthy_points
+from .operating_points import healthy_points
 from .plan import EvaluationPlan
 
 COMPARED = ("data", "contrast", "preparation", "postprocessing", "plan", "spacing_mm")
@@ -60,6 +61,7 @@ class EvaluationReport:
     def __call__(self, collector: MapCollector, plan: EvaluationPlan) -> dict[str, float]:
         """Write all files and return the headline numbers, ``<data set>/<variant>/<operating point>/dice``."""
         measured = self.measurer(collector, plan)
+        measured.contrast = str(self.protocol.get("contrast", ""))
         protocol = self.protocol | {
             "plan": plan.describe(),
             "scores": list(collector.variants),
@@ -71,7 +73,6 @@ class EvaluationReport:
         self.folder.mkdir(parents=True, exist_ok=True)
         atomic_write_json(self.folder / "metrics.json", {"protocol": protocol, **measured.summary})
         atomic_write_text(self.folder / "per_case.csv", rows_to_csv(measured.rows))
-        atomic_write_text(self.folder / "report.md", markdown_report(protocol, measured.summary))
         calibration = calibration_of(collector, plan, self.primary, measured) | {
             "protocol_key": protocol["key"],
             "contrast": protocol.get("contrast"),
@@ -81,6 +82,9 @@ class EvaluationReport:
             atomic_write_json(folder / "calibration.json", calibration)
         for figure in self.figures:
             figure(collector, plan, measured, self.folder / "figures")
+        pictures = sorted(str(path.relative_to(self.folder)) for path in (self.folder / "figures").rglob("*.png"))
+        text = markdown_report(protocol, measured.summary, self.primary, pictures)
+        atomic_write_text(self.folder / "report.md", text)
         return headline(measured.summary)
 
 
@@ -146,57 +150,3 @@ def headline(summary: Mapping[str, Any]) -> dict[str, float]:
             for name, point in found["operating_points"].items():
                 flat[f"{dataset}/{variant}/{name}/dice"] = point["per_case"]["dice"]["mean"]
     return {name: float(value) for name, value in flat.items() if value is not None}
-
-
-def markdown_report(protocol: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """Return the tables of an evaluation as Markdown: a block per data set, a row per score."""
-    lines = [f"# {protocol.get('method', 'Evaluation')}, {protocol.get('contrast', '')}", ""]
-    lines += [f"Protocol `{protocol['key']}`: {protocol.get('description', 'see metrics.json')}", ""]
-    for dataset, block in summary["datasets"].items():
-        names = list(dict.fromkeys(n for v in block["variants"].values() for n in v["operating_points"]))
-        lines += [
-            f"## {dataset} ({block['cases']} scans)",
-            "",
-            "Dice in %, mean over scans [95 % bootstrap interval].",
-            "",
-        ]
-        lines += ["| score | AP (pooled) | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
-        for variant, found in block["variants"].items():
-            cells = [
-                _percent(found["operating_points"].get(name, {}).get("per_case", {}).get("dice")) for name in names
-            ]
-            precision = found["pooled"]["average_precision"]
-            lines.append(
-                f"| {variant} | {'-' if precision is None else f'{100 * precision:.1f}'} | " + " | ".join(cells) + " |"
-            )
-        lines.append("")
-        blind = [
-            v for v, f in block["variants"].items() if f["operating_points"].get("tuned", {}).get("indiscriminate")
-        ]
-        if blind:
-            lines += [
-                f"These scores do not find the lesions of {dataset}; their tuned threshold marks more than "
-                f"{INDISCRIMINATE_FPR:.0%} of the healthy brain: {', '.join(blind)}.",
-                "",
-            ]
-    for group, block in summary["healthy"].items():
-        lines += [
-            f"## Healthy scans: {group} ({block['cases']} scans)",
-            "",
-            "False-positive volume in ml, mean over scans.",
-            "",
-        ]
-        names = list(dict.fromkeys(n for v in block["variants"].values() for n in v))
-        lines += ["| score | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
-        for variant, found in block["variants"].items():
-            cells = [f"{found[n]['per_case']['fp_ml']['mean']:.1f}" if n in found else "-" for n in names]
-            lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _percent(value: Mapping[str, Any] | None) -> str:
-    if not value or value["mean"] is None:
-        return "-"
-    interval = f" [{100 * value['ci_low']:.1f}, {100 * value['ci_high']:.1f}]" if value["ci_low"] is not None else ""
-    return f"{100 * value['mean']:.1f}{interval}"

@@ -7,10 +7,18 @@ counted where means are taken; an undefined *pooled* one (:class:`ScoreHistogram
 """
 
 from .aggregate import mean_std, summarise_cases, summarise_folds
-from .bootstrap import Interval, PermutationResult, bootstrap_ci, paired_permutation_test, pooled_dice_ci
+from .bootstrap import (
+    MIN_SUBJECTS,
+    Interval,
+    PermutationResult,
+    bootstrap_ci,
+    paired_permutation_test,
+    pooled_dice_ci,
+    seed_of,
+)
 from .healthy import false_positive_ml, healthy_summary, scan_auroc, scan_score
 from .histogram import ScoreHistogram
-from .lesions import SIZE_EDGES_MM3, LesionCounts, lesion_counts
+from .lesions import SIZE_EDGES_MM3, LesionCounts, criterion, lesion_counts
 from .ranking import case_ranking, ranking_metrics
 from .reconstruction import l1_ratio, reconstruction_metrics
 from .segmentation import ConfusionCounts, confusion_counts, segmentation_metrics
@@ -24,6 +32,7 @@ from .threshold import (
 )
 
 __all__ = [
+    "MIN_SUBJECTS",
     "SIZE_EDGES_MM3",
     "ConfusionCounts",
     "Interval",
@@ -37,6 +46,7 @@ __all__ = [
     "case_ranking",
     "conformal_case_threshold",
     "confusion_counts",
+    "criterion",
     "false_positive_ml",
     "healthy_quantile_threshold",
     "healthy_summary",
@@ -50,6 +60,7 @@ __all__ = [
     "reconstruction_metrics",
     "scan_auroc",
     "scan_score",
+    "seed_of",
     "segmentation_metrics",
     "summarise_cases",
     "summarise_folds",

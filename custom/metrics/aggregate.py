@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the metrics of single cases to a table: mean, standard deviation, interval, and how many cases count.
+"""From the metrics of single cases to a table: mean, standard deviation, range, interval, and how many cases count.
 
 A metric that is undefined for a case is None there: it is left out of that metric and counted under ``excluded``.
 Standard deviations have ddof = 1 (sample estimate); the released code of Behrendt et al. (ISBI 2024) uses 0 over cases,
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DataError
-from .bootstrap import bootstrap_ci
+from .bootstrap import MIN_SUBJECTS, bootstrap_ci
 
 Summary = dict[str, float | int | None]
 
@@ -38,7 +38,8 @@ def summarise_cases(
         ddof: of the standard deviation.
 
     Returns:
-        ``{metric: {mean, std, n, excluded, ci_low, ci_high}}``; what too few cases leave undefined is None.
+        ``{metric: {mean, std, n, excluded, min, max, ci_low, ci_high}}``; what too few cases leave undefined is None. There
+        is no interval for fewer than ten cases.
 
     >>> summary = summarise_cases([{"dice": 0.5}, {"dice": 0.7}, {"dice": None}])["dice"]
     >>> round(summary["mean"], 6), summary["n"], summary["excluded"]
@@ -57,11 +58,12 @@ def _summarise(
             f"Metric {name!r} is NaN or infinite for {int((~np.isfinite(values)).sum())} of {len(cases)} cases. An "
             "undefined metric is None; anything else would hide a fault in the mean."
         )
-    summary: Summary = dict.fromkeys(("mean", "std", "n", "excluded", "ci_low", "ci_high"))
+    summary: Summary = dict.fromkeys(("mean", "std", "n", "excluded", "min", "max", "ci_low", "ci_high"))
     summary.update(n=len(values), excluded=len(cases) - len(values))
     if values:
         summary["mean"], summary["std"] = mean_std(values, ddof)
-    if len(values) > 1:
+        summary.update(min=min(values), max=max(values))
+    if len(values) >= MIN_SUBJECTS:
         interval = bootstrap_ci(values, n_resamples=n_resamples, level=level, seed=seed)
         summary.update(ci_low=interval.low, ci_high=interval.high)
     return summary

@@ -3,10 +3,11 @@
 
 Lesions and predictions are split into 26-connected components. When does a lesion count as found?
 
-``any``       one shared voxel is enough; a predicted component that touches a lesion is true, the others are false
+``iou``       (default) lesion and component have intersection over union >= ``min_overlap`` (0.1 is usual for small
+              lesions) and are matched one to one, as many pairs as possible
+``any``       one shared voxel is enough; a predicted component that touches a lesion is true, the others are false. A
+              prediction of the whole brain has recall, precision and F1 of 1: never report it alone
 ``fraction``  at least ``min_overlap`` of the lesion is covered; a component is true if that share of it is lesion
-``iou``       lesion and component have intersection over union >= ``min_overlap`` (0.1 is usual for small lesions) and
-              are matched one to one, as many pairs as possible
 
 Under ``any`` and ``fraction`` one component may find several lesions and several components may be true for one
 lesion, so found lesions and true components differ in number; F1 is the harmonic mean of recall and precision
@@ -92,8 +93,11 @@ class LesionCounts:
         """Predicted components that belong to no lesion."""
         return self.components - self.true_components
 
-    def as_dict(self) -> dict[str, float | None]:
-        """Return metrics for a table of cases; recall by size under ``lesion_recall_100_to_1000_mm3`` and so on."""
+    def as_dict(self, void: bool = False) -> dict[str, float | None]:
+        """Return metrics for a table of cases; recall by size under ``lesion_recall_100_to_1000_mm3`` and so on.
+
+        With ``void`` all are None: under a threshold that marks a large part of every brain, no lesion is *detected*.
+        """
         result: dict[str, float | None] = {
             "lesion_recall": self.recall,
             "lesion_precision": self.precision,
@@ -106,7 +110,20 @@ class LesionCounts:
             self.size_edges_mm3, uppers, self.lesions_by_size, self.found_by_size, strict=True
         ):
             result[f"lesion_recall_{low:g}_{high}_mm3"] = found / n if n else None
-        return result
+        return dict.fromkeys(result) if void else result
+
+
+def criterion(overlap: Overlap, min_overlap: float = 0.1) -> str:
+    """Return the criterion in words, for reports.
+
+    >>> criterion("iou")
+    'intersection over union at least 0.1, one component for one lesion'
+    """
+    return {
+        "iou": f"intersection over union at least {min_overlap:g}, one component for one lesion",
+        "fraction": f"at least {min_overlap:g} of the lesion covered, and of the component lesion",
+        "any": "one shared voxel (a prediction of the whole brain finds every lesion)",
+    }[overlap]
 
 
 def _components(volume: Mask) -> tuple[NDArray[np.int32], int]:
@@ -125,7 +142,7 @@ def lesion_counts(
     truth: Array,
     spacing_mm: Sequence[float],
     region: Array | None = None,
-    overlap: Overlap = "any",
+    overlap: Overlap = "iou",
     min_overlap: float = 0.1,
     size_edges_mm3: Sequence[float] = SIZE_EDGES_MM3,
 ) -> LesionCounts:

@@ -4,7 +4,8 @@
 ``tuned``            largest pooled Dice on *labelled* validation scans, exact (:func:`best_dice_threshold`)
 ``interval_search``  same aim by the greedy search of the papers' released code (:func:`interval_search`)
 ``healthy_fpr_*``    quantile of the scores of healthy brains, no labels (:func:`healthy_quantile_threshold`)
-``oracle``           best on the test scans themselves: an upper bound called ⌈Dice⌉, never a result
+``conformal_*``      healthy scans, for a promise about a new *scan* (:func:`conformal_case_threshold`)
+``oracle``           best on the test scans themselves after the whole chain (⌈Dice⌉), never a result
 
 Thresholds are >= 0, so a score of exactly 0 is never flagged. "Pooled" Dice takes the voxels of all scans as one
 volume, so large lesions decide; :func:`best_mean_dice_threshold` weighs scans alike. Checked by trying every value.

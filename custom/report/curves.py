@@ -2,7 +2,7 @@
 """Curves of an evaluation: precision and recall, scores of healthy tissue, Dice over the SSIM width, training.
 
 Every function takes plain numbers, draws all of them and returns the figure; :func:`.figures.save_figure` writes it.
-Dice, precision, recall and prevalence are shares in [0, 1].
+Dice, precision and recall are shares in [0, 1].
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from ..core.errors import ConfigError
 from .figures import DASHES, NEUTRAL, PALETTE, new_figure, style
 
+_LOW = 0.1  # precision below which a linear axis shows a line at the bottom of an empty square
 _BLOCKS = 60  # points of the smoothed training loss
 
 
@@ -24,7 +25,7 @@ _BLOCKS = 60  # points of the smoothed training loss
 def precision_recall_figure(
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
     operating_points: Mapping[str, tuple[float, float]],
-    prevalence: float,
+    chance: float,
 ) -> Figure:
     """Return precision over recall.
 
@@ -32,11 +33,13 @@ def precision_recall_figure(
         curves: label to (recall, precision), ordered by recall either way. Drawn in steps, as average precision sums
             them: a straight line between two points would promise what no threshold gives (Davis & Goadrich 2006).
         operating_points: label to (recall, precision), drawn as dots; a curve of the same label lends its colour.
-        prevalence: share of anomalous voxels, the precision of chance.
+        chance: average precision of a map that is constant in the evaluated region. Where no curve leaves the bottom of the
+            picture, precision is drawn on a logarithmic axis.
     """
     figure = new_figure(5.2, 4.4 + 0.1 * (len(curves) + len(operating_points)))
     axes = figure.add_subplot()
-    axes.axhline(prevalence, color=NEUTRAL, linewidth=1, linestyle=":", label=f"chance ({100 * prevalence:.2g} %)")
+    label = f"uninformative map (AP {100 * chance:.2g} %)"
+    axes.axhline(chance, color=NEUTRAL, linewidth=1, linestyle=":", label=label)
     colours = {}
     for number, (label, curve) in enumerate(curves.items()):
         recall, precision = (np.asarray(values, dtype=np.float64) for values in curve)
@@ -54,6 +57,11 @@ def precision_recall_figure(
             recall_at, precision_at, "o", ms=7, mfc=colour, mec="white", mew=1.2, label=name, zorder=3, clip_on=False
         )
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    heights = [
+        np.asarray(precision, dtype=np.float64)[np.asarray(recall) > 0.05] for recall, precision in curves.values()
+    ]
+    if chance > 0 and max((float(height.max()) for height in heights if height.size), default=1.0) < _LOW:
+        axes.set(yscale="log", ylim=(chance / 3, 1), ylabel="precision (logarithmic)")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
@@ -74,7 +82,7 @@ def healthy_histogram_figure(
         anomalous_counts: ``[N]`` voxels of annotated anomalies.
     """
     edges = np.asarray(bin_edges, dtype=np.float64)
-    figure = new_figure(6.0, 3.6)
+    figure = new_figure(6.0, 4.0)
     axes = figure.add_subplot()
     shares = {"healthy brain": _shares(edges, counts)}
     if anomalous_counts is not None:
@@ -93,7 +101,7 @@ def healthy_histogram_figure(
     right = max([edges[used[-1] + 1], *(1.05 * score for score in thresholds.values())])
     axes.set(xlabel="anomaly score", ylabel="share of voxels per bin", yscale="log")
     axes.set(ylim=(floor, 2 * max(share.max() for share in shares.values())), xlim=(min(edges[used[0]], 0), right))
-    axes.legend(loc="upper right")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -165,14 +173,14 @@ def training_curve_figure(
     means = [(steps[block].mean(), np.nanmean(loss[block])) for block in blocks if np.isfinite(loss[block]).any()]
     left.plot(*np.reshape(means, (-1, 2)).T, color=PALETTE[0], label="mean")
     left.set(xlabel="iteration", ylabel="training loss")
-    left.legend(loc="upper right")
+    left.legend(loc="best")
     right.plot(epochs, validation, "o-", ms=3, color=PALETTE[1])
     if np.isfinite(validation).any():
         best = int(np.nanargmin(validation))
         name = f"best: {validation[best]:.4g} (epoch {epochs[best]:g})"
         star: dict[str, Any] = {"mfc": PALETTE[4], "mec": "black", "mew": 0.8, "linestyle": ""}
         right.plot(epochs[best], validation[best], marker="*", ms=14, label=name, zorder=3, **star)
-        right.legend(loc="upper right")
+        right.legend(loc="best")
     right.set(xlabel="epoch", ylabel=val_label)
     for axes, values in ((left, loss), (right, validation)):
         finite = values[np.isfinite(values)]

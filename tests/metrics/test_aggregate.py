@@ -19,14 +19,22 @@ def test_undefined_values_are_left_out_and_counted() -> None:
     assert (found["fp_ml"]["n"], found["fp_ml"]["excluded"]) == (3, 1)
     assert found["dice"]["mean"] == pytest.approx(0.5)
     assert found["dice"]["std"] == pytest.approx(np.std([0.2, 0.6, 0.7], ddof=1))
-    interval = bootstrap_ci([0.2, 0.6, 0.7], seed=5)
-    assert (found["dice"]["ci_low"], found["dice"]["ci_high"]) == (interval.low, interval.high)
-    assert found["extra"] == {"mean": None, "std": None, "n": 0, "excluded": 4, "ci_low": None, "ci_high": None}
+    assert (found["dice"]["min"], found["dice"]["max"]) == (0.2, 0.7)
+    assert found["extra"] == dict.fromkeys(found["dice"]) | {"n": 0, "excluded": 4}
+
+
+def test_ten_cases_have_an_interval_and_nine_a_range() -> None:
+    values = np.linspace(0.1, 0.9, 10).tolist()
+    found = summarise_cases([{"dice": value} for value in values], seed=5)["dice"]
+    interval = bootstrap_ci(values, seed=5)
+    assert (found["ci_low"], found["ci_high"]) == (interval.low, interval.high)
+    fewer = summarise_cases([{"dice": value} for value in values[:9]] + [{"dice": None}])["dice"]
+    assert (fewer["ci_low"], fewer["ci_high"], fewer["min"], fewer["max"]) == (None, None, values[0], values[8])
 
 
 def test_one_case_has_a_mean_and_no_spread() -> None:
     found = summarise_cases([{"dice": 0.4}])["dice"]
-    assert found == {"mean": 0.4, "std": None, "n": 1, "excluded": 0, "ci_low": None, "ci_high": None}
+    assert found == dict.fromkeys(found) | {"mean": 0.4, "n": 1, "excluded": 0, "min": 0.4, "max": 0.4}
     assert summarise_cases([]) == {}
 
 

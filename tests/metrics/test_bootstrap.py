@@ -28,20 +28,20 @@ def test_percentile_interval_agrees_with_a_plain_loop() -> None:
 
 
 def test_the_seed_decides() -> None:
-    values = [0.1, 0.5, 0.9, 0.3, 0.2]
+    values = [0.1, 0.5, 0.9, 0.3, 0.2, 0.4, 0.8, 0.05, 0.6, 0.55]
     assert bootstrap_ci(values, seed=3) == bootstrap_ci(values, seed=3)
     assert bootstrap_ci(values, seed=3) != bootstrap_ci(values, seed=4)
 
 
 def test_values_that_do_not_vary_and_faults() -> None:
-    found = bootstrap_ci([0.25] * 5)
+    found = bootstrap_ci([0.25] * 10)
     assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
-    with pytest.raises(DataError, match="at least 2"):
-        bootstrap_ci([0.5])
+    with pytest.raises(DataError, match="at least 10"):
+        bootstrap_ci([0.5] * 9)
     with pytest.raises(DataError, match="NaN"):
         bootstrap_ci([0.5, np.nan])
     with pytest.raises(ConfigError, match="percentile"):
-        bootstrap_ci([0.5, 0.6], method="basic")  # type: ignore[arg-type]
+        bootstrap_ci([0.5, 0.6] * 5, method="basic")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no subject"):
         pooled_dice_ci([ConfusionCounts(fp=3)] * 3)
 
@@ -58,7 +58,7 @@ def test_pooled_dice_resamples_whole_subjects() -> None:
 
 
 def test_pooled_dice_when_most_subjects_have_nothing() -> None:
-    found = pooled_dice_ci([ConfusionCounts(tp=5, fp=1, fn=2)] + [ConfusionCounts()] * 3)
+    found = pooled_dice_ci([ConfusionCounts(tp=5, fp=1, fn=2)] + [ConfusionCounts()] * 9)
     assert np.isfinite([found.low, found.high]).all()
     assert found.low <= found.value <= found.high
 

@@ -57,7 +57,7 @@ def test_corners_connect_and_size_decides_the_bin() -> None:
     prediction = np.zeros_like(truth)
     prediction[12, 2, 0] = prediction[25, 5, 5] = True
     prediction[17, 8, 8] = True  # touches nothing
-    found = lesion_counts(torch.from_numpy(prediction), truth.astype(np.uint8), (2, 2, 2))
+    found = lesion_counts(torch.from_numpy(prediction), truth.astype(np.uint8), (2, 2, 2), overlap="any")
     assert (found.lesions, found.found, found.components, found.true_components) == (3, 2, 3, 2)
     assert found.lesions_by_size == (1, 1, 1, 0)
     assert found.found_by_size == (0, 1, 1, 0)
@@ -80,9 +80,9 @@ def test_one_component_over_two_lesions() -> None:
     truth = np.zeros((11, 3, 3), bool)
     truth[0:4], truth[7:11] = True, True
     prediction = np.ones_like(truth)
-    both = lesion_counts(prediction, truth, UNIT)
+    both = lesion_counts(prediction, truth, UNIT, overlap="any")
     assert (both.found, both.components, both.true_components, both.f1) == (2, 1, 1, 1.0)
-    one = lesion_counts(prediction, truth, UNIT, overlap="iou", min_overlap=0.1)
+    one = lesion_counts(prediction, truth, UNIT)  # intersection over union of 0.1, one to one
     assert (one.found, one.components) == (1, 1)
     assert one.f1 == pytest.approx(2 / 3)
 

@@ -82,7 +82,14 @@ def test_operating_points_wear_the_colour_of_their_curve():
     assert (lines["DDPM: operating point"].get_xdata(), lines["DDPM: operating point"].get_ydata()) == ([0.5], [0.6])
     assert len({lines[name].get_color() for name in ("DDPM", "AE")} | {lines["x"].get_markerfacecolor()}) == 3
     assert (axes.get_xlim(), axes.get_ylim()) == ((0, 1), (0, 1.02))
-    assert lines["chance (10 %)"].get_ydata() == [0.1, 0.1]
+    assert lines["uninformative map (AP 10 %)"].get_ydata() == [0.1, 0.1]
+
+
+def test_curves_at_the_bottom_are_drawn_on_a_logarithmic_axis():
+    low = curves.precision_recall_figure({"a": ([0.0, 0.5, 1.0], [0.02, 0.01, 0.004])}, {}, 0.003)
+    assert low.axes[0].get_yscale() == "log"
+    assert low.axes[0].get_ylim()[0] < 0.003
+    assert _precision_recall().axes[0].get_yscale() == "linear"
 
 
 def test_histogram_shows_shares_on_a_logarithmic_axis():
