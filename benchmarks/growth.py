@@ -113,7 +113,7 @@ def evaluation(count: int, folder: str, shape: Shape) -> dict[str, float]:
     seconds, waited = time.process_time() - start, time.perf_counter() - wall
     collected, start = resident(), time.process_time()
     plan = EvaluationPlan({"demo/test": None}, "demo/healthy")
-    measured = Measurer(seed=0)(collector, plan)
+    measured = Measurer()(collector, plan)
     return {
         "cases": count,
         "scoring, ms CPU a case": 1000 * seconds / count,

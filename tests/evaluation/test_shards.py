@@ -25,7 +25,7 @@ spec.loader.exec_module(cohort)
 tiny_cohort = cohort.tiny_cohort
 
 REPORT = {  # without figures
-    "_target_": "custom.evaluation.EvaluationReport", "measurer": {"_target_": "custom.evaluation.Measurer", "seed": "@seed"},
+    "_target_": "custom.evaluation.EvaluationReport", "measurer": {"_target_": "custom.evaluation.Measurer"},
     "folder": "@evaluation_dir", "calibration_folder": "@output_dir", "primary": "@primary",
     "protocol": "$dict(@protocol, **@reconstruction_settings)",
 }  # fmt: skip
