@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A test set of planted lesions, made from the healthy scans of a data root and written beside them.
+
+Written: ``Test/planted_<kind>/{<contrast>,mask,seg}/<case>-<kind>_*.nii.gz``, the lists ``planted_<kind>_test.csv`` and the
+entries of ``dataset.json`` that make ``planted_<kind>`` names for ``--test_sets``. Which lesion a scan gets is decided by
+(seed, kind, case).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from ..core.errors import ConfigError, DataError
+from ..core.files import atomic_write_json, atomic_write_text, read_json
+from ..core.progress import progress
+from ..core.seeding import derive_seed
+from ..volumes.records import ScanRecord
+from ..volumes.volume_io import read_label, read_volume
+from .planting import KINDS, plant
+
+COLUMNS = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
+
+
+def write_planted(
+    records: Sequence[ScanRecord], data_root: str | Path, kinds: Sequence[str] = KINDS, seed: int = 0
+) -> dict[str, int]:
+    """Plant a lesion of each kind into each scan; return the number of scans by data set.
+
+    Args:
+        records: healthy scans with brain masks, for example the val list of a fold; all of one contrast.
+        data_root: where the files go; existing planted sets of these kinds are replaced.
+        kinds: of lesions.
+        seed: of the whole set.
+
+    Raises:
+        ConfigError: no scans, or of several contrasts.
+        DataError: a scan without a brain mask, or an unusable file.
+    """
+    contrasts = {record.contrast for record in records}
+    if len(contrasts) != 1:
+        raise ConfigError(f"planting needs scans of one contrast, got {', '.join(sorted(contrasts)) or 'no scan'}.")
+    root, counts = Path(data_root), {}
+    for kind in kinds:
+        name = f"planted_{kind}"
+        rows = [_write(record, root, kind, seed) for record in progress(records, desc=f"planting {kind}", unit="scan")]
+        lines = [",".join(("", *COLUMNS)), *(",".join((str(n), *row)) for n, row in enumerate(rows))]
+        (root / "splits").mkdir(parents=True, exist_ok=True)
+        atomic_write_text(root / "splits" / f"{name}_test.csv", "\n".join(lines) + "\n")
+        counts[name] = len(rows)
+    _declare(root, kinds, records[0])
+    return counts
+
+
+def _write(record: ScanRecord, root: Path, kind: str, seed: int) -> tuple[str, ...]:
+    case = record.case_id
+    if record.mask is None:
+        raise DataError("a lesion can only be planted inside a brain mask, and the list names none", case=case)
+    image = read_volume(record.image, case)
+    mask = np.asarray(read_label(record.mask, image, case).array, dtype=np.uint8)
+    values = np.asarray(image.array, dtype=np.float32)
+    planted = plant(values, mask > 0, kind, record.contrast, derive_seed(seed, case), image.spacing)
+    folder, stem = f"Test/planted_{kind}", f"{case}-{kind}"
+    paths = {}
+    volumes = {record.contrast: planted.image, "mask": mask, "seg": planted.seg}
+    for part, volume in volumes.items():
+        paths[part] = f"{folder}/{part}/{stem}_{part}.nii.gz"
+        (root / paths[part]).parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(volume, image.affine), root / paths[part])
+    listed = f"{folder}/t1/{stem}_t1.nii.gz"  # lists name the T1 file, whatever the contrast
+    age = "" if record.age is None else f"{record.age:g}"
+    return f"{stem}_t1.nii.gz", age, "1", f"/{listed}", f"/{paths['mask']}", f"/{paths['seg']}"
+
+
+def _declare(root: Path, kinds: Sequence[str], record: ScanRecord) -> None:
+    path = root / "dataset.json"
+    content = read_json(path, "correct it, or remove it.") if path.is_file() else {"datasets": []}
+    entries = content.get("datasets", [content])
+    names = {f"planted_{kind}" for kind in kinds}
+    kept = [entry for entry in entries if entry.get("name") not in names]
+    made = [
+        {
+            "name": f"planted_{kind}", "healthy": False, "contrasts": [record.contrast], "folder": f"Test/planted_{kind}",
+            "title": f"{record.dataset} with planted lesions: {kind}", "licence": f"that of {record.dataset}",
+            "citation": f"made from healthy scans of {record.dataset} by custom.synthetic.planting",
+        }
+        for kind in kinds
+    ]  # fmt: skip
+    atomic_write_json(path, {"datasets": [*kept, *made]})
