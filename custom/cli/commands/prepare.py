@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prepare scans as the scanner gave them: extract the brain, correct the bias field, register.
+
+A scan, a folder of scans, a list, or a BIDS data set. A page per scan shows what was done and how well. Finished scans
+are kept. With --layout papers the results become a cohort that can be trained on or tested with.
+
+Exit code 4: a scan failed and is left out; the others are done.
+"""
+
+import argparse
+
+from ...core.files import require_writable
+from ..words import closing, command_line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "input", help="scan (NIfTI, NRRD, MHA, DICOM folder), folder of scans, .txt list, or BIDS data set"
+    )
+    parser.add_argument("-o", "--output", required=True, help="folder for the prepared scans and their pages")
+    parser.add_argument("--contrast", required=True, help="contrast of the scans: t1, t2, flair, ...")
+    parser.add_argument("--mask", help="brain mask of the scan, or a folder of masks named like the scans")
+    parser.add_argument(
+        "--extractor",
+        default="auto",
+        choices=["auto", "hd_bet", "deepbet", "atlas", "none"],
+        help="how the brain is found; auto takes the first that is installed",
+    )
+    parser.add_argument("--bias-field", default="n4", choices=["n4", "none"], help="correction of the bias field")
+    parser.add_argument(
+        "--spacing", type=float, default=1.0, choices=[1.0, 2.0], help="voxel size of the results in mm"
+    )
+    parser.add_argument(
+        "--compare-extractors", action="store_true", help="run a second extractor and compare the masks"
+    )
+    parser.add_argument(
+        "--participant-label", nargs="+", metavar="LABEL", help="of a BIDS data set only these subjects"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes, each with one thread")
+    parser.add_argument(
+        "--layout", nargs=2, metavar=("papers", "DATA"), help="link the results into the data folder DATA"
+    )
+    parser.add_argument("--name", default="own", help="name of the data set in DATA")
+    parser.add_argument("--patients", action="store_true", help="the scans are patients (Test), not healthy (Train)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prepare."""
+    from pathlib import Path
+
+    from ...core.errors import ConfigError
+    from ...rawscans.batch import prepare_batch, usable
+    from ...rawscans.chain import RawSettings
+    from ...rawscans.find import find_raw_scans
+    from ...rawscans.papers import write_papers_layout
+
+    if arguments.layout and arguments.layout[0] != "papers":
+        raise ConfigError(f"the layout {arguments.layout[0]!r} is unknown; the one there is: papers")
+    output = Path(arguments.output).expanduser()
+    require_writable(output)
+    scans, people = find_raw_scans(
+        Path(arguments.input).expanduser(), arguments.contrast.lower(), arguments.mask, arguments.participant_label
+    )
+    settings = RawSettings(
+        arguments.extractor,
+        arguments.bias_field,
+        spacing_mm=arguments.spacing,
+        compare_extractors=arguments.compare_extractors,
+    )
+    records = prepare_batch(scans, output, settings, arguments.workers)
+    width = max(len(record["case_id"]) for record in records)
+    for record in records:
+        print(f"{record['case_id']:<{width}}  {record['verdict']:<7}{record.get('error', '')}")
+    written: dict[str, str | Path] = {"pages": output / "index.html", "summary": output / "summary.json"}
+    following = {
+        "look at every page, then": command_line("uad", "predict", arguments.input, "-o", "maps", "--model", "MODEL")
+    }
+    if arguments.layout:
+        data = Path(arguments.layout[1]).expanduser()
+        written["list"] = write_papers_layout(scans, records, output, data, arguments.name, arguments.patients, people)
+        following = {"look for faults in the cohort": command_line("uad", "check", data)}
+    closing(written, following)
+    return 0 if all(usable(record) for record in records) else 4

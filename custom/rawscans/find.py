@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which scans an input stands for: what ``uad predict`` understands, and BIDS data sets with a participants table."""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..core.errors import DataError
+from ..prediction.find import find_scans
+from .batch import RawScan
+
+SUFFIXES = {"t1": "T1w", "t2": "T2w", "flair": "FLAIR"}
+People = Mapping[str, Mapping[str, str]]
+
+
+def find_raw_scans(
+    given: Path, contrast: str, mask: str | None = None, labels: Sequence[str] | None = None
+) -> tuple[list[RawScan], People]:
+    """Return the scans of one contrast and what is known about the people.
+
+    Args:
+        given: scan, folder, list, or root of a BIDS data set.
+        contrast: of the scans.
+        mask: see :func:`custom.prediction.find.find_scans`.
+        labels: subjects of a BIDS data set, with or without ``sub-``; None: all.
+
+    Raises:
+        DataError: nothing there.
+    """
+    if is_bids(given):
+        return find_bids(given, contrast, labels), participants(given)
+    if labels:
+        raise DataError(f"{given} is no BIDS data set (no sub-*/ folder), so there are no participant labels in it")
+    sources = find_scans(given, mask)
+    problem = next((source for source in sources if source.problem), None)
+    if problem is not None:
+        raise DataError(str(problem.problem), case=problem.case_id)
+    return [RawScan(source.case_id, source.path, contrast, source.mask) for source in sources], {}
+
+
+def is_bids(given: Path) -> bool:
+    """Whether a folder is the root of a BIDS data set: it has subjects."""
+    return given.is_dir() and any(folder.is_dir() for folder in given.glob("sub-*"))
+
+
+def find_bids(root: Path, contrast: str, labels: Sequence[str] | None = None) -> list[RawScan]:
+    """Return the anatomical scans of one contrast, all sessions and runs; derivatives are not searched.
+
+    Raises:
+        DataError: no such scan, or a label that is not there.
+    """
+    wanted = None if labels is None else {f"sub-{label.removeprefix('sub-')}" for label in labels}
+    present = {folder.name for folder in root.glob("sub-*") if folder.is_dir()}
+    if wanted is not None and wanted - present:
+        raise DataError(f"no subject {', '.join(sorted(wanted - present))} in {root}")
+    suffix = SUFFIXES.get(contrast, contrast)
+    pattern = re.compile(rf"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_{re.escape(suffix)}\.nii(\.gz)?")
+    scans = []
+    for subject in sorted(present if wanted is None else wanted):
+        for path in sorted([*(root / subject).glob("anat/*"), *(root / subject).glob("ses-*/anat/*")]):
+            match = pattern.fullmatch(path.name)
+            if match is not None:
+                scans.append(RawScan(match.group(1), path, contrast))
+    if not scans:
+        raise DataError(f"no *_{suffix}.nii.gz in the anat folders of {root}; choose another contrast")
+    return scans
+
+
+def participants(root: Path) -> People:
+    """Return age and sex by subject from ``participants.tsv``, where there is one."""
+    path = root / "participants.tsv"
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    return {row["participant_id"]: row for row in rows if row.get("participant_id")}

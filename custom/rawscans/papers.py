@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prepared scans in the layout of the papers' data, and their list: what ``uad splits`` and every data set here read.
+
+::
+
+    DATA/Train/<name>/{t1,t2,...,mask}/<case>_<contrast>.nii.gz      healthy scans
+    DATA/Test/<name>/{t1,...,mask,seg}/<case>_<contrast>.nii.gz      patients
+    DATA/lists/<name>.csv                                            img_name, age, sex, label, img_path, mask_path, seg_path
+
+Files are hard links where the file system has them, copies elsewhere.
+"""
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError
+from ..core.files import atomic_write_text
+from ..prediction.derivatives import case_folder
+from .batch import RawScan, output_names, usable
+
+COLUMNS = ("img_name", "age", "sex", "label", "img_path", "mask_path", "seg_path")
+
+
+def write_papers_layout(
+    scans: Sequence[RawScan],
+    records: Sequence[Mapping[str, Any]],
+    prepared: Path,
+    data: Path,
+    name: str,
+    patients: bool,
+    people: Mapping[str, Mapping[str, str]] | None = None,
+) -> Path:
+    """Link the scans that did not fail into ``data`` and write their list; return its path.
+
+    Args:
+        scans: as they were prepared.
+        records: of :func:`custom.rawscans.batch.prepare_batch`, same order.
+        prepared: its folder.
+        data: root of the data.
+        name: of the data set.
+        patients: into ``Test`` instead of ``Train``.
+        people: subject -> age and sex, where known.
+    """
+    if not name.isidentifier():
+        raise ConfigError(f"the data set's name {name!r} must be letters, digits and '_': it becomes a folder")
+    root = Path("Test" if patients else "Train") / name
+    rows = []
+    for scan, record in zip(scans, records, strict=True):
+        if not usable(dict(record)):
+            continue
+        names, place = output_names(scan), case_folder(prepared, scan.case_id)
+        paths = {}
+        for role, folder in (("image", scan.contrast), ("mask", "mask"), ("seg", "seg")):
+            if (place / names[role]).is_file():
+                paths[role] = root / folder / f"{scan.case_id}_{folder}.nii.gz"
+                _link(place / names[role], data / paths[role])
+        person = (people or {}).get(scan.case_id.split("_")[0], {})
+        rows.append(
+            [
+                paths["image"].name,
+                person.get("age", ""),
+                person.get("sex", ""),
+                int(patients),
+                *(f"/{paths[role].as_posix()}" if role in paths else "" for role in ("image", "mask", "seg")),
+            ]
+        )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    path = data / "lists" / f"{name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(path, text.getvalue())
+    return path
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
