@@ -7,7 +7,11 @@ workers and an interruption with resumption therefore change nothing.
 """
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +29,21 @@ def derive_seed(*parts: int | str) -> int:
 def generator_for(*parts: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a generator on ``device`` that starts at ``derive_seed(*parts)``."""
     return torch.Generator(device=device).manual_seed(derive_seed(*parts))
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Give the global generators of Python, NumPy and torch (CPU) back as they were, whatever is drawn inside.
+
+    A network that is built draws weights, although others are loaded into it afterwards.
+    """
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])  # noqa: NPY002
+        torch.set_rng_state(kept[2])
 
 
 def sent_to(drawn: Tensor, device: torch.device) -> Tensor:
