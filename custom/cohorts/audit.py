@@ -6,16 +6,12 @@ test against every train and val list, val lists of different folds), a patholog
 two training scans, a fold without its train or val list. Warning: two scans of one subject inside a list.
 """
 
-import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
-
-from ..core.errors import DataError
 from ..volumes.records import ScanRecord
 from ..volumes.volume_io import read_volume
 from .datasets import get_dataset
@@ -87,32 +83,6 @@ def audit_splits(splits: Sequence[Split], check_segmentations: bool = True) -> l
                     )
                 )
     return findings + _missing_folds(splits)
-
-
-def require_clean(splits: Sequence[Split], check_segmentations: bool = True) -> list[Finding]:
-    """Raise one ``DataError`` that lists all errors; return the warnings."""
-    findings = audit_splits(splits, check_segmentations)
-    errors = [finding.message for finding in findings if finding.severity == "error"]
-    if errors:
-        raise DataError(
-            f"the split lists have {len(errors)} fault{'s' * (len(errors) > 1)}:\n  "
-            + "\n  ".join(errors)
-            + "\nMake clean lists with scripts/make_splits.py, or correct the CSV files."
-        )
-    return findings
-
-
-def same_voxels(records: Iterable[ScanRecord]) -> list[Finding]:
-    """Return groups of scans with the same voxels under different case ids (reads every image)."""
-    names: dict[str, dict[str, None]] = defaultdict(dict)
-    for record in records:
-        array = np.ascontiguousarray(read_volume(record.image, record.case_id).array)
-        names[hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()][record.case_id] = None
-    return [
-        _finding("same voxels", (), cases, "hold the same voxels: one scan under several names")
-        for cases in names.values()
-        if len(cases) > 1
-    ]
 
 
 def _inside(split: Split, check_segmentations: bool) -> Iterable[Finding]:

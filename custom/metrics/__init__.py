@@ -6,7 +6,7 @@ threshold. An undefined metric of a case (0/0, no lesion, one class missing) is 
 counted where means are taken; an undefined *pooled* one (:class:`ScoreHistogram`) raises ``DataError``.
 """
 
-from .aggregate import mean_std, summarise_cases, summarise_folds
+from .aggregate import mean_std, summarise_cases
 from .bootstrap import (
     MIN_SUBJECTS,
     Interval,
@@ -63,5 +63,4 @@ __all__ = [
     "seed_of",
     "segmentation_metrics",
     "summarise_cases",
-    "summarise_folds",
 ]

@@ -67,17 +67,3 @@ def _summarise(
         interval = bootstrap_ci(values, n_resamples=n_resamples, level=level, seed=seed)
         summary.update(ci_low=interval.low, ci_high=interval.high)
     return summary
-
-
-def summarise_folds(folds: Sequence[Mapping[str, Summary]], ddof: int = 1) -> dict[str, Summary]:
-    """Return mean ± std over folds of the per-fold means, as the papers' tables do: ``{metric: {mean, std, n}}``.
-
-    The deviation over folds shows the spread of trainings, not the uncertainty over subjects.
-    """
-    names = dict.fromkeys(name for fold in folds for name in fold)
-    result: dict[str, Summary] = {}
-    for name in names:
-        means = [mean for fold in folds if name in fold and (mean := fold[name]["mean"]) is not None]
-        mean, std = mean_std(means, ddof) if means else (None, None)
-        result[name] = {"mean": mean, "std": std, "n": len(means)}
-    return result

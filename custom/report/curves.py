@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike
 
 from ..core.errors import ConfigError
@@ -148,45 +147,6 @@ def sigma_sweep_figure(
     if l1:
         handles.append(Line2D([], [], color=NEUTRAL, linestyle=DASHES[2], label="|residual|"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    return figure
-
-
-@style()
-def training_curve_figure(
-    iterations: ArrayLike, losses: ArrayLike, val_epochs: ArrayLike, val: ArrayLike, val_label: str = "validation loss"
-) -> Figure:
-    """Return the training loss over the iterations and, beside it, the validation over the epochs.
-
-    Args:
-        iterations: ``[N]`` optimiser steps.
-        losses: ``[N]``, drawn pale, with the mean of every sixtieth part of the training on top.
-        val_epochs: ``[M]``, may be empty.
-        val: ``[M]``, smaller is better; the best is starred.
-        val_label: what ``val`` is.
-    """
-    steps, loss = np.asarray(iterations, dtype=np.float64), np.asarray(losses, dtype=np.float64)
-    epochs, validation = np.asarray(val_epochs, dtype=np.float64), np.asarray(val, dtype=np.float64)
-    figure = new_figure(8.0, 3.2)
-    left, right = figure.subplots(1, 2)
-    left.plot(steps, loss, color=PALETTE[5], linewidth=0.7, alpha=0.7, label="each iteration")
-    blocks = np.array_split(np.arange(len(steps)), min(_BLOCKS, max(len(steps), 1)))
-    means = [(steps[block].mean(), np.nanmean(loss[block])) for block in blocks if np.isfinite(loss[block]).any()]
-    left.plot(*np.reshape(means, (-1, 2)).T, color=PALETTE[0], label="mean")
-    left.set(xlabel="iteration", ylabel="training loss")
-    left.legend(loc="best")
-    right.plot(epochs, validation, "o-", ms=3, color=PALETTE[1])
-    if np.isfinite(validation).any():
-        best = int(np.nanargmin(validation))
-        name = f"best: {validation[best]:.4g} (epoch {epochs[best]:g})"
-        star: dict[str, Any] = {"mfc": PALETTE[4], "mec": "black", "mew": 0.8, "linestyle": ""}
-        right.plot(epochs[best], validation[best], marker="*", ms=14, label=name, zorder=3, **star)
-        right.legend(loc="best")
-    right.set(xlabel="epoch", ylabel=val_label)
-    for axes, values in ((left, loss), (right, validation)):
-        finite = values[np.isfinite(values)]
-        if len(finite) and finite.min() > 0 and finite.max() > 10 * finite.min():
-            axes.set_yscale("log")
-            axes.yaxis.set_minor_formatter(NullFormatter())
     return figure
 
 

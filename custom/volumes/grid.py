@@ -45,13 +45,6 @@ def start_index(have: int, want: int) -> int:
     return -start if have < want else start
 
 
-def crop_affine(affine: Matrix, have: Sequence[int], want: Sequence[int]) -> Matrix:
-    """Return the affine after :func:`crop_or_pad`."""
-    moved = affine.copy()
-    moved[:3, 3] += affine[:3, :3] @ [start_index(h, w) for h, w in zip(have, want, strict=True)]
-    return moved
-
-
 def halved_affine(affine: Matrix) -> Matrix:
     """Return the affine of the halved grid: voxel k lies at source index 2k + 1/2."""
     half = affine.copy()

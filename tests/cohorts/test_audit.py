@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from custom.cohorts.audit import Split, audit_splits, load_splits, require_clean, same_voxels
+from custom.cohorts.audit import Split, audit_splits, load_splits
 from custom.cohorts.folds import plan_folds
 from custom.core.errors import DataError
 from custom.volumes.records import ScanRecord
@@ -34,7 +33,7 @@ CLEAN = [
 
 
 def test_clean_lists_pass():
-    assert require_clean(CLEAN) == []
+    assert audit_splits(CLEAN) == []
 
 
 @pytest.mark.parametrize(
@@ -55,8 +54,6 @@ def test_each_fault_is_found_and_named(extra, kind, subjects):
     assert hits
     assert all(f.subjects == subjects for f in hits)
     assert all(subject in f.message for f in hits for subject in subjects)
-    with pytest.raises(DataError, match=r"make_splits\.py"):
-        require_clean([*CLEAN, extra])
 
 
 def test_training_lists_of_other_folds_may_share_subjects_with_val():
@@ -77,7 +74,7 @@ def test_val_and_test_of_patients():
 
 def test_two_sessions_warn_only():
     sessions = Split("ixi", "train", 0, True, (record("a", case="a_1"), record("a", case="a_2"), record("b")))
-    (warning,) = require_clean([sessions, split("val", "c", 0)])
+    (warning,) = audit_splits([sessions, split("val", "c", 0)])
     assert (warning.kind, warning.severity, warning.subjects) == ("repeated subject", "warning", ("a",))
 
 
@@ -92,14 +89,13 @@ def test_splits_like_the_circulating_ones():
         mixed = rng.permutation(rest)
         splits.append(Split("ixi", "val", fold, True, tuple(record(rows[i]) for i in mixed[:8])))
         splits.append(Split("ixi", "train", fold, True, tuple(record(rows[i]) for i in mixed[8:])))
-    with pytest.raises(DataError) as caught:
-        require_clean(splits)
+    messages = [found.message for found in audit_splits(splits) if found.severity == "error"]
     test_subjects = {rows[i] for i in test}
     leaked = test_subjects & {rows[i] for i in rest}
     assert leaked
     assert leaked <= {f"IXI{i:03d}" for i in range(6)}
     for subject in leaked:
-        assert subject in str(caught.value)
+        assert any(subject in message for message in messages)
     findings = audit_splits(splits)
     pairs = {f.splits: set(f.subjects) for f in findings if f.kind == "overlap"}
     assert set().union(*(subjects for names, subjects in pairs.items() if "ixi test" in names)) == leaked
@@ -127,12 +123,3 @@ def test_no_list_at_all_is_not_clean(make_root):
     root = make_root(train=["IXI001-A-1", "IXI002-A-2"])
     with pytest.raises(DataError, match=r"MSLUB: https"):
         load_splits(root, "mslub", "t1")
-
-
-def test_the_same_scan_under_two_names(make_root):
-    root = make_root(train=["IXI001-A-1", "IXI002-A-2", "IXI003-A-3"])
-    (only,) = load_splits(root, "ixi", "t1")
-    assert same_voxels(only.records) == []
-    shutil.copy(only.records[0].image, only.records[2].image)
-    (finding,) = same_voxels(only.records)
-    assert finding.subjects == ("IXI001-A-1", "IXI003-A-3")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from custom.cohorts.folds import make_splits
-from custom.cohorts.gate import check, check_dataset_folder
+from custom.cohorts.gate import check
 
 SHAPE = (24, 24, 20)
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -381,7 +381,7 @@ def test_many_faults_at_once_are_all_told(clean_cohort, tmp_path):
     shutil.copytree(clean_cohort, root)
     planted = ["one NaN", "mask 1 mm away", "interpolated segmentation", "label 2", "age as a date", "two sessions"]
     wanted = {(FAULTS[name][0], FAULTS[name][1](root).relative_to(root).as_posix()) for name in planted}
-    findings = check_dataset_folder(root)
+    findings = check(root).findings
     assert wanted <= {(f.code, f.file) for f in findings}
     assert json.loads(json.dumps([f.as_json() for f in findings]))
 

@@ -41,11 +41,7 @@ def _sweep():
     return curves.sigma_sweep_figure(SIGMAS, dice, {"BraTS21": 0.6, "WMH": 0.05}, {"BraTS21": 0.2})
 
 
-def _training():
-    return curves.training_curve_figure(np.arange(1, 201), np.geomspace(1, 0.01, 200), [5, 10, 15], [0.3, 0.1, 0.2])
-
-
-@pytest.mark.parametrize("make", [_precision_recall, _histogram, _sweep, _training])
+@pytest.mark.parametrize("make", [_precision_recall, _histogram, _sweep])
 def test_equal_numbers_are_equal_files(make, tmp_path):
     assert save_figure(make(), tmp_path / "a.png").read_bytes() == save_figure(make(), tmp_path / "b.png").read_bytes()
 
@@ -56,7 +52,6 @@ def test_equal_numbers_are_equal_files(make, tmp_path):
         (_precision_recall, [("recall", "precision")]),
         (_histogram, [("anomaly score", "share of voxels per bin")]),
         (_sweep, [("σ of SSIM (voxels)", "mean Dice"), ("σ of SSIM (voxels)", "")]),
-        (_training, [("iteration", "training loss"), ("epoch", "validation loss")]),
     ],
 )
 def test_axes_are_labelled(make, labels):
@@ -131,27 +126,3 @@ def test_best_sigma_is_starred_and_references_are_horizontal():
 def test_incomplete_sweeps_are_refused(dice):
     with pytest.raises(ConfigError, match="each of the 3 widths"):
         curves.sigma_sweep_figure(SIGMAS, dice, {})
-
-
-def test_training_curve_smooths_and_stars_the_best_epoch():
-    left, right = _training().axes
-    raw, mean = left.lines
-    assert (len(raw.get_xdata()), len(mean.get_xdata())) == (200, 60)
-    assert mean.get_ydata()[0] == pytest.approx(np.geomspace(1, 0.01, 200)[:4].mean())
-    (star,) = _lines(right, "*")
-    assert (star.get_xdata()[0], star.get_ydata()[0]) == (10, 0.1)
-    assert "epoch 10" in star.get_label()
-    assert (left.get_yscale(), right.get_yscale()) == ("log", "linear")
-
-
-@pytest.mark.parametrize(
-    "numbers",
-    [
-        ([], [], [], []),
-        ([1], [0.5], [], []),
-        ([1, 2, 3], [0.5, np.nan, -1.0], [1, 2], [np.nan, 0.2]),
-        ([1], [np.nan], [1], [np.nan]),
-    ],
-)
-def test_short_and_broken_trainings_are_drawn(numbers, tmp_path):
-    assert save_figure(curves.training_curve_figure(*numbers), tmp_path / "a.png").exists()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The integrity gate: every fault of a data root in one table, before anything is trained or scored on it."""
 
-from .checking import Checked, check, check_dataset_folder, gate_splits
+from .checking import Checked, check, gate_splits
 from .finding import CODES, Finding
 from .repair import repair
 from .table import table
 
-__all__ = ["CODES", "Checked", "Finding", "check", "check_dataset_folder", "gate_splits", "repair", "table"]
+__all__ = ["CODES", "Checked", "Finding", "check", "gate_splits", "repair", "table"]

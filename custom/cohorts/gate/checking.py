@@ -49,13 +49,6 @@ class Checked:
         return {"checked": counts, "errors": len(self.errors), "warnings": n_warnings, "findings": found}
 
 
-def check_dataset_folder(
-    data_root: str | Path, datasets: Sequence[str] | None = None, contrast: str | None = None, workers: int = 0
-) -> list[Finding]:
-    """Return all faults of a data root, errors first; see :func:`check` for the arguments."""
-    return list(check(data_root, datasets, contrast, workers=workers).findings)
-
-
 def check(
     data_root: str | Path,
     datasets: Sequence[str] | None = None,
