@@ -66,7 +66,8 @@ def main() -> int:
     print("| beside | waiting | wall s a step | CPU s a step | wall, ratio | CPU, ratio |\n|---|---|---|---|---|---|")
     for beside in (0, cores):
         rounds = [
-            {way: measure(way, arguments.size, arguments.precision, beside) for way in WAYS} for _ in range(arguments.rounds)
+            {way: measure(way, arguments.size, arguments.precision, beside) for way in WAYS}
+            for _ in range(arguments.rounds)
         ]
         for way in WAYS:
             walls, cpus = zip(*(found[way] for found in rounds), strict=True)

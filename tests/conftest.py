@@ -25,6 +25,36 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("unhurried")  # a busy machine is no fault of the code
 
 
+SLOW = (  # modules that train, start other processes, or make large phantoms; `make test-fast` leaves them out
+    *("bundles/", "benchmarks/", "release/", "synthetic/", "cli/test_main.py"),
+    *("benchmark/test_run.py", "benchmark/test_engine.py", "benchmark/test_jobs.py", "benchmark/test_scripts.py"),
+    *(
+        "cohorts/test_gate_planted.py",
+        "cohorts/test_gate.py",
+        "cohorts/test_repair.py",
+        "models/test_noise_scheduler.py",
+    ),
+    *("prediction/test_predictor.py", "prediction/test_formats.py", "prediction/test_dicom_out.py"),
+    *("prediction/test_page.py", "prediction/test_no_side_effects.py", "preparation/test_raw_scans.py"),
+    *(
+        "runs/test_server.py",
+        "runs/test_tracking.py",
+        "runs/test_sync.py",
+        "runs/test_failure.py",
+        "runs/test_run_lock.py",
+    ),
+    *("training/test_distributed.py", "training/test_full_disk.py", "training/test_no_waiting.py"),
+    *("training/test_checkpoint.py", "evaluation/test_shards.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = ROOT / "tests"
+    for item in items:
+        if tests in item.path.parents and item.path.relative_to(tests).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_configure() -> None:
     found = Path(custom.__file__).resolve()
     assert ROOT in found.parents, f"the tests of {ROOT} would test another package: {found}"

@@ -40,7 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ...prediction.predictor import predict_batch
     from ...runs.start import start
 
-    start(seed=0)  # the noise of a scan has seeds of its own; deterministic algorithms as in `monai.bundle run inference`
+    start(
+        seed=0
+    )  # the noise of a scan has seeds of its own; deterministic algorithms as in `monai.bundle run inference`
     records = predict_batch(
         Path(arguments.model).expanduser(),
         Path(arguments.input).expanduser(),
