@@ -55,12 +55,12 @@ def plan_folds(
         test_fraction: share of all subjects that goes to the test set, rounded.
         val_fraction: share of the remaining subjects in each validation set, rounded, at least one.
     """
+    if folds < 1 or not 0 <= test_fraction < 1 or not 0 < val_fraction < 1:
+        raise ConfigError(f"need folds >= 1 and fractions in [0, 1): {folds=}, {test_fraction=}, {val_fraction=}")
     order = hashed_order(subjects, seed)
     n_test = round(len(order) * test_fraction)
     rest = order[n_test:]
     n_val = max(1, round(len(rest) * val_fraction))
-    if folds < 1 or not 0 <= test_fraction < 1 or not 0 < val_fraction < 1:
-        raise ConfigError(f"need folds >= 1 and fractions in [0, 1): {folds=}, {test_fraction=}, {val_fraction=}")
     if folds * n_val > len(rest) or len(rest) - n_val < 2:
         raise DataError(
             f"{len(order)} subjects are too few for {n_test} test subjects and {folds} disjoint validation sets of "
@@ -136,8 +136,10 @@ def make_splits(
             lists[declaration.split_file("train", fold)] = plan.train(fold)
             lists[declaration.split_file("val", fold)] = plan.val[fold]
     else:
-        order = hashed_order(rows, seed)
-        n_val = max(1, round(len(order) * (1 / 3 if val_fraction is None else val_fraction)))
+        order, share = hashed_order(rows, seed), 1 / 3 if val_fraction is None else val_fraction
+        if not 0 < share < 1:
+            raise ConfigError(f"val_fraction lies between 0 and 1, got {share}")
+        n_val = max(1, round(len(order) * share))
         if n_val >= len(order):
             raise DataError(f"{declaration.title}: {len(order)} subjects are too few for a val and a test list")
         lists = {declaration.split_file("val"): order[:n_val], declaration.split_file("test"): order[n_val:]}
@@ -184,17 +186,43 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_ages(path: str | Path) -> dict[str, float]:
-    """Return subject -> age from a CSV file with columns subject and age; contradicting rows are an error."""
+    """Return subject -> age in years from a CSV file with columns subject and age; an empty age is no age.
+
+    Raises:
+        DataError: no such file, another encoding than UTF-8, other columns, no number, or two ages for a subject.
+    """
     ages: dict[str, float] = {}
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                subject, age = row["subject"].strip(), float(row["age"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise DataError(f"needs columns subject and age (years), found {row}", case=str(path)) from error
-            if ages.setdefault(subject, age) != age:
-                raise DataError(f"two ages for {subject}: {ages[subject]:g} and {age:g}", case=str(path))
+    path = Path(path).expanduser()
+    for line, row in enumerate(_rows_of(path), start=2):
+        cells = {(key or "").strip().lower(): (value or "") for key, value in row.items() if isinstance(value, str)}
+        if not {"subject", "age"} <= set(cells):
+            found = ", ".join(key for key in row if key) or "an empty line"
+            raise DataError(f"needs columns subject and age (years), found {found}", case=f"{path.name}, line {line}")
+        subject, text = cells["subject"].strip(), cells["age"].strip()
+        if not subject or not text or text.lower() in ("nan", "na", "n/a"):
+            continue
+        try:
+            age = float(text)
+        except ValueError as error:
+            raise DataError(f"the age of {subject} is no number: {text!r}", case=f"{path.name}, line {line}") from error
+        if not 0 <= age <= 130:
+            raise DataError(
+                f"the age of {subject} is not between 0 and 130 years: {text!r}", case=f"{path.name}, line {line}"
+            )
+        if ages.setdefault(subject, age) != age:
+            raise DataError(f"two ages for {subject}: {ages[subject]:g} and {age:g}", case=str(path))
     return ages
+
+
+def _rows_of(path: Path) -> list[dict[str, str]]:
+    try:
+        return list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
+    except csv.Error as error:
+        raise DataError(f"is no CSV file ({error})", case=path.name) from error
+    except OSError as error:
+        raise DataError(f"cannot read the ages: {error.strerror}; check the path", case=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise DataError("the table of ages is not UTF-8 text; save it as 'CSV UTF-8'", case=path.name) from error
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:

@@ -20,7 +20,7 @@ import json
 import multiprocessing
 import os
 import shutil
-import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -33,6 +33,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.building import building
 from ..core.errors import ConfigError, DataError
 from ..core.progress import progress
 from ..core.seeding import derive_seed
@@ -147,12 +148,24 @@ def _write_subject(root: str, entry: Entry, variety: str) -> str:
     return entry.name
 
 
+def _end_with_parent() -> None:
+    """Let a worker end when the process that started it is gone; by itself it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _write_all(tasks: Sequence[tuple[str, Entry, str]], workers: int) -> Iterator[str]:
     if workers <= 1:
         yield from starmap(_write_subject, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with _one_thread_each(), ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as pool:
+    with _one_thread_each(), ProcessPoolExecutor(min(workers, len(tasks)), context, _end_with_parent) as pool:
         yield from pool.map(_write_subject, *zip(*tasks, strict=True))
 
 
@@ -242,27 +255,22 @@ def make_demo_cohort(
                 f"Choose another folder, or pass --overwrite to replace a synthetic cohort (a folder with {MANIFEST})",
                 case=str(root),
             )
-    root.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
-    try:
+    with building(root) as folder:
         tables = plan_cohort(size, seed)
         entries = list({entry.name: entry for table in tables.values() for entry in table}.values())
-        tasks = [(str(building), entry, variety) for entry in entries]
+        tasks = [(str(folder), entry, variety) for entry in entries]
         written = _write_all(tasks, workers or os.cpu_count() or 1)
         for _ in progress(written, total=len(tasks), desc="synthetic cohort", unit="subject"):
             pass
         for name, table in tables.items():
             if not table:
                 continue  # a list without a scan is a fault of a data root
-            _write_table(building / "splits" / f"{name}.csv", table)
-        (building / README).write_text(README_TEXT, encoding="utf-8")
-        (building / MANIFEST).write_text(_manifest(building, size, seed, variety), encoding="utf-8")
-        building.chmod(0o755)
+            _write_table(folder / "splits" / f"{name}.csv", table)
+        (folder / README).write_text(README_TEXT, encoding="utf-8")
+        (folder / MANIFEST).write_text(_manifest(folder, size, seed, variety), encoding="utf-8")
         if root.exists():
             shutil.rmtree(root)
-        building.rename(root)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        folder.rename(root)
     return root
 
 

@@ -24,6 +24,7 @@ from ..runs.failure import on_failure
 from .checkpoint_files import CheckpointFolder, load_objects
 
 logger = logging.getLogger(__name__)
+_FIRST = 10
 
 
 class Interrupted(UADError):
@@ -47,6 +48,8 @@ class CrashSafeCheckpoint:
         keep_last: newest checkpoints that stay.
         check_every: iterations between two looks at the loss (each look waits for a GPU).
         write: False on all processes but the first of a distributed run.
+        diverged_at: the training is stopped when its loss exceeds this multiple of the largest of the first ten that were
+            looked at (since the start or the resumption).
         max_skipped_steps: steps in a row that a float16 run may lose to an overflow before it is stopped. Its scaler
             leaves the weights alone where loss or gradient is no number and halves the scale, 65536 at first. Without
             a scaler (fp32, bf16) nothing protects the weights, and the first such loss stops the run.
@@ -67,6 +70,7 @@ class CrashSafeCheckpoint:
         write: bool = True,
         max_skipped_steps: int = 20,
         agree: Callable[[int], int] | None = None,
+        diverged_at: float = 1000.0,
     ) -> None:
         self.files = CheckpointFolder(folder, keep_last)
         self.objects = dict(objects)
@@ -78,6 +82,8 @@ class CrashSafeCheckpoint:
         self.write = write
         self.max_skipped_steps = max_skipped_steps
         self.agree = agree
+        self.diverged_at = diverged_at
+        self._first_losses: list[float] = []
         self.skipped_steps = self._skipped_in_a_row = 0
         self._scale = 0.0
         self.best_value = math.inf
@@ -169,7 +175,10 @@ class CrashSafeCheckpoint:
             self._signal = number
 
     def _check_step(self, engine: Engine) -> None:
-        finite = _is_finite(engine.state.output["loss"])
+        loss = engine.state.output["loss"]
+        finite = _is_finite(loss)
+        if finite:
+            self._check_divergence(engine, float(loss))
         if not _has_scaler(engine):
             if not finite:
                 raise self._lost(engine, "the loss")
@@ -187,6 +196,17 @@ class CrashSafeCheckpoint:
             "iteration %d: float16 overflow, the step is skipped (scale %g, %d skipped so far; cases %s)",
             engine.state.iteration, self._scale, self.skipped_steps, _case_ids(engine),
         )  # fmt: skip
+
+    def _check_divergence(self, engine: Engine, loss: float) -> None:
+        if len(self._first_losses) < _FIRST:
+            self._first_losses.append(abs(loss))
+        limit = self.diverged_at * max(self._first_losses[: max(len(self._first_losses) - 1, 1)])
+        if abs(loss) > limit > 0:
+            raise UADError(
+                f"the training diverges: the loss of iteration {engine.state.iteration} is {loss:.3g}, more than "
+                f"{self.diverged_at:g} times what it began with; the last saved state is in {self.files.folder}. Lower --lr and "
+                "train in a new --output_dir."
+            )
 
     def _lost(self, engine: Engine, what: str) -> UADError:
         return UADError(

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
+import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +122,40 @@ def test_contradicting_ages(tmp_path):
     path.write_text("subject,age\nIXI001,30\nIXI001,31\n")
     with pytest.raises(DataError, match="two ages for IXI001: 30 and 31"):
         read_ages(path)
+
+
+def test_an_empty_age_is_no_age(tmp_path):
+    path = tmp_path / "ages.csv"
+    path.write_bytes(b"\xef\xbb\xbfSubject,Age,sex\r\nIXI001,30,f\r\nIXI002,,m\r\nIXI003,NaN,m\r\n,,\r\n")
+    assert read_ages(path) == {"IXI001": 30}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("subject,age\nGröße,30\n".encode("cp1252"), "not UTF-8 text; save it as 'CSV UTF-8'"),
+        (b"subject;age\nIXI001;30\n", "needs columns subject and age"),
+        (b"subject,age\nIXI001,thirty\n", "the age of IXI001 is no number: 'thirty'"),
+        (b"subject,age\nIXI001,-3\n", "not between 0 and 130"),
+        (b"subject,age\nIXI001,inf\n", "not between 0 and 130"),
+        (None, "cannot read the ages: No such file"),
+    ],
+)
+def test_unusable_ages_are_one_sentence(tmp_path, content, sentence):
+    path = tmp_path / "ages.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        read_ages(path)
+
+
+@pytest.mark.parametrize("fraction", [math.nan, -0.1, 1.0, math.inf])
+def test_fractions_that_are_none(make_root, fraction):
+    root = make_root(train=[f"IXI{i:03d}-A-{i}" for i in range(12)], patients=["patient01", "patient02", "patient03"])
+    with pytest.raises(ConfigError, match="fractions in"):
+        make_splits(root, "ixi", test_fraction=fraction, force=True)
+    with pytest.raises(ConfigError, match="val_fraction lies between 0 and 1"):
+        make_splits(root, "mslub", val_fraction=fraction, force=True)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -5,13 +5,19 @@ import csv
 import gzip
 import hashlib
 import json
+import os
+import subprocess
+import sys
+import time
 from itertools import combinations
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 from scipy import ndimage
 
+from custom.core.building import sweep
 from custom.core.errors import ConfigError, DataError
 from custom.synthetic import CohortSize, cohort, make_demo_cohort, make_subject
 from custom.synthetic.fields import AIR_CELLS, OUTPUT_AFFINE, OUTPUT_SHAPE, cell_mean, noise_field, upsample
@@ -301,3 +307,31 @@ def test_the_wide_variety_contains_the_demo():
         assert wide_low <= low <= high <= wide_high
     for name in ("scale", "rotation_deg", "shift_mm", "ventricle_sd_mm", "tissue_spread"):
         assert getattr(WIDE, name) > getattr(DEMO, name)
+
+
+def test_workers_end_with_the_process_that_started_them_and_their_folder_is_swept(tmp_path, repository):
+    code = (
+        "from custom.synthetic.cohort import CohortSize, make_demo_cohort\n"
+        f"if __name__ == '__main__': make_demo_cohort({str(tmp_path / 'out')!r}, CohortSize(60, 4, 0, 0), workers=2)"
+    )
+    (tmp_path / "make.py").write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "make.py"], cwd=repository, env={**os.environ, "PYTHONPATH": str(repository)}
+    )
+    try:
+        parent, written = psutil.Process(process.pid), []
+        while not written:
+            assert process.poll() is None
+            time.sleep(0.1)
+            written = list(tmp_path.glob(".out.*/**/*.nii.gz"))
+        workers = parent.children()
+        assert len(workers) >= 2
+    finally:
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=120)
+    for worker in alive:
+        worker.kill()
+    assert alive == []
+    sweep(tmp_path / "out")
+    assert not list(tmp_path.glob(".out.*"))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -192,6 +193,22 @@ def test_loss_that_is_no_number_stops_with_the_cases_and_the_last_good_state(tmp
     with pytest.raises(UADError, match=r"not finite \(cases .*case3"):
         build(tmp_path, poison="case3").run()
     assert weights_hash(tmp_path) == before
+
+
+def test_a_loss_that_runs_away_stops_with_a_sentence(tmp_path):
+    trainer = build(tmp_path, max_epochs=60)
+    trainer.optimizer.param_groups[0]["lr"] = 1e4
+    with pytest.raises(UADError, match=r"the training diverges: the loss of iteration \d+ is .* Lower --lr"):
+        trainer.run()
+
+
+def test_a_loss_that_falls_from_a_large_value_is_no_divergence(tmp_path):
+    checkpoint = CrashSafeCheckpoint(tmp_path, {}, None, every_epochs=1)
+    engine = SimpleNamespace(state=SimpleNamespace(iteration=1))
+    for loss in (500.0, 3.0, *[0.1] * 20, 4e4):
+        checkpoint._check_divergence(engine, loss)
+    with pytest.raises(UADError, match="diverges"):
+        checkpoint._check_divergence(engine, 6e5)
 
 
 def test_full_disk_keeps_the_earlier_checkpoint_whole(tmp_path):

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training will take, said before it takes it: parameters, memory, and after two steps the time.
+
+The memory is counted, not guessed: the network runs once without numbers (torch's ``meta`` device) on the shape of the
+first batch, and every tensor that its backward pass would keep is added up. A training that does not fit into the memory
+of the machine is refused before anything is written, instead of being killed by the kernel hours later.
+"""
+
+import copy
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from ..core.errors import ResourceError
+
+GIB = 2**30
+_WORK = (
+    1.25  # kept tensors to peak of a step: gradients of activations and work space; measured, see docs/robustness.md
+)
+_COPIES = 6  # of the parameters: weights, gradients, two of Adam, their average, and one while a checkpoint is written
+_SHARE = 0.95
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What one training step needs.
+
+    Attributes:
+        parameters: number of the network's parameters.
+        fixed_bytes: for weights, gradients, optimiser and average.
+        sample_bytes: for each slice of a batch.
+        batch: slices in a step of this process.
+    """
+
+    parameters: int
+    fixed_bytes: float
+    sample_bytes: float
+    batch: int
+
+    @property
+    def bytes(self) -> float:
+        """Memory of a step."""
+        return self.fixed_bytes + self.batch * self.sample_bytes
+
+    def largest_batch(self, free_bytes: float) -> int:
+        """Return the number of slices that fit into a memory; 0: none."""
+        return max(int((free_bytes - self.fixed_bytes) // self.sample_bytes), 0) if self.sample_bytes else self.batch
+
+
+def forecast(network: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Forecast:
+    """Return what a step with these inputs of the network needs, without computing it.
+
+    Args:
+        network: any; nothing in it changes.
+        arguments: inputs of its ``forward``, with the batch as first axis.
+        keywords: further ones.
+    """
+    parameters = sum(p.numel() for p in network.parameters())
+    fixed = _COPIES * sum(p.numel() * p.element_size() for p in network.parameters())
+    memo: dict[int, Any] = {id(p): nn.Parameter(torch.empty_like(p, device="meta")) for p in network.parameters()}
+    memo |= {id(b): torch.empty_like(b, device="meta") for b in network.buffers()}
+    bare = copy.deepcopy(network, memo).train()
+    own = {id(p) for p in bare.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if id(tensor) not in own and (tensor._base is None or id(tensor._base) not in own):
+            kept[id(tensor if tensor._base is None else tensor._base)] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = bare(*map(_bare, arguments), **{name: _bare(value) for name, value in keywords.items()})
+    activations = sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
+    del result
+    batch = next(
+        value.shape[0] for value in (*arguments, *keywords.values()) if isinstance(value, Tensor) and value.ndim
+    )
+    return Forecast(parameters, fixed, _WORK * activations / batch, batch)
+
+
+class _Reached(Exception):
+    """The network was called; what it was called with is known."""
+
+
+def forecast_training(
+    network: nn.Module,
+    dataloader: Iterable[Any],
+    prepare_batch: Callable[..., Any],
+    inferer: Callable[..., Any],
+    device: Any,
+) -> Forecast | None:
+    """Return the forecast for the first batch of a training; None for networks that cannot run without numbers."""
+    found: dict[str, Any] = {}
+
+    def stop(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        found.update(arguments=arguments, keywords=keywords)
+        raise _Reached
+
+    batch = next(iter(dataloader))
+    inputs, _, arguments, keywords = prepare_batch(batch, device, False)
+    hook = network.register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        inferer(inputs, network, *arguments, **keywords)
+    except _Reached:
+        pass
+    finally:
+        hook.remove()
+    try:
+        return forecast(network, found["arguments"], found["keywords"])
+    except (NotImplementedError, RuntimeError, KeyError, StopIteration):
+        return None
+
+
+def require_memory(
+    network: nn.Module,
+    dataloader: Iterable[Any],
+    prepare_batch: Callable[..., Any],
+    inferer: Callable[..., Any],
+    device: Any,
+    precision: str = "fp32",
+    show: bool = True,
+) -> Forecast | None:
+    """Say what the training needs, and refuse it if the machine does not have that.
+
+    Args:
+        network: on its device.
+        dataloader: of the training; its first batch is looked at.
+        prepare_batch: of the trainer.
+        inferer: of the trainer.
+        device: where it is trained.
+        precision: bf16 and fp16 keep half as much between forward and backward pass.
+        show: False prints nothing (all processes but the first).
+
+    Raises:
+        ResourceError: it does not fit; names the batch size that does, and the small preset.
+    """
+    device = torch.device(device)
+    found = forecast_training(network, dataloader, prepare_batch, inferer, device)
+    if found is None:
+        return None
+    if precision in ("bf16", "fp16"):
+        found = Forecast(found.parameters, found.fixed_bytes, found.sample_bytes / 2, found.batch)
+    free = free_bytes(device)
+    where = "GPU" if device.type == "cuda" else "CPU, memory of this machine"
+    if show:
+        print(
+            f"{found.parameters / 1e6:.1f} million parameters, batches of {found.batch} slices: about {found.bytes / GIB:.1f} GiB "
+            f"({where}: {free / GIB:.1f} GiB free)",
+            file=sys.stderr,
+        )
+    if found.bytes > _SHARE * free:
+        fits = found.largest_batch(_SHARE * free)
+        batch = f"take --batch_size {fits} (another training than with {found.batch}), or " if fits else ""
+        raise ResourceError(
+            f"this training needs about {found.bytes / GIB:.1f} GiB and {free / GIB:.1f} GiB are free; {batch}the small preset "
+            "(uad train BUNDLE --preset small; of MONAI's command line: the bundle's small.json behind train.json), or a GPU "
+            "with more memory."
+        )
+    return found
+
+
+def free_bytes(device: torch.device) -> float:
+    """Return the memory that is free on a device; of a container, what its limit leaves."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    free = float(psutil.virtual_memory().available)
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            with open(limit, encoding="ascii") as most, open(used, encoding="ascii") as now:
+                free = min(free, float(most.read()) - float(now.read()))
+        except (OSError, ValueError):  # no container, or "max"
+            continue
+    return free
+
+
+class TimeForecast:
+    """After the second step of a training, say how long a step takes and how long all of them will.
+
+    Args:
+        show: False on all processes but the first.
+        small: what to recommend where a CPU would need longer than ``patience_h``.
+        patience_h: hours that need no recommendation.
+    """
+
+    def __init__(self, show: bool = True, small: str = "--preset small", patience_h: float = 24.0) -> None:
+        self.show, self.small, self.patience_h = show, small, patience_h
+        self._began = 0.0
+        self._steps = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer."""
+        if self.show:
+            engine.add_event_handler(Events.ITERATION_STARTED, self._start)
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._end)
+
+    def _start(self, engine: Engine) -> None:
+        self._steps += 1
+        if self._steps == 2:  # the first pays for everything that is done once
+            self._began = time.monotonic()
+
+    def _end(self, engine: Engine) -> None:
+        if self._steps == 2:
+            text = self.words(time.monotonic() - self._began, engine)
+            print(text, file=sys.stderr, flush=True)
+
+    def words(self, seconds: float, engine: Engine) -> str:
+        """Return the line about a training whose steps take ``seconds``."""
+        left = engine.state.max_epochs * engine.state.epoch_length - engine.state.iteration
+        hours = left * seconds / 3600
+        total = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+        text = f"{seconds:.2f} s a step, {left} steps to go: about {total} without validation"
+        if hours > self.patience_h and engine.state.device.type == "cpu":
+            text += f"; on a CPU, {self.small} is meant for that"
+        return text
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return torch.empty_like(value, device="meta", requires_grad=False)
+    return value

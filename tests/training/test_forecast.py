@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training will take is known before it takes it."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from monai.networks.nets import DiffusionModelUNet
+
+import custom.training.forecast as forecasting
+from custom.core.errors import ResourceError
+from custom.training.forecast import TimeForecast, forecast, require_memory
+from custom.training.inferer import PlainTrainingInferer
+
+
+class _Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.SiLU(), torch.nn.Conv2d(4, 1, 3, padding=1)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_kept_tensors_are_those_of_the_backward_pass():
+    """By hand: the input, both sides of the activation; views and parameters count nothing of their own."""
+    found = forecast(_Net(), (torch.zeros(5, 1, 8, 6),), {})
+    assert found.parameters == 4 * 9 + 4 + 4 * 9 + 1
+    assert found.batch == 5
+    assert found.sample_bytes == pytest.approx(1.25 * 4 * 8 * 6 * (1 + 4 + 4))
+    assert found.fixed_bytes == 6 * 4 * found.parameters
+
+
+def test_nothing_of_the_network_changes_and_large_batches_cost_nothing():
+    network = _Net()
+    before = copy.deepcopy(network.state_dict())
+    small = forecast(network, (torch.zeros(1, 1, 64, 64),), {})
+    large = forecast(network, (torch.zeros(1, 1, 64, 64).expand(100_000, 1, 64, 64),), {})  # 16 GB if it were computed
+    assert large.sample_bytes == pytest.approx(small.sample_bytes)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert all(parameter.device.type == "cpu" and parameter.grad is None for parameter in network.parameters())
+
+
+def test_diffusion_network_in_full_size_needs_what_was_measured():
+    """34.5 million parameters, batch 32: 20.6 GiB on a CPU."""
+    network = DiffusionModelUNet(
+        spatial_dims=2, in_channels=1, out_channels=1, channels=[128, 256, 256], num_res_blocks=3, attention_levels=[False] * 3,
+        num_head_channels=64, norm_num_groups=32, resblock_updown=True,
+    )  # fmt: skip
+    found = forecast(network, (torch.zeros(32, 1, 96, 96), torch.zeros(32)), {})
+    assert found.parameters == 34_493_313
+    assert found.bytes / 2**30 == pytest.approx(20.6, rel=0.15)
+
+
+@pytest.fixture
+def training():
+    network = _Net()
+    batch = {"image": torch.zeros(8, 1, 32, 32)}
+
+    def prepare(batch, device, non_blocking):
+        return batch["image"], batch["image"], (), {}
+
+    return network, [batch], prepare, PlainTrainingInferer(), "cpu"
+
+
+def test_a_training_that_does_not_fit_is_refused_with_what_would(training, monkeypatch, capsys):
+    need = require_memory(*training)
+    assert "0.0 million parameters, batches of 8 slices: about" in capsys.readouterr().err
+    monkeypatch.setattr(forecasting, "free_bytes", lambda device: (need.fixed_bytes + 3.5 * need.sample_bytes) / 0.95)
+    with pytest.raises(ResourceError, match=r"take --batch_size 3 .* --preset small") as caught:
+        require_memory(*training)
+    assert caught.value.exit_code == 1
+    monkeypatch.setattr(forecasting, "free_bytes", lambda device: 0.0)
+    with pytest.raises(ResourceError, match=r"0.0 GiB are free; the small preset"):
+        require_memory(*training)
+
+
+def test_half_precision_keeps_half(training):
+    assert require_memory(*training, precision="bf16").sample_bytes == require_memory(*training).sample_bytes / 2
+
+
+def test_the_network_is_not_run_and_its_hook_is_gone(training):
+    network = training[0]
+    calls = []
+    network.layers[0].register_forward_hook(lambda module, inputs, output: calls.append(output.device.type))
+    require_memory(*training)
+    assert calls == ["meta"]
+    network(torch.zeros(1, 1, 4, 4))
+    assert calls == ["meta", "cpu"]
+
+
+def test_a_network_that_needs_numbers_is_let_through(training):
+    class Odd(torch.nn.Module):
+        def forward(self, x):
+            return x * float(x.sum())
+
+    assert require_memory(Odd(), *training[1:]) is None
+
+
+def test_time_of_all_steps_is_said_once_after_the_second(capsys):
+    engine = SimpleNamespace(
+        state=SimpleNamespace(max_epochs=100, epoch_length=10, iteration=0, device=torch.device("cpu"))
+    )
+    handler = TimeForecast()
+    for iteration in range(1, 5):
+        engine.state.iteration = iteration
+        handler._start(engine)
+        handler._end(engine)
+    assert capsys.readouterr().err.count("s a step, 998 steps to go") == 1
+    engine.state.iteration = 2
+    assert handler.words(36.0, engine) == "36.00 s a step, 998 steps to go: about 10.0 h without validation"
+    assert handler.words(360.0, engine).endswith("on a CPU, --preset small is meant for that")
