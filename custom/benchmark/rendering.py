@@ -69,11 +69,11 @@ def markdown(table: Table) -> str:
 
 
 def csv_text(table: Table) -> str:
-    """Return one line per row; a :class:`Cell` fills six columns."""
+    """Return one line per row; a :class:`Cell` fills nine columns."""
     wide = [
         any(isinstance(cells[number], Cell) for _, cells in table.rows) for number in range(len(table.columns))
     ]  # fmt: skip
-    names = ("mean", "std", "ci_low", "ci_high", "folds", "subjects")
+    names = ("mean", "std", "ci_low", "ci_high", "min", "max", "times_uninformative", "folds", "subjects")
     head = list(table.head)
     for column, is_cell in zip(table.columns, wide, strict=True):
         head += [f"{column} {name}" for name in names] if is_cell else [column]
@@ -84,7 +84,7 @@ def csv_text(table: Table) -> str:
         line: list[Any] = list(row_head)
         for cell in cells:
             if isinstance(cell, Cell):
-                values = (cell.mean, cell.std, cell.low, cell.high)
+                values = (cell.mean, cell.std, cell.low, cell.high, cell.minimum, cell.maximum, cell.times)
                 line += ["" if value is None else repr(float(value)) for value in values] + [cell.folds, cell.subjects]
             else:
                 line.append(cell)
@@ -118,9 +118,11 @@ def _text(cell: Any, folds: int, scale: float) -> str:
         return "–"
     text = f"{scale * cell.mean:.2f}"
     text += f" ± {scale * cell.std:.2f}" if cell.std is not None else ""
-    text += (
-        f" [{scale * cell.low:.1f}, {scale * cell.high:.1f}]" if cell.low is not None and cell.high is not None else ""
-    )
+    if cell.low is not None and cell.high is not None:
+        text += f" [{scale * cell.low:.1f}, {scale * cell.high:.1f}]"
+    elif cell.minimum is not None and cell.maximum is not None and cell.subjects > 1:
+        text += f" ({scale * cell.minimum:.1f} to {scale * cell.maximum:.1f})"
+    text += f" ({cell.times:.2f}x)" if cell.times is not None else ""
     return text + (f" ({cell.folds} of {folds} folds)" if 0 < cell.folds < folds else "")
 
 

@@ -3,13 +3,15 @@
 
 In the matrix file::
 
-    "published": {"source": "...", "rows": {"ddpm l1": {"brats21": [44.25, 1.49], ...}, ...}},      Dice %, mean and std
-    "tolerance": {"points": 2.0, "stds": 2.0, "near_points": 8.0},
+    "published": {"source": "...", "rows": {"ddpm l1": {"brats21": [44.25, 1.49], ...}, ...},      Dice %, mean and std
+                  "average_precision": {"ddpm l1": {...}}},                              AP %, mean of scans (their AUPRC)
+    "tolerance": {"points": 2.0, "relative": 0.15, "stds": 2.0, "near_points": 8.0, "near_relative": 0.4},
     "orderings": [["ddpm ssim_ens", "ddpm l1"]]                     first must exceed second on every test set
 
-A cell is *reproduced* if it differs by at most the larger of ``points`` and ``stds`` published standard deviations,
-*near* within ``near_points``, else *not reproduced*. An ordering holds if the difference is positive and the paired
-permutation test over subjects gives p < 0.05.
+A cell is *reproduced* if it differs by at most ``stds`` published standard deviations, or by at most ``points`` and the share
+``relative`` of the published value, whichever of the two is smaller; *near* within the smaller of ``near_points`` and
+``near_relative``; else *not reproduced*. Nothing further away than *near* is reproduced, whatever its deviation. An ordering
+holds if the difference is positive and the paired permutation test over subjects gives p < 0.05.
 """
 
 from collections.abc import Mapping
@@ -19,26 +21,27 @@ from ..core.errors import ConfigError
 from .tables import Cell, Comparison, Table
 
 
-def reproduction_table(comparison: Comparison, source: Mapping[str, Any]) -> Table:
-    """Return published and measured values side by side with a verdict for each."""
+def reproduction_table(comparison: Comparison, source: Mapping[str, Any], metric: str = "dice") -> Table:
+    """Return published and measured values of ``dice`` or ``average_precision`` side by side with a verdict for each."""
     published, tolerance = source["published"], source["tolerance"]
+    known = published["rows"] if metric == "dice" else published.get(metric, {})
     names = {f"{method} {score}": (method, score) for method, score in comparison.rows}
     rows = []
-    for row, values in published["rows"].items():
+    for row, values in known.items():
         if row not in names:
             raise ConfigError(
                 f"published row {row!r} is no row of the matrix; rows are: {', '.join(map(repr, names))}."
             )
         for test_set, (mean, std) in values.items():
             column = next((c for c in comparison.columns if c[1] == test_set), None)
-            cell = comparison.cell(column, *names[row]) if column else Cell()
+            cell = comparison.cell(column, *names[row], metric) if column else Cell()
             old = Cell(mean / 100, None if std is None else std / 100)
             difference = None if cell.mean is None else cell.mean - mean / 100
-            rows.append(((row, test_set), (old, cell, Cell(difference), verdict(difference, std, tolerance))))
+            rows.append(((row, test_set), (old, cell, Cell(difference), verdict(difference, mean, std, tolerance))))
     notes = [f"Published: {published.get('source', 'not said')}.", f"Tolerance: {_say(tolerance)}."]
     notes += [f"Doubt: {doubt}" for doubt in source.get("doubts", ())]
     return Table(
-        "Published and measured, Dice in %",
+        f"Published and measured, {comparison.named(metric)}, in %",
         ("row", "test set"),
         ("published", "measured", "difference", "verdict"),
         tuple(rows),
@@ -64,24 +67,28 @@ def ordering_table(comparison: Comparison, source: Mapping[str, Any]) -> Table:
     )
 
 
-def verdict(difference: float | None, std_percent: float | None, tolerance: Mapping[str, float]) -> str:
+def verdict(
+    difference: float | None, published_percent: float, std_percent: float | None, tolerance: Mapping[str, float]
+) -> str:
     """Judge a difference (share, not %) under a tolerance.
 
-    >>> verdict(0.03, 1.9, {"points": 2.0, "stds": 2.0, "near_points": 8.0})
-    'reproduced'
-    >>> verdict(-0.03, 0.5, {"points": 2.0, "stds": 2.0, "near_points": 8.0})
-    'near'
+    >>> tolerance = {"points": 2.0, "relative": 0.15, "stds": 2.0, "near_points": 8.0, "near_relative": 0.4}
+    >>> verdict(0.03, 45.0, 1.9, tolerance), verdict(-0.03, 45.0, 0.5, tolerance), verdict(-0.048, 4.8, 1.98, tolerance)
+    ('reproduced', 'near', 'not reproduced')
     """
     if difference is None:
         return "not measured"
     points = abs(100 * difference)
-    if points <= max(tolerance["points"], tolerance["stds"] * (std_percent or 0.0)):
+    near = min(tolerance["near_points"], tolerance["near_relative"] * published_percent)
+    close = min(tolerance["points"], tolerance["relative"] * published_percent)
+    if points <= min(max(close, tolerance["stds"] * (std_percent or 0.0)), near):
         return "reproduced"
-    return "near" if points <= tolerance["near_points"] else "not reproduced"
+    return "near" if points <= near else "not reproduced"
 
 
 def _say(tolerance: Mapping[str, float]) -> str:
     return (
-        f"reproduced within the larger of {tolerance['points']:g} Dice points and {tolerance['stds']:g} published standard "
-        f"deviations, near within {tolerance['near_points']:g} points"
+        f"reproduced within {tolerance['stds']:g} published standard deviations, or within {tolerance['points']:g} points and "
+        f"{100 * tolerance['relative']:g} % of the published value; near within {tolerance['near_points']:g} points and "
+        f"{100 * tolerance['near_relative']:g} % of it; never further away than near"
     )

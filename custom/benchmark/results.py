@@ -19,6 +19,11 @@ from ..core.errors import ConfigError, DataError
 
 FILES = ("metrics.json", "per_case.csv")
 Values = dict[str, float | None]
+_COPIES = {
+    "mlartifacts",
+    "mlruns",
+    "previous",
+}  # what tracking and replaced models keep: the same results again, or old ones
 
 
 @dataclass
@@ -72,6 +77,10 @@ class Result:
                     rows.setdefault(key, {})[row["case_id"]] = row
         return rows
 
+    def case_ids(self, test_set: str) -> set[str]:
+        """Return the names of the scans of a test set."""
+        return {case for (name, _, _), rows in self._rows.items() if name == test_set for case in rows}
+
     def per_case(self, test_set: str, variant: str, point: str, metric: str) -> Values | None:
         """Return ``{case: value}`` (None where undefined); None if the result has no such row at all."""
         rows = self._rows.get((test_set, variant, point))
@@ -118,7 +127,11 @@ def find_results(folders: Iterable[str | Path]) -> list[Result]:
         label, equals, rest = text.partition("=")
         own = bool(equals) and not Path(text).exists()
         folder = Path(rest if own else text)
-        files = sorted(path for path in folder.rglob("metrics.json") if path.with_name("per_case.csv").is_file())
+        files = sorted(
+            path
+            for path in folder.rglob("metrics.json")
+            if path.with_name("per_case.csv").is_file() and not _COPIES & set(path.relative_to(folder).parts)
+        )
         if not files:
             raise DataError(
                 "no finished evaluation (metrics.json and per_case.csv) in or below this folder.", case=str(folder)

@@ -21,7 +21,7 @@ from .results import Result, read_result
 from .spec import MatrixSpec
 from .tables import Comparison, Table, defined
 from .tracking import MatrixTracking
-from .views import ablation_table, size_table, t_sweep_table
+from .views import ablation_table, draws_table, healthy_table, size_table, t_sweep_table
 
 
 def run_matrix(
@@ -93,7 +93,6 @@ def make_report(
     scores = {row: method.scores for method in spec.methods for row, _ in rows_of(method)}
     settings: dict[str, Any] = {
         "point": spec.operating_point,
-        "seed": spec.seed,
         "force": force,
         "folds": len(spec.folds),
     }
@@ -105,6 +104,8 @@ def make_report(
     }
     tables |= {
         "comparisons": comparison.comparisons(spec.comparisons),
+        "healthy": healthy_table(comparison),
+        "noise_draws": draws_table(comparison),
         "lesion_size": size_table(comparison),
         "postprocessing": ablation_table(comparison),
     }
@@ -117,6 +118,8 @@ def make_report(
             draw_t_sweep(sweeps, name, output / "figures" / f"t_sweep_{name}.png")
     if "published" in spec.source:
         tables |= {"reproduction": reproduction_table(comparison, spec.source)}
+        if "average_precision" in spec.source["published"]:
+            tables["reproduction_average_precision"] = reproduction_table(comparison, spec.source, "average_precision")
         tables |= {"orderings": ordering_table(comparison, spec.source)} if spec.source.get("orderings") else {}
     for stem, table in tables.items():
         if table is not None:

@@ -1,31 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """Table 1 of the papers and its relatives: rows are method and score, columns are test sets.
 
-A cell is mean ± standard deviation (ddof 1) over folds of the fold's mean over cases, as the papers print, with the 95 %
-BCa bootstrap interval over subjects: a subject's value is its mean over the folds in which it is defined. Thresholding
-and atlas stand in every table; results of different protocols are refused unless forced, and then the table says so.
+A cell is mean ± standard deviation (ddof 1) over folds of the fold's mean over cases, as the papers print. From ten subjects
+on it has the 95 % BCa bootstrap interval over subjects, below that their range: a subject's value is its mean over the folds
+in which it is defined. The same subjects and values have the same interval in every table. The last row is the uninformative
+map (1 in the evaluated region, 0 outside), and average precision is given as a multiple of its, too. A table without
+thresholding and atlas says what is missing; results of different protocols are refused unless forced, and the table says so.
+
+``average_precision`` is the mean of the scans' own, ``pooled_average_precision`` that of one ranking of all their voxels.
 """
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.errors import ConfigError
-from ..core.seeding import derive_seed
-from ..metrics import bootstrap_ci, mean_std, paired_permutation_test
+from ..metrics import MIN_SUBJECTS, UNINFORMATIVE, bootstrap_ci, mean_std, paired_permutation_test, seed_of
 from .results import Result, Values, check_comparable
 
 REQUIRED = {"threshold": "threshold_baseline", "atlas": "atlas_baseline"}
 _SWEEP = re.compile(r"ssim_\d.*")  # SSIM at one width: Figure 2, not a row
+_POOLED = "pooled_"
+_NAMES = {
+    "dice": "Dice, mean of scans", "average_precision": "AP, mean of scans",
+    "pooled_average_precision": "AP, pooled over the voxels of all scans",
+}  # fmt: skip
+_WITHOUT_THRESHOLD = {"average_precision", "auroc", "average_precision_brain", "auroc_brain", "scan_score"}
 _COUNTS = {"tp", "fp", "fn", "lesions", "false_positive_components", "threshold"}
 Column = tuple[str, str]  # (contrast, test set)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table in its own unit; None where a quantity is not defined."""
+    """One number of a table in its own unit; None where a quantity is not defined.
+
+    ``low`` and ``high`` are a 95 % interval, ``minimum`` and ``maximum`` the range of fewer subjects than that needs, and
+    ``times`` the multiple of the uninformative map.
+    """
 
     mean: float | None = None
     std: float | None = None
@@ -33,6 +46,9 @@ class Cell:
     high: float | None = None
     folds: int = 0
     subjects: int = 0
+    minimum: float | None = None
+    maximum: float | None = None
+    times: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,18 +71,17 @@ class Comparison:
         scores: scores shown of each method, also of methods without results yet; None: all that results hold, without
             post-processing ablations and the sweep over sigma.
         point: threshold: "tuned", "healthy_fpr_0.05", "oracle", ...
-        seed: of bootstrap and permutations.
         force: show results of different protocols in one table.
         folds: number of folds that there should be; a cell with fewer says so.
     """
 
     def __init__(
         self, results: Sequence[Result], scores: Mapping[str, Sequence[str]] | None = None, point: str = "tuned",
-        seed: int = 0, force: bool = False, folds: int | None = None,
+        force: bool = False, folds: int | None = None,
     ) -> None:  # fmt: skip
         if not results:
             raise ConfigError("there is no finished evaluation to make a table of.")
-        self.results, self.point, self.seed = list(results), point, seed
+        self.results, self.point = list(results), point
         self.columns: list[Column] = list(dict.fromkeys((r.contrast, name) for r in results for name in r.test_sets))
         shown = scores if scores is not None else {r.method: self._all_scores(r) for r in results}
         self.scores = {method: list(names) for method, names in shown.items()}
@@ -96,30 +111,62 @@ class Comparison:
         defined = {case: [v for fold in folds.values() if (v := fold.get(case)) is not None] for case in cases}
         return {case: sum(values) / len(values) if values else None for case, values in defined.items()}
 
+    def pooled(self, column: Column, method: str, variant: str, metric: str) -> dict[int, float]:
+        """Return ``{fold: value}`` of a number that is one of all scans together."""
+        found = {}
+        for result in self.results:
+            if (result.contrast, result.method) == (column[0], method) and column[1] in result.test_sets:
+                block = result.metrics["datasets"][column[1]]["variants"].get(variant, {})
+                value = block.get("pooled", {}).get(metric.removeprefix(_POOLED))
+                if value is not None:
+                    found[result.fold] = float(value)
+        return found
+
     def cell(self, column: Column, method: str, variant: str, metric: str = "dice") -> Cell:
-        """Return mean ± std over folds and the interval over subjects."""
+        """Return mean ± std over folds and the interval (or range) over subjects."""
+        if metric.startswith(_POOLED):
+            values = list(self.pooled(column, method, variant, metric).values())
+            return Cell(*mean_std(values), folds=len(values)) if values else Cell()
         folds = self.values(column, method, variant, metric).values()
         means = [sum(v) / len(v) for fold in folds if (v := [x for x in fold.values() if x is not None])]
-        subjects = [x for x in self.subjects(column, method, variant, metric).values() if x is not None]
+        known = {name: x for name, x in self.subjects(column, method, variant, metric).items() if x is not None}
+        subjects = [known[name] for name in sorted(known)]
         if not means:
             return Cell()
-        mean, std = mean_std(means)
-        low = high = None
-        if len(subjects) > 1:
-            seed = derive_seed(self.seed, "table", *column, method, variant, metric) % 2**32
-            interval = bootstrap_ci(subjects, seed=seed)
-            low, high = interval.low, interval.high
-        return Cell(mean, std, low, high, len(means), len(subjects))
+        cell = Cell(*mean_std(means), folds=len(means), subjects=len(subjects))
+        if len(subjects) < MIN_SUBJECTS:
+            return replace(cell, minimum=min(subjects), maximum=max(subjects))
+        interval = bootstrap_ci(subjects, seed=seed_of(list(known)))
+        return replace(cell, low=interval.low, high=interval.high)
+
+    def uninformative(self, column: Column, metric: str = "dice", chain: str = "") -> Cell:
+        """Return the cell of the uninformative map; empty if the results are of a version that did not measure it."""
+        variant = f"{UNINFORMATIVE}@{chain}" if chain else UNINFORMATIVE
+        for method in dict.fromkeys(r.method for r in self.results):
+            if (cell := self.cell(column, method, variant, metric)).mean is not None:
+                return replace(cell, std=None, folds=0)
+        return Cell()
 
     def main(self, metric: str = "dice") -> Table:
-        """Return Table 1 for a column of ``per_case.csv``."""
-        rows = tuple(
-            ((method, score), tuple(self.cell(column, method, score, metric) for column in self.columns))
-            for method, score in self.rows
-        )
+        """Return Table 1 for a column of ``per_case.csv``, or for ``pooled_average_precision``."""
+        chance = {column: self.uninformative(column, metric) for column in self.columns}
+        rows = []
+        for method, score in self.rows:
+            cells = [(column, self.cell(column, method, score, metric)) for column in self.columns]
+            if "average_precision" in metric:
+                cells = [(c, replace(cell, times=_ratio(cell.mean, chance[c].mean))) for c, cell in cells]
+            rows.append(((method, score), tuple(cell for _, cell in cells)))
+        if any(map(defined, chance.values())):
+            rows.append((("uninformative map", "-"), tuple(chance.values())))
+        unit, scale = unit_of(metric)
         return Table(
-            f"{metric} at the threshold {self.point!r}", ("method", "score"), self.titles(), rows, self._notes()
+            f"{self.named(metric)}{unit}", ("method", "score"), self.titles(), tuple(rows), self._notes(metric), scale
         )
+
+    def named(self, metric: str) -> str:
+        """Return the name of a metric as titles have it, with the threshold if there is one."""
+        without = metric.removeprefix(_POOLED) in _WITHOUT_THRESHOLD
+        return _NAMES.get(metric, metric) + ("" if without else f", at the threshold {self.point!r}")
 
     def titles(self) -> tuple[str, ...]:
         """Return the heads of the columns."""
@@ -131,6 +178,7 @@ class Comparison:
         Without pairs, SSIM-ens is compared with l1 for every method that has both. Holm's correction is over the tests of
         the whole table.
         """
+        metric = metric.removeprefix(_POOLED)  # a number of all scans together cannot be paired
         default = [(f"{m} ssim_ens", f"{m} l1") for m, scores in self.scores.items() if {"ssim_ens", "l1"} <= {*scores}]
         names = {f"{method} {score}": (method, score) for method, score in self.rows}
         found, p_values = [], []
@@ -142,8 +190,8 @@ class Comparison:
                 a, b = (self.subjects(column, *names[name], metric) for name in (first, second))
                 both = [case for case in a if case in b]
                 if any(a[case] is not None and b[case] is not None for case in both):
-                    seed = derive_seed(self.seed, "permutation", first, second, *column) % 2**32
-                    test = paired_permutation_test([a[c] for c in both], [b[c] for c in both], seed=seed)
+                    both.sort()
+                    test = paired_permutation_test([a[c] for c in both], [b[c] for c in both], seed=seed_of(both))
                     found.append(((first, second, title), test))
                     p_values.append(test.p_value)
         rows = tuple(
@@ -168,21 +216,43 @@ class Comparison:
 
     def _all_scores(self, result: Result) -> list[str]:
         variants = [v for block in result.metrics["datasets"].values() for v in block["variants"]]
-        return list(dict.fromkeys(v for v in variants if "@" not in v and not _SWEEP.fullmatch(v)))
-
-    def _notes(self) -> tuple[str, ...]:
-        counts = ", ".join(
-            f"{title} {max((self.cell(c, m, s).subjects for m, s in self.rows), default=0)}"
-            for c, title in zip(self.columns, self.titles(), strict=True)
+        return list(
+            dict.fromkeys(v for v in variants if "@" not in v and v != UNINFORMATIVE and not _SWEEP.fullmatch(v))
         )
-        notes = [
-            "Mean ± standard deviation over folds [95 % bootstrap interval over subjects].",
-            f"Folds: {self.folds}. Subjects: {counts}.",
-        ]
+
+    def _notes(self, metric: str) -> tuple[str, ...]:
+        pooled = metric.startswith(_POOLED)
+        counts = ", ".join(
+            f"{title} {self._scans(column)}" for column, title in zip(self.columns, self.titles(), strict=True)
+        )
+        few = any(self._scans(column) < MIN_SUBJECTS for column in self.columns)
+        spread = f"range (a to b) of fewer than {MIN_SUBJECTS} subjects" if few else ""
+        interval = (
+            ""
+            if all(self._scans(c) < MIN_SUBJECTS for c in self.columns)
+            else "[95 % BCa bootstrap interval over subjects]"
+        )
+        over = " and ".join(filter(None, (interval, spread)))
+        notes = [f"Mean ± standard deviation over folds{'' if pooled or not over else '; ' + over}."]
+        if "average_precision" in metric:
+            notes.append("(2x): twice the average precision of the uninformative map.")
+        measured = any(defined(self.uninformative(column, metric)) for column in self.columns)
+        notes.append(
+            "Uninformative map: 1 in the evaluated region (the post-processed brain mask), 0 outside."
+            if measured
+            else "MISSING: the uninformative map; evaluate again, these results are of an earlier version."
+        )
+        notes.append(f"Folds: {self.folds}. Subjects: {counts}.")
         revisions = {str(r.protocol.get("revision")) for r in self.results}
         if len(revisions) > 1:
             notes.append(f"Made by several revisions of the code: {', '.join(sorted(revisions))}.")
         return (*notes, *self.warnings)
+
+    def _scans(self, column: Column) -> int:
+        return max(
+            (len(r.case_ids(column[1])) for r in self.results if r.contrast == column[0] and column[1] in r.test_sets),
+            default=0,
+        )
 
     def _check(self, force: bool) -> None:
         seen: dict[tuple[str, str, int], Result] = {}
@@ -197,9 +267,9 @@ class Comparison:
             members = [r for r in self.results if r.contrast == column[0] and column[1] in r.test_sets]
             absent = [bundle for kind, bundle in REQUIRED.items() if kind not in {r.kind for r in members}]
             if absent:
-                raise ConfigError(
-                    f"no table is printed without thresholding and atlas, and {title} lacks {' and '.join(absent)}; "
-                    "evaluate it on the same scans (seconds, no network) and add its folder."
+                self.warnings.append(
+                    f"MISSING for {title}: {' and '.join(absent)}. Without thresholding and atlas a number says little; "
+                    "evaluate them on the same scans (seconds, no network) and add their folders."
                 )
             try:
                 check_comparable(members, column[1], lambda _: "")
@@ -237,3 +307,7 @@ def unit_of(metric: str) -> tuple[str, float]:
 def defined(cell: Cell) -> bool:
     """Say whether a cell holds a number."""
     return cell.mean is not None and math.isfinite(cell.mean)
+
+
+def _ratio(value: float | None, level: float | None) -> float | None:
+    return None if value is None or not level else value / level

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Further tables of a comparison: ablation of the post-processing, t sweep, recall by lesion size."""
+"""Further tables: ablation of the post-processing, t sweep, recall by lesion size, healthy brain marked, noise draws."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..metrics import mean_std
 from .results import Result
 from .tables import Cell, Comparison, Table, unit_of
 
+_OF_A_RUN = {"seed", "key", "revision", "versions"}
 _SIZE = re.compile(r"lesion_recall_(\d+(?:\.\d+)?)_(?:to_(\d+(?:\.\d+)?)|and_more)_mm3")
 
 
@@ -83,7 +86,10 @@ def size_table(comparison: Comparison, metric_prefix: str = "lesion_recall") -> 
             if any(cell.mean is not None for cell in cells):
                 rows.append(((title, method, score), tuple(cells)))
     heads = tuple(_label(key) for key in sizes)
-    return Table("Share of lesions found in %, by volume", ("test set", "method", "score"), heads, tuple(rows))
+    criteria = {b.get("lesion_criterion") for r in comparison.results for b in r.metrics["datasets"].values()} - {None}
+    notes = (f"A lesion counts as found by: {'; '.join(sorted(criteria))}.",) if criteria else ()
+    title = f"Share of lesions found in %, by volume, at the threshold {comparison.point!r}"
+    return Table(title, ("test set", "method", "score"), heads, tuple(rows), notes)
 
 
 def _sizes(results: Sequence[Result]) -> list[str]:
@@ -101,10 +107,7 @@ def _sizes(results: Sequence[Result]) -> list[str]:
 def _lesion_wise(
     result: Result, column: tuple[str, str], method: str, score: str, point: str, key: str
 ) -> float | None:
-    if (result.contrast, result.method) != (column[0], method) or column[1] not in result.test_sets:
-        return None
-    variant = result.metrics["datasets"][column[1]]["variants"].get(score, {"operating_points": {}})
-    value = variant["operating_points"].get(point, {}).get("lesion_wise", {}).get(key)
+    value = _point(result, column, method, score, point).get("lesion_wise", {}).get(key)
     return None if value is None else float(value)
 
 
@@ -112,3 +115,71 @@ def _label(key: str) -> str:
     match = _SIZE.fullmatch(key)
     assert match is not None
     return f"{match[1]}–{match[2]} mm³" if match[2] else f"≥ {match[1]} mm³"
+
+
+def healthy_table(comparison: Comparison) -> Table:
+    """Return the share of the brain of held-out healthy scans that lies above the threshold of every cell.
+
+    Mean ± std over folds; a cell of which the calibration scans had to serve, because no other healthy scans were there,
+    says so.
+    """
+    rows = []
+    for method, score in comparison.rows:
+        cells: list[Cell | str] = []
+        for column in comparison.columns:
+            points = [
+                point
+                for result in comparison.results
+                if (point := _point(result, column, method, score, comparison.point)).get("healthy_fpr") is not None
+            ]
+            values = [float(point["healthy_fpr"]) for point in points]
+            cell = Cell(*mean_std(values), folds=len(values)) if values else Cell()
+            held_out = all(point.get("healthy_fpr_held_out") for point in points)
+            cells.append(cell if held_out or cell.mean is None else f"{100 * cell.mean:.2f} (calibration scans)")
+        rows.append(((method, score), tuple(cells)))
+    return Table(
+        f"Share of the brain of held-out healthy scans above the threshold {comparison.point!r}, in %",
+        ("method", "score"),
+        comparison.titles(),
+        tuple(rows),
+        ("No threshold comes from these scans. Above 20 % a threshold is called indiscriminate.",),
+    )
+
+
+def draws_table(comparison: Comparison, metric: str = "average_precision") -> Table | None:
+    """Return mean ± std over noise draws of evaluations that differ in nothing but the seed; None if there are none.
+
+    Such rows are made by ``evaluations`` of a matrix, for example ``{"ddpm_seed1": {"seed": 1}, ...}``.
+    """
+    groups: dict[tuple[str, str], dict[str, set[Any]]] = {}
+    for result in comparison.results:
+        settings = {key: value for key, value in result.protocol.items() if key not in _OF_A_RUN}
+        key = (json.dumps(settings, sort_keys=True, default=str), str(result.folder.parent))
+        groups.setdefault(key, {}).setdefault(result.method, set()).add(result.protocol.get("seed"))
+    rows = []
+    for members in dict.fromkeys(tuple(group) for group in groups.values() if len(group) > 1):
+        for score in comparison.scores[members[0]]:
+            cells = []
+            for column in comparison.columns:
+                values = [
+                    cell.mean for m in members if (cell := comparison.cell(column, m, score, metric)).mean is not None
+                ]
+                cells.append(Cell(*mean_std(values)) if values else Cell())
+            rows.append(((members[0], score, str(len(members))), tuple(cells)))
+    if not rows:
+        return None
+    return Table(
+        f"{comparison.named(metric)}{unit_of(metric)[0]}: mean ± standard deviation over noise draws",
+        ("method", "score", "draws"),
+        comparison.titles(),
+        tuple(rows),
+        ("The same model and scans; only the seed of the test noise differs.",),
+        unit_of(metric)[1],
+    )
+
+
+def _point(result: Result, column: tuple[str, str], method: str, score: str, point: str) -> dict[str, Any]:
+    if (result.contrast, result.method) != (column[0], method) or column[1] not in result.test_sets:
+        return {}
+    variant = result.metrics["datasets"][column[1]]["variants"].get(score, {"operating_points": {}})
+    return dict(variant["operating_points"].get(point, {}))

@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy, ones_like
 
-from ..metrics import ScoreHistogram
+from ..metrics import UNINFORMATIVE, ScoreHistogram
 from ..scoring import Reconstructions, as_reconstructions
-from .plan import UNINFORMATIVE
 from .spool import CaseInfo, MapSpool
 
 Score = Callable[[Tensor, Reconstructions], Tensor | Mapping[str, Tensor]]

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..metrics import confusion_counts
+from ..metrics import UNINFORMATIVE, confusion_counts
 from ..report.curves import healthy_histogram_figure, precision_recall_figure, sigma_sweep_figure
 from ..report.figures import save_figure
 from ..report.panels import case_panel
 from .collector import MapCollector
 from .measure import Measurements
 from .operating_points import ORACLE, OperatingPoint, healthy_points
-from .plan import UNINFORMATIVE, EvaluationPlan
+from .plan import EvaluationPlan
 
 _BINS = 120
 

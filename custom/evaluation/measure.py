@@ -21,6 +21,7 @@ import torch
 from ..core.progress import progress
 from ..metrics import (
     MIN_SUBJECTS,
+    UNINFORMATIVE,
     ConfusionCounts,
     case_ranking,
     confusion_counts,
@@ -37,7 +38,7 @@ from ..metrics import (
 )
 from .collector import MapCollector
 from .operating_points import INDISCRIMINATE_FPR, OperatingPoint, healthy_points, operating_points, tuned_points
-from .plan import UNINFORMATIVE, EvaluationPlan, TestPlan
+from .plan import EvaluationPlan, TestPlan
 from .spool import CaseInfo
 
 Row = dict[str, Any]

@@ -15,7 +15,6 @@ from ..core.errors import ConfigError
 from ..core.seeding import derive_seed
 
 HALVES = ("calibration", "held_out")
-UNINFORMATIVE = "uninformative"  # a map that is 1 in the brain: what a score must beat
 
 
 def source_of(group: str) -> tuple[str, str, str | None]:

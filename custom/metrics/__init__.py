@@ -19,7 +19,7 @@ from .bootstrap import (
 from .healthy import false_positive_ml, healthy_summary, scan_auroc, scan_score
 from .histogram import ScoreHistogram
 from .lesions import SIZE_EDGES_MM3, LesionCounts, criterion, lesion_counts
-from .ranking import case_ranking, ranking_metrics
+from .ranking import UNINFORMATIVE, case_ranking, ranking_metrics
 from .reconstruction import l1_ratio, reconstruction_metrics
 from .segmentation import ConfusionCounts, confusion_counts, segmentation_metrics
 from .threshold import (
@@ -34,6 +34,7 @@ from .threshold import (
 __all__ = [
     "MIN_SUBJECTS",
     "SIZE_EDGES_MM3",
+    "UNINFORMATIVE",
     "ConfusionCounts",
     "Interval",
     "LesionCounts",

@@ -11,6 +11,8 @@ import numpy as np
 
 from .arrays import Array, inside, to_scores
 
+UNINFORMATIVE = "uninformative"  # name of a map that is 1 in the evaluated region and 0 outside: what a score must beat
+
 
 def ranking_metrics(anomaly_map: Array, truth: Array, region: Array | None = None) -> dict[str, float | None]:
     """Return ``{"average_precision", "auroc"}`` over the voxels of ``region`` (None: all); arguments of one shape."""

@@ -198,7 +198,9 @@ KNOBS: dict[str, Knob] = {
     ),
     "chain_steps": _count("steps of the reverse chain; null: one", 1, 100_000, nothing=True),
     "draws": _count("noise draws that are averaged", 1, 10_000),
-    "coherence_slices": _count("slices over which the noise is coherent", 1, 4096),
+    "coherence_slices": _count(
+        "slices from one independent noise field to the next; null: one field for the scan", 1, 4096, nothing=True
+    ),
     "slice_batch_size": _count("slices in a pass of the network", 1, 65536),
     "noise_key": _word("what the noise is seeded with beside the seed: one key for all scans"),
     # prediction

@@ -193,7 +193,7 @@ def world(tmp_path, monkeypatch):
     for method, scores in methods.items():
         train = common | {"method": method, "max_epochs": 1}
         evaluate = common | {
-            "method": method, "evaluation_dir": "", "test_sets": [], "test_split": "", "tuning_sets": None,
+            "method": method, "evaluation_dir": "evaluation", "test_sets": [], "test_split": "test", "tuning_sets": None,
             "healthy_test": False, "scores": {score: {} for score in scores}, "t_test": 500, "postprocessings": {"in_mm": {}},
         }  # fmt: skip
         (tmp_path / f"{method}_train.json").write_text(json.dumps(train))

@@ -9,18 +9,37 @@ from custom.benchmark.reproduction import ordering_table, reproduction_table, ve
 from custom.benchmark.tables import Comparison
 from custom.core.errors import ConfigError
 
-TOLERANCE = {"points": 2.0, "stds": 2.0, "near_points": 8.0}
+TOLERANCE = {"points": 2.0, "relative": 0.15, "stds": 2.0, "near_points": 8.0, "near_relative": 0.4}
 
 
 @pytest.mark.parametrize(
-    ("points", "std", "word"),
+    ("points", "published", "std", "word"),
     [
-        (1.9, 0.1, "reproduced"), (-2.1, 0.1, "near"), (2.1, 1.1, "reproduced"), (7.9, None, "near"), (8.1, None, "not reproduced"),
-        (8.1, 4.4, "reproduced"), (None, 1.0, "not measured"),
+        (1.9, 45.0, 0.1, "reproduced"), (-2.1, 45.0, 0.1, "near"), (2.1, 45.0, 1.1, "reproduced"), (7.9, 45.0, None, "near"),
+        (8.1, 45.0, None, "not reproduced"), (8.1, 45.0, 4.4, "not reproduced"), (None, 45.0, 1.0, "not measured"),
+        (1.4, 10.0, 0.1, "reproduced"), (1.6, 10.0, 0.1, "near"), (4.1, 10.0, 0.1, "not reproduced"),
+        (1.9, 4.8, 1.98, "reproduced"), (2.0, 4.8, 1.98, "not reproduced"),
     ],
 )  # fmt: skip
-def test_verdict(points, std, word):
-    assert verdict(None if points is None else points / 100, std, TOLERANCE) == word
+def test_verdict(points, published, std, word):
+    assert verdict(None if points is None else points / 100, published, std, TOLERANCE) == word
+
+
+def test_a_model_that_finds_nothing_reproduces_nothing(repository):
+    """Dice 0 in every published cell, and AP 0 in every cell of the other table."""
+    content = json.loads((repository / "matrices/isbi2024.json").read_text())
+    for rows in (content["published"]["rows"], content["published"]["average_precision"]):
+        for cells in rows.values():
+            for mean, std in cells.values():
+                assert verdict(-mean / 100, mean, std, content["tolerance"]) == "not reproduced"
+
+
+def test_average_precision_has_a_table_of_its_own(comparison):
+    source = {
+        "published": {"rows": {}, "average_precision": {"ddpm l1": {"brats21": [50.0, 2.0]}}}, "tolerance": TOLERANCE,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="no column 'average_precision'"):  # these results hold Dice only
+        reproduction_table(comparison, source, "average_precision")
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ def test_all_outputs_and_nothing_twice(world, capsys):
     assert run_matrix(spec, world.places, command=world.command) == 0
     out = world.root / "out"
     names = {path.relative_to(out).as_posix() for folder in ("tables", "figures") for path in (out / folder).iterdir()}
-    stems = ("table1", "comparisons", "lesion_size", "t_sweep_net")
+    stems = ("table1", "comparisons", "healthy", "lesion_size", "t_sweep_net")
     assert names == {
-        *(f"tables/{stem}{ending}" for stem in stems for ending in (".md", ".csv", ".tex")),
+        *(f"tables/{stem}{ending}" for stem in stems for ending in (".md", ".csv", ".tex", ".json")),
         "tables/per_case.csv", "figures/t_sweep_net.png",
     }  # fmt: skip
     rows = {(row["method"], row["score"]): row for row in read(out / "tables/table1.csv")}

@@ -3,7 +3,9 @@
 
 import csv
 import io
+import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from scipy import stats
 from custom.benchmark.rendering import csv_text, latex, markdown, write_table
 from custom.benchmark.results import find_results, read_result
 from custom.benchmark.tables import Cell, Comparison, Table, holm, unit_of
-from custom.benchmark.views import ablation_table, size_table
+from custom.benchmark.views import ablation_table, draws_table, healthy_table, size_table
 from custom.core.errors import ConfigError, DataError
 
 CASES = {"A": 0.1, "B": 0.2, "C": 0.6}
@@ -95,13 +97,92 @@ def test_fewer_folds_than_planned_are_told(finished, baselines):
     assert "(1 of 2 folds)" in markdown(Comparison(results, folds=2).main())
 
 
-def test_no_table_without_thresholding_and_atlas(finished):
+def test_a_table_without_thresholding_and_atlas_says_what_is_missing(finished):
     network = finished("ddpm", 0, {"mslub": {"l1": CASES}})
     threshold = finished("threshold", 0, {"mslub": {"intensity": CASES}})
-    with pytest.raises(ConfigError, match=r"mslub \(T2\) lacks threshold_baseline and atlas_baseline"):
-        Comparison([network])
-    with pytest.raises(ConfigError, match="lacks atlas_baseline"):
-        Comparison([network, threshold], force=True)
+    text = markdown(Comparison([network]).main())
+    assert "MISSING for mslub (T2): threshold_baseline and atlas_baseline." in text
+    assert "MISSING for mslub (T2): atlas_baseline." in markdown(Comparison([network, threshold]).main())
+
+
+def test_the_same_scans_have_the_same_interval_in_every_table(finished):
+    """Neither the name of a row nor the rows beside it change an interval."""
+    rng = np.random.default_rng(1)
+    cases = {f"P{n}": float(value) for n, value in enumerate(rng.beta(2, 5, 12))}
+    shuffled = dict(reversed(cases.items()))
+    alone = Comparison([finished("ddpm", 0, {"mslub": {"l1": cases}})]).cell(COLUMN, "ddpm", "l1")
+    renamed = finished("other", 0, {"mslub": {"ssim_ens": shuffled}}, sub="x")
+    other = Comparison([renamed, finished("atlas", 0, {"mslub": {"zscore": cases}})]).cell(COLUMN, "other", "ssim_ens")
+    assert alone.low is not None
+    assert (alone.low, alone.high) == (other.low, other.high)
+
+
+def test_fewer_than_ten_scans_have_a_range_and_no_interval(comparison):
+    cell = comparison.cell(COLUMN, "ddpm", "l1")
+    assert (cell.low, cell.high) == (None, None)
+    assert (cell.minimum, cell.maximum) == pytest.approx((0.15, 0.5))
+    text = markdown(comparison.main())
+    assert "(15.0 to 50.0)" in text
+    assert "bootstrap" not in text
+
+
+def test_every_table_has_the_uninformative_map_and_average_precision_as_its_multiple(finished):
+    """Scans' own AP and the pooled one are two numbers with two names."""
+    result = finished("ddpm", 0, {"mslub": {"l1": CASES, "uninformative": {"A": 0.05, "B": 0.1, "C": 0.15}}})
+    folder = result.folder
+    text = (folder / "per_case.csv").read_text().replace(",dice", ",average_precision")
+    (folder / "per_case.csv").write_text(text)
+    content = json.loads((folder / "metrics.json").read_text())
+    for variant, value in (("l1", 0.2), ("uninformative", 0.08)):
+        content["datasets"]["mslub"]["variants"][variant]["pooled"] = {"average_precision": value}
+    (folder / "metrics.json").write_text(json.dumps(content))
+    comparison = Comparison([read_result(folder)])
+    assert comparison.rows == [("ddpm", "l1")]
+    mean, pooled = comparison.main("average_precision"), comparison.main("pooled_average_precision")
+    assert [head for head, _ in mean.rows] == [("ddpm", "l1"), ("uninformative map", "-")]
+    assert mean.rows[0][1][0].times == pytest.approx(0.3 / 0.1)
+    assert pooled.rows[0][1][0].times == pytest.approx(0.2 / 0.08)
+    assert pooled.rows[0][1][0].mean == 0.2
+    assert (mean.title, pooled.title) == ("AP, mean of scans in %", "AP, pooled over the voxels of all scans in %")
+    assert "(3.00x)" in markdown(mean)
+
+
+def test_a_folder_of_tracked_copies_is_not_read_twice(finished, tmp_path):
+    result = finished("ddpm", 0, {"mslub": {"l1": CASES}})
+    for copy in ("mlartifacts/1/2/artifacts", "mlruns/1", "previous/evaluation"):
+        shutil.copytree(result.folder, tmp_path / "results" / copy)
+    assert [r.folder for r in find_results([tmp_path / "results"])] == [result.folder]
+
+
+def test_rates_on_held_out_healthy_scans_stand_in_a_table(finished):
+    result = finished("ddpm", 0, {"mslub": {"l1": CASES}, "wmh": {"l1": CASES}})
+    content = json.loads((result.folder / "metrics.json").read_text())
+    for name, held_out in (("mslub", True), ("wmh", False)):
+        point = content["datasets"][name]["variants"]["l1"]["operating_points"]["tuned"]
+        point.update(healthy_fpr=0.031, healthy_fpr_held_out=held_out)
+    (result.folder / "metrics.json").write_text(json.dumps(content))
+    ((_, (held_out, calibration)),) = healthy_table(Comparison([read_result(result.folder)])).rows
+    assert held_out.mean == pytest.approx(0.031)
+    assert calibration == "3.10 (calibration scans)"
+
+
+def test_spread_over_noise_draws(finished):
+    """Three evaluations of one model that differ in the seed: mean and deviation over them."""
+    results = [finished("ddpm", 0, {"mslub": {"l1": CASES}})]
+    for seed, dice in ((2, 0.4), (3, 0.6)):
+        folder = results[0].folder.with_name(f"evaluation_{seed}")
+        shutil.copytree(results[0].folder, folder)
+        content = json.loads((folder / "metrics.json").read_text())
+        content["protocol"]["seed"] = seed
+        (folder / "metrics.json").write_text(json.dumps(content))
+        text = re.sub(r"tuned,[0-9.]+", f"tuned,{dice}", (folder / "per_case.csv").read_text())
+        (folder / "per_case.csv").write_text(text)
+        results.append(read_result(folder, f"ddpm_{seed}"))
+    table = draws_table(Comparison(results), "dice")
+    ((head, (cell,)),) = table.rows
+    assert head == ("ddpm", "l1", "3")
+    assert (cell.mean, cell.std) == pytest.approx((np.mean([0.3, 0.4, 0.6]), np.std([0.3, 0.4, 0.6], ddof=1)))
+    assert draws_table(Comparison(results[:1]), "dice") is None
 
 
 @pytest.mark.parametrize(
@@ -148,7 +229,7 @@ def test_the_three_formats_hold_the_same_numbers(comparison, tmp_path):
     row = next(r for r in rows if (r["method"], r["score"]) == ("ddpm", "l1"))
     assert float(row["mslub (T2) mean"]) == comparison.cell(COLUMN, "ddpm", "l1").mean
     line = next(line for line in markdown(table).splitlines() if line.startswith("| ddpm | l1"))
-    assert "32.50 ± 17.68 [" in line
+    assert "32.50 ± 17.68 (15.0 to 50.0)" in line
     tex = next(line for line in latex(table).splitlines() if line.startswith(r"ddpm & l1"))
     assert r"32.50 $\pm$ 17.68 [" in tex
     assert tex.endswith(r"\\")

@@ -17,14 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--experiments", nargs="*", default=(), help="MLflow experiments (default: all)")
     parser.add_argument("--parent", help="only MLflow runs below this run id")
     parser.add_argument("--scores", nargs="*", help="scores shown (default: all, without sweeps over sigma)")
-    parser.add_argument("--metric", default="dice", help="column of per_case.csv (default dice)")
+    parser.add_argument(
+        "--metric", default="dice", help="column of per_case.csv, or pooled_average_precision (default dice)"
+    )
     parser.add_argument("--point", default="tuned", help="threshold: tuned, interval_search, healthy_fpr_0.05, oracle")
     parser.add_argument(
         "--pairs", nargs="*", default=(), metavar="'A SCORE:B SCORE'", help="rows to test against each other"
     )
     parser.add_argument("--format", choices=("csv", "latex", "markdown"), default="markdown")
     parser.add_argument("--output", type=Path, help="write NAME.md, NAME.csv and NAME.tex too")
-    parser.add_argument("--seed", type=int, default=0, help="of bootstrap and permutations")
     parser.add_argument("--force", action="store_true", help="show results of different protocols in one table")
 
 
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...benchmark.rendering import csv_text, latex, markdown, write_table
     from ...benchmark.results import find_results, results_from_mlflow
     from ...benchmark.tables import Comparison
+    from ...benchmark.views import healthy_table
     from ...core.errors import ConfigError
 
     if bool(arguments.runs) == bool(arguments.tracking_uri):
@@ -49,14 +51,15 @@ def run(arguments: argparse.Namespace) -> int:
             r.method: [s for s in arguments.scores if any(s in b["variants"] for b in r.metrics["datasets"].values())]
             for r in results
         }
-    comparison = Comparison(results, shown, arguments.point, arguments.seed, arguments.force)
+    comparison = Comparison(results, shown, arguments.point, arguments.force)
     pairs = [tuple(pair.split(":", 1)) for pair in arguments.pairs]
     table, tests = comparison.main(arguments.metric), comparison.comparisons(pairs, arguments.metric)
     render = {"markdown": markdown, "csv": csv_text, "latex": latex}[arguments.format]
     print(render(table))
+    print(render(healthy_table(comparison)))
     if tests.rows:
         print(render(tests))
     if arguments.output:
         write_table(table, arguments.output)
-        closing({"table": f"{arguments.output}.md, .csv and .tex"})
+        closing({"table": f"{arguments.output}.md, .csv, .tex and .json"})
     return 0
