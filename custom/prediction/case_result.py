@@ -3,7 +3,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..core.files import atomic_path, atomic_write_json
 from .calibration import Calibration, Threshold
 from .findings import Finding, find_findings
+from .views import View
 
 MAX_ANOMALOUS = 0.15
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CaseResult:
     """Result of one scan.
 
@@ -34,6 +37,8 @@ class CaseResult:
         warnings: doubts about the scan.
         findings: connected regions of the mask, the largest first.
         kind: "nifti", "itk" or "dicom".
+        brain_ml: volume of the brain mask on the scan's grid, 0 where it is not known.
+        record: what the preparation measured and used, by step (JSON values).
     """
 
     case_id: str
@@ -48,6 +53,18 @@ class CaseResult:
     warnings: tuple[str, ...]
     findings: tuple[Finding, ...]
     kind: str
+    brain_ml: float = 0.0
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        ml = float(self.mask.sum()) * abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+        shape = "x".join(str(n) for n in self.mask.shape)
+        first = f", first: {self.findings[0].words}" if self.findings else ""
+        return (
+            f"<CaseResult {self.case_id}: {len(self.findings)} findings, {ml:.2f} ml above {self.threshold.value:.4g}{first}; "
+            f"{shape} voxels, {len(self.warnings)} warnings>"
+        )
 
     @classmethod
     def from_data(cls, data: Mapping[Any, Any], calibration: Calibration) -> "CaseResult":
@@ -58,7 +75,12 @@ class CaseResult:
         affine = np.asarray(reference.meta["original_affine"], dtype=np.float64)
         anomaly_map, mask = _first(data["anomaly_map"]), _first(data["pred"]).astype(np.uint8)
         centre = np.append(np.argwhere(brain > 0).mean(axis=0), 1) @ grid_affine.T
-        findings = find_findings(mask, anomaly_map, affine, centre[:3])
+        record = json.loads(reference.meta.get("record", "{}"))
+        placed = record.get("registration", {}).get("template_to_scan")
+        threshold = Threshold(float(data["result"]["threshold"]), str(data["result"]["threshold_source"]))
+        findings = find_findings(
+            mask, anomaly_map, affine, centre[:3], threshold.value, None if placed is None else np.array(placed)
+        )
         volumes = {"map": "grid_map", "mask": "grid_mask", "reconstruction": "grid_reconstruction"}
         grid = {name: _first(data[key]) for name, key in volumes.items()} | {"image": image, "brain": brain > 0}
         return cls(
@@ -69,11 +91,13 @@ class CaseResult:
             affine,
             grid,
             grid_affine,
-            Threshold(float(data["result"]["threshold"]), str(data["result"]["threshold_source"])),
+            threshold,
             calibration,
             (*json.loads(data["warnings"]), *_too_much(mask, affine, float(reference.meta["mask_ml"]))),
             tuple(findings),
             str(reference.meta["kind"]),
+            float(reference.meta["mask_ml"]),
+            record,
         )
 
     def images(self) -> dict[str, NDArray[Any]]:
@@ -84,21 +108,73 @@ class CaseResult:
         """Return numbers and texts as JSON values."""
         voxel_ml = abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
         peak = float(self.grid["map"].max())
+        peaks = [round(float(p), 3) for p in self.calibration.percentile_of(np.array([f.peak for f in self.findings]))]
         return {
             "Threshold": {"Value": self.threshold.value, "Source": self.threshold.source},
             "AnomalyVolumeMl": round(float(self.mask.sum()) * voxel_ml, 3),
             "AnomalyScore": peak,
             "AnomalyScoreHealthyPercentile": float(self.calibration.percentile_of(np.array([peak]))[0]),
-            "Findings": [finding.as_json() for finding in self.findings],
+            "Findings": [
+                finding.as_json() | {"percentile": p} for finding, p in zip(self.findings, peaks, strict=True)
+            ],
+            "Preparation": dict(self.record),
             "Warnings": list(self.warnings),
         }
 
-    def save_report(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write map, mask and pseudo-healthy image (NIfTI), the summary (JSON) and the page; return their paths."""
+        import nibabel as nib
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for role, array in self.images().items():
+            path = folder / f"{self.case_id}_{role}.nii.gz"
+            with atomic_path(path) as temporary:
+                nib.Nifti1Image(array, self.affine).to_filename(temporary)
+            paths.append(path)
+        summary = folder / f"{self.case_id}_summary.json"
+        atomic_write_json(summary, self.summary())
+        return [*paths, summary, self.save_report(folder)]
+
+    def save_report(self, folder: str | Path, viewer: str = "niivue", view: View = "neurological") -> Path:
         """Write the self-contained HTML page of this scan into ``folder`` and return its path."""
         from .page import write_case_report
 
         summary = {"case_id": self.case_id, "Settings": {}, **self.summary()}
-        return write_case_report(Path(folder), summary, self)
+        return write_case_report(Path(folder), summary, self, viewer, view)
+
+    def plot(self, view: View = "neurological") -> Any:
+        """Return a matplotlib figure: three planes through the first finding, map and mask over the scan."""
+        from io import BytesIO
+
+        from matplotlib.figure import Figure
+        from matplotlib.image import imread
+
+        from .overlays import tail_position
+        from .pictures import focuses, three_planes
+
+        position = tail_position(self.calibration.percentile_of(self.grid["map"]))
+        figure = Figure(figsize=(12, 4.2), layout="constrained")
+        panels = three_planes(self, position, focuses(self, 1)[0], view)
+        for axes, panel in zip(figure.subplots(1, 3), panels, strict=True):
+            axes.imshow(imread(BytesIO(panel["image"])))
+            axes.set_title(f"{panel['name']}, {panel['label']}", fontsize=10)
+            axes.set(xticks=[], yticks=[], xlabel=panel["bottom"], ylabel=panel["left"])
+        figure.suptitle(f"{self.case_id}: {len(self.findings)} findings, {view} view")
+        return figure
+
+    def _repr_html_(self) -> str:
+        """Return the table of findings for a notebook."""
+        rows = "".join(
+            f"<tr><td>{k}</td><td>{f.volume_ml:.2f} ml</td><td>{escape(f.words)}</td><td>{f.peak:.3f}</td></tr>"
+            for k, f in enumerate(self.findings[:10], start=1)
+        )
+        return (
+            f"<p><b>{escape(self.case_id)}</b>: {len(self.findings)} findings above {self.threshold.value:.4g} "
+            f"({escape(self.threshold.source)}); {len(self.warnings)} warnings. Research use only.</p>"
+            f"<table><tr><th>No.</th><th>Volume</th><th>Where</th><th>Highest score</th></tr>{rows}</table>"
+        )
 
 
 def _too_much(mask: NDArray[np.uint8], affine: NDArray[np.float64], brain_ml: float) -> list[str]:

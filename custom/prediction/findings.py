@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a mask says in words and numbers: connected findings, their volume, place and strength."""
+"""What a mask says in words and numbers: connected findings, their volume, place and strength.
+
+Findings are ordered by their burden, which is volume times the mean score above the threshold: a large region that is
+clearly abnormal comes before a few voxels with the highest score.
+"""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from .anatomy import place_in_template, to_template
 
 MIDDLE_MM = 5.0
 _NAMES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
@@ -21,44 +27,81 @@ class Finding:
         centre_mm: its centre of mass in the scan's world coordinates (RAS).
         where: direction from the centre of the brain.
         peak: greatest anomaly score in it.
+        burden: sum over its volume of the score above the threshold, in ml times score.
+        region: side and region, where the scan's place in template space is known.
+        tissue: of the average brain at this place, where that is known.
+        ventricle_mm: distance to the ventricles of the average brain, where that is known.
     """
 
     volume_ml: float
     centre_mm: tuple[float, float, float]
     where: str
     peak: float
+    burden: float = 0.0
+    region: str | None = None
+    tissue: str | None = None
+    ventricle_mm: float | None = None
+
+    @property
+    def words(self) -> str:
+        """Where it lies: region and tissue, or the direction from the centre of the brain."""
+        return f"{self.region}, {self.tissue}" if self.region else self.where
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        return asdict(self) | {"centre_mm": list(self.centre_mm)}
+        return asdict(self) | {"centre_mm": list(self.centre_mm), "words": self.words}
 
 
 def find_findings(
-    mask: NDArray[Any], scores: NDArray[Any], affine: NDArray[np.float64], brain_centre_mm: NDArray[np.float64]
+    mask: NDArray[Any],
+    scores: NDArray[Any],
+    affine: NDArray[np.float64],
+    brain_centre_mm: NDArray[np.float64],
+    threshold: float = 0.0,
+    template_to_scan: NDArray[np.float64] | None = None,
 ) -> list[Finding]:
-    """Return the findings in a mask ``[X, Y, Z]``, the largest first."""
+    """Return the findings in a mask ``[X, Y, Z]``, the one with the greatest burden first.
+
+    Args:
+        mask: findings where > 0.
+        scores: anomaly map on the same grid.
+        affine: voxels to the scan's world (RAS, mm).
+        brain_centre_mm: of the brain, in that world.
+        threshold: that the mask was cut at.
+        template_to_scan: from template space to the scan's world, or None.
+    """
     places = np.argwhere(mask > 0)
     if not len(places):
         return []
     low, high = places.min(axis=0), places.max(axis=0) + 1
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    labels, count = ndimage.label(mask[box] > 0, structure=np.ones((3, 3, 3)))
+    labels, _ = ndimage.label(mask[box] > 0, structure=np.ones((3, 3, 3)))
     voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
-    numbers = range(1, count + 1)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    peaks = ndimage.maximum(scores[box], labels, numbers)
-    centres = np.array(ndimage.center_of_mass(labels > 0, labels, numbers)) + low
-    world = centres @ affine[:3, :3].T + affine[:3, 3]
-    found = [
-        Finding(
-            round(float(size) * voxel_ml, 3),
-            (round(float(x), 1), round(float(y), 1), round(float(z), 1)),
-            place_of(np.array([x, y, z]) - brain_centre_mm),
-            float(peak),
+    found = []
+    for number, part in enumerate(ndimage.find_objects(labels), start=1):
+        inside = labels[part] == number
+        start = low + [axis.start for axis in part]
+        world = (np.argwhere(inside) + start) @ affine[:3, :3].T + affine[:3, 3]
+        values = scores[box][part][inside]
+        x, y, z = (round(float(value), 1) for value in world.mean(axis=0))
+        found.append(
+            Finding(
+                round(len(world) * voxel_ml, 3),
+                (x, y, z),
+                place_of(world.mean(axis=0) - brain_centre_mm),
+                float(values.max()),
+                round(float(np.maximum(values - threshold, 0).sum()) * voxel_ml, 6),
+                **_named(world, template_to_scan),
+            )
         )
-        for size, peak, (x, y, z) in zip(sizes, peaks, world, strict=True)
-    ]
-    return sorted(found, key=lambda finding: -finding.volume_ml)
+    return sorted(found, key=lambda finding: (-finding.burden, -finding.volume_ml))
+
+
+def _named(world_mm: NDArray[np.float64], template_to_scan: NDArray[np.float64] | None) -> dict[str, Any]:
+    if template_to_scan is None:
+        return {}
+    place = place_in_template(to_template(world_mm, template_to_scan))
+    return {"region": place.words, "tissue": place.tissue, "ventricle_mm": place.ventricle_mm}
 
 
 def place_of(offset_mm: NDArray[np.float64]) -> str:

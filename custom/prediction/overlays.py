@@ -3,7 +3,7 @@
 
 Colours mean the same in every report: the percentile that a score has inside healthy brains, on a scale of the tail
 ``-log10(1 - p)``, from the 90th (transparent) to the 99.99th percentile. Slices are shown as seen from above, from the
-front and from the left; the patient's left is on the left (the page writes the letters beside the pictures).
+front and from the left; the patient's left is on the left unless :mod:`.pictures` turns them for the radiological view.
 """
 
 from io import BytesIO
@@ -68,6 +68,15 @@ def crosshair(picture: Picture, row: int, column: int, gap: int = 14) -> Picture
     line[np.abs(rows - row) > gap, column] = True
     line[row, np.abs(columns - column) > gap] = True
     result[line] = 0.45 * result[line] + 0.55 * np.array(CROSS)
+    return result
+
+
+def scale_bar(picture: Picture, length_px: float) -> Picture:
+    """Draw a white bar of a given length in the lower left corner."""
+    result = picture.copy()
+    rows, columns = picture.shape[:2]
+    length = min(round(length_px), columns - 16)
+    result[rows - 12 : rows - 8, 8 : 8 + length] = 1.0
     return result
 
 

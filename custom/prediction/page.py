@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Self-contained HTML pages: one per scan, one for the batch. No scripts, no network, every text escaped.
+"""Self-contained HTML pages: one per scan, one for the batch. No network, every text escaped.
 
-The pages hold case ids and numbers, never paths or names of patients.
+The pages hold case ids and numbers, never paths or names of patients. A case's page has a viewer (NiiVue, about 2.3 MB of
+script, and the layers); with ``viewer="none"`` it has no script at all.
 """
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,50 +14,97 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from numpy.typing import NDArray
 
-from ..core.errors import DataError
+from ..core.errors import ConfigError, DataError
 from ..core.files import atomic_write_bytes, atomic_write_text
 from . import overlays
+from .anatomy import REGION_NOTE
+from .pictures import comparison, data_uri, focuses, mosaic, three_planes
+from .views import VIEWS, View
 
 if TYPE_CHECKING:
     from .case_result import CaseResult
 
-MOSAIC_SLICES = 21
-_PLANES = ((2, "axial", "LRA"), (1, "coronal", "LRS"), (0, "sagittal", "PAS"))
+VIEWERS = ("niivue", "none")
 _SAFE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def write_case_report(folder: Path, summary: Mapping[str, Any], result: CaseResult) -> Path:
+def write_case_report(
+    folder: Path, summary: Mapping[str, Any], result: CaseResult, viewer: str = "niivue", view: View = "neurological"
+) -> Path:
     """Write ``<folder>/<case id>.html`` and the picture that the batch page shows; return the page's path.
 
     Args:
         folder: output folder.
         summary: numbers and texts, see :meth:`custom.prediction.case_result.CaseResult.summary`.
         result: volumes.
+        viewer: "niivue", or "none": a page without script.
+        view: "neurological" (the patient's left on the left) or "radiological".
     """
     case_id = _checked(str(summary["case_id"]))
+    if view not in VIEWS:
+        raise ConfigError(f"view {view!r} is unknown; choose one of {', '.join(VIEWS)}")
     percentiles = result.calibration.percentile_of(result.grid["map"])
     position = overlays.tail_position(percentiles)
-    focus = _focus(result)
-    planes = _three_planes(result, position, focus)
+    places = focuses(result)
+    first = three_planes(result, position, places[0], view)
+    rows = [first, *(three_planes(result, position, place, view) for place in places[1:])]
     text = _template("case.html").render(
         summary=summary,
-        planes=[{**p, "image": _data_uri(p["image"])} for p in planes],
-        comparison=_comparison(result, position, focus),
-        mosaic=_mosaic(result, position),
+        rows=[[{**plane, "image": data_uri(plane["image"])} for plane in row] for row in rows],
+        comparison=comparison(result, position, places[0], view),
+        mosaic=mosaic(result, position, view),
         bar=_bar(result),
         focus_is_finding=bool(result.mask.any()),
         notes=summary.get("Notes", []),
         percentile=_percentile_text(float(percentiles.max())),
         peaks=[f"{p:.2f}" if p <= 99.99 else "above 99.99" for p in _peak_percentiles(result)],
         healthy_ml=_healthy_ml(result),
+        view=view,
+        left="L" if view == "neurological" else "R",
+        right="R" if view == "neurological" else "L",
+        named=any(finding.region for finding in result.findings),
+        region_note=REGION_NOTE,
+        field=_field_of_view(result),
+        model=_model_facts(summary.get("Settings", {}), result),
+        **_viewer(result, viewer),
     )
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(folder / "figures" / f"{case_id}_desc-anomaly_overview.png", planes[0]["image"])
+    atomic_write_bytes(folder / "figures" / f"{case_id}_desc-anomaly_overview.png", first[0]["image"])
     path = folder / f"{case_id}.html"
     atomic_write_text(path, text)
     return path
+
+
+def _viewer(result: CaseResult, viewer: str) -> dict[str, Any]:
+    if viewer not in VIEWERS:
+        raise ConfigError(f"viewer {viewer!r} is unknown; choose one of {', '.join(VIEWERS)}")
+    if viewer == "none":
+        return {"viewer": False}
+    from .viewer.content import content, script
+
+    return {"viewer": True, "script": script(), "content": content(result)}
+
+
+def _field_of_view(result: CaseResult) -> str:
+    """Return in words which part of the brain the model has seen."""
+    heights = np.flatnonzero(np.asarray(result.grid["brain"]).any(axis=(0, 1)))
+    seen_ml = (
+        float(np.asarray(result.grid["brain"]).sum()) * abs(float(np.linalg.det(result.grid_affine[:3, :3]))) / 1000
+    )
+    low, high = (float((result.grid_affine @ [0, 0, z, 1])[2]) for z in heights[[0, -1]])
+    share = f" ({seen_ml / result.brain_ml:.0%} of the brain mask)" if result.brain_ml > 0 else ""
+    return f"{seen_ml:.0f} ml of brain were examined{share}, from z = {low:.0f} to {high:.0f} mm"
+
+
+def _model_facts(settings: Mapping[str, Any], result: CaseResult) -> dict[str, Any]:
+    """Return what is known about the training: a reader should see whether to trust the model at all."""
+    model = settings.get("model") if isinstance(settings.get("model"), Mapping) else {}
+    facts: dict[str, Any] = {"trained on": f"{result.calibration.contrast.upper()} scans"}
+    if model:
+        facts["trained on"] += f" of {model.get('dataset', 'an unknown set')} (fold {model.get('fold', '?')})"
+        facts["training"] = model.get("training") or "not recorded"
+    return facts
 
 
 def write_batch_report(folder: Path, records: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Path:
@@ -66,7 +113,7 @@ def write_batch_report(folder: Path, records: Sequence[Mapping[str, Any]], setti
     for record in records:
         picture = folder / "figures" / f"{_checked(record['case_id'])}_desc-anomaly_overview.png"
         done = record["status"] != "failed"
-        image = _data_uri(picture.read_bytes()) if done and picture.is_file() else None
+        image = data_uri(picture.read_bytes()) if done and picture.is_file() else None
         reason = str(record.get("error", "")).removeprefix(f"{record['case_id']}: ")
         rows.append({**record, "done": done, "image": image, "error": reason})
     done = sum(row["done"] for row in rows)
@@ -86,64 +133,12 @@ def _template(name: str) -> Any:
     return environment.get_template(name)
 
 
-def _focus(result: CaseResult) -> tuple[int, int, int]:
-    """Return the voxel of the model's grid with the greatest score, inside the mask if there is one."""
-    scores, mask = result.grid["map"], result.grid["mask"] > 0
-    values = np.where(mask, scores, -1) if mask.any() else scores
-    x, y, z = np.unravel_index(int(values.argmax()), values.shape)
-    return int(x), int(y), int(z)
-
-
-def _three_planes(result: CaseResult, position: NDArray[Any], focus: tuple[int, int, int]) -> list[dict[str, Any]]:
-    panels = []
-    for axis, name, letters in _PLANES:
-        picture = _overlay(result, position, axis, focus[axis], 4)
-        column, row = [focus[a] for a in range(3) if a != axis]
-        height = result.grid["map"].shape[[a for a in range(3) if a != axis][1]]
-        picture = overlays.crosshair(picture, (height - 1 - row) * 4 + 2, column * 4 + 2)
-        world = (result.grid_affine @ [*focus, 1])[axis]
-        label = f"{'xyz'[axis]} = {world:.0f} mm"
-        sides = dict(zip(("left", "right", "top"), letters, strict=True))
-        panels.append({"name": name, **sides, "label": label, "image": overlays.png(picture)})
-    return panels
-
-
-def _overlay(result: CaseResult, position: NDArray[Any], axis: int, index: int, enlarge: int) -> overlays.Picture:
-    image, heat, mask = (overlays.plane(v, axis, index) for v in (result.grid["image"], position, result.grid["mask"]))
-    return overlays.outline(overlays.heat(overlays.grey(image, enlarge), heat, enlarge), mask, enlarge)
-
-
-def _comparison(result: CaseResult, position: NDArray[Any], focus: tuple[int, int, int]) -> list[dict[str, str]]:
-    grid = {name: overlays.plane(volume, 2, focus[2]) for name, volume in result.grid.items()}
-    place = overlays.plane(position, 2, focus[2])
-    black = np.zeros((*(4 * n for n in place.shape), 3), dtype=np.float32)
-    pictures = {
-        "scan": overlays.grey(grid["image"], 4),
-        "pseudo-healthy": overlays.grey(grid["reconstruction"], 4),
-        "anomaly map": overlays.heat(overlays.flat(np.zeros_like(place), grid["brain"], 4) + black, place, 4, 1.0),
-        "mask": overlays.flat(grid["mask"], grid["brain"], 4),
-    }
-    return [{"name": name, "image": _data_uri(overlays.png(picture))} for name, picture in pictures.items()]
-
-
-def _mosaic(result: CaseResult, position: NDArray[Any]) -> dict[str, str]:
-    height = np.flatnonzero(result.grid["brain"].any(axis=(0, 1)))
-    slices = np.linspace(height[0] + 1, height[-1] - 1, MOSAIC_SLICES).round().astype(int)
-    brain = np.argwhere(result.grid["brain"].any(axis=2))
-    (left, back), (right, front) = np.maximum(brain.min(axis=0) - 2, 0), brain.max(axis=0) + 3
-    pictures = [_overlay(result, position, 2, int(z), 2) for z in slices]
-    rows = result.grid["map"].shape[1]
-    cut = [p[2 * max(rows - front, 0) : 2 * (rows - back), 2 * left : 2 * right] for p in pictures]
-    low, high = (result.grid_affine[2, :3] @ [0, 0, z] + result.grid_affine[2, 3] for z in slices[[0, -1]])
-    return {"image": _data_uri(overlays.png(overlays.mosaic(cut, 7))), "low": f"{low:.0f}", "high": f"{high:.0f}"}
-
-
 def _bar(result: CaseResult) -> dict[str, Any]:
     value = np.array([result.threshold.value])
     percentile = float(result.calibration.percentile_of(value)[0])
     ticks = [{"at": float(100 * overlays.tail_position(t)), "text": f"{t:g}"} for t in overlays.TICKS]
     return {
-        "image": _data_uri(overlays.colour_bar()),
+        "image": data_uri(overlays.colour_bar()),
         "ticks": ticks,
         "threshold_at": float(100 * overlays.tail_position(percentile)),
         "threshold_text": _percentile_text(percentile),
@@ -174,10 +169,6 @@ def _plain(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "–", True: "yes", False: "no"}[value]
     return str(value)
-
-
-def _data_uri(image: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
 
 
 def _checked(case_id: str) -> str:

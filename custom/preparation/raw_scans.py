@@ -9,14 +9,14 @@ import dataclasses
 
 from ..core.errors import ConfigError
 from .bias_field import CorrectBias
+from .brain import BrainMask
 from .brain_extraction import ExtractBrain
-from .orient import Orient
 from .prepare import Preparation
 from .registration_step import COHORT_SCALE, RegisterToTemplate
 from .subject import Step
 
 BIAS_FIELD = ("n4", "none")
-REGISTER = ("auto", "never")
+REGISTER = ("auto", "always", "never")
 
 
 def raw_steps(
@@ -27,7 +27,8 @@ def raw_steps(
     Args:
         extractor: see :class:`~custom.preparation.brain_extraction.ExtractBrain`.
         bias_field: "n4" or "none".
-        register: "auto" or "never".
+        register: "auto" (heads that an extractor was needed for), "always" (every scan that does not lie in the training
+            scans' space) or "never".
         scale: see :class:`~custom.preparation.registration_step.RegisterToTemplate`.
     """
     for name, value, choices in (("bias_field", bias_field, BIAS_FIELD), ("register", register, REGISTER)):
@@ -36,8 +37,8 @@ def raw_steps(
     steps: list[Step] = [ExtractBrain(extractor)]
     if bias_field == "n4":
         steps.append(CorrectBias())
-    if register == "auto":
-        steps.append(RegisterToTemplate(scale))
+    if register != "never":
+        steps.append(RegisterToTemplate(scale, also_extracted=register == "always"))
     return tuple(steps)
 
 
@@ -48,9 +49,15 @@ def for_raw_scans(
     register: str = "auto",
     scale: float = COHORT_SCALE,
 ) -> Preparation:
-    """Return a model's preparation with the steps of :func:`raw_steps` after the orientation."""
+    """Return a model's preparation with extraction and bias correction before its brain mask and registration after it."""
     own = {type(step) for step in preparation.steps}
     steps = [step for step in raw_steps(extractor, bias_field, register, scale) if type(step) not in own]
-    place = 1 if preparation.steps and isinstance(preparation.steps[0], Orient) else 0
-    whole = (*preparation.steps[:place], *steps, *preparation.steps[place:])
-    return dataclasses.replace(preparation, steps=whole)
+    moving = [step for step in steps if isinstance(step, RegisterToTemplate)]
+    still = [step for step in steps if step not in moving]
+    whole: list[Step] = []
+    for step in preparation.steps:
+        if isinstance(step, BrainMask):
+            whole += [*still, step, *moving]
+        else:
+            whole.append(step)
+    return dataclasses.replace(preparation, steps=tuple(whole))

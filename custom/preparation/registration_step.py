@@ -14,6 +14,7 @@ from scipy import ndimage
 from ..volumes.packaged_template import SPACE, brain_template
 from ..volumes.resampling import resample
 from .brain_extraction import RECORD as EXTRACTION_RECORD
+from .brain_extraction import mask_ml
 from .registration import TemplateRegistration, register_to_template
 from .subject import Subject
 
@@ -22,6 +23,10 @@ COHORT_SCALE = 0.877
 COHORT_CENTRE_MM = (0.0, -14.0, 7.0)
 RIM_MM = 4.0
 IN_PLACE_OVERLAP = 0.9
+NOT_REGISTERED = (
+    "the brain does not lie where the training scans do, and was not registered: its size and pose are those of the scan; "
+    "--register always registers it"
+)
 
 
 @dataclass(frozen=True)
@@ -34,22 +39,32 @@ class RegisterToTemplate:
         join_template_mask: add the registered template's mask, shrunk by :data:`RIM_MM`, to an extractor's mask: a
             lesion at the surface that the extractor cut off would otherwise be hidden.
         seed: of the voxels that the last step of the search looks at.
+        also_extracted: register brains too that came without a skull; else only heads that an extractor was needed for.
     """
 
     scale: float = COHORT_SCALE
     centre_mm: tuple[float, float, float] = COHORT_CENTRE_MM
     join_template_mask: bool = True
     seed: int = 0
+    also_extracted: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "centre_mm", tuple(float(v) for v in self.centre_mm))
 
     def __call__(self, subject: Subject) -> Subject:
         """Return the subject in the wanted space; the matrix and its quality stand in its record."""
-        if subject.mask is None or subject.is_flat or subject.registered or self._in_place(subject):
+        if subject.mask is None or subject.is_flat:
             return subject
+        overlap = self._overlap_in_place(subject)
+        raw = "weights_sha256" in subject.record.get(EXTRACTION_RECORD, {})
+        if subject.registered or (overlap >= IN_PLACE_OVERLAP and not raw):
+            placed = np.diag([self.scale] * 3 + [1.0])
+            record = {"in_place": True, "mask_overlap": round(overlap, 4), "template_to_scan": placed.tolist()}
+            return subject.recorded(RECORD, {"template": SPACE, "scale": self.scale, **record})
+        if not (raw or self.also_extracted):
+            return subject.replaced(notes=(NOT_REGISTERED,))
         found = register_to_template(subject.image, subject.mask, subject.affine, subject.case, self.seed)
-        if self.join_template_mask and "weights_sha256" in subject.record.get(EXTRACTION_RECORD, {}):
+        if self.join_template_mask and raw:
             subject = join_template_mask(subject, found)
         to_scan = found.template_to_scan @ np.diag([1 / self.scale] * 3 + [1.0])
         from_scan = np.linalg.inv(to_scan)
@@ -61,17 +76,16 @@ class RegisterToTemplate:
             to_scan_world=subject.to_scan_world @ to_scan,
             truth_boxes=boxes,
             centre_mm=self.centre_mm,
+            brain_ml=mask_ml(subject.brain > 0, subject.affine),
         )
         return moved.recorded(RECORD, {"template": SPACE, "scale": self.scale, **found.as_json()})
 
-    def _in_place(self, subject: Subject) -> bool:
-        """Whether the scan is an extracted brain that overlaps with the template at the place that its header says."""
-        if "weights_sha256" in subject.record.get(EXTRACTION_RECORD, {}):
-            return False
+    def _overlap_in_place(self, subject: Subject) -> float:
+        """Return the Dice coefficient of the brain and the template's where the header says that the brain lies."""
         template = brain_template()
         grid = np.diag([self.scale] * 3 + [1.0]) @ template.affine
         seen = resample((subject.brain > 0).astype(np.float32), subject.affine, grid, template.mask.shape) > 0.5
-        return 2 * float((seen & template.mask).sum()) >= IN_PLACE_OVERLAP * float(seen.sum() + template.mask.sum())
+        return 2 * float((seen & template.mask).sum()) / float(seen.sum() + template.mask.sum())
 
 
 def join_template_mask(subject: Subject, found: TemplateRegistration) -> Subject:

@@ -29,7 +29,7 @@ class RawSettings:
     Attributes:
         extractor: see :class:`custom.preparation.brain_extraction.ExtractBrain`.
         bias_field: "n4" or "none".
-        register: "auto" or "never".
+        register: "always", "auto" or "never", see :func:`custom.preparation.raw_scans.raw_steps`.
         scale: of the space that scans are registered to, see :data:`custom.preparation.registration_step.COHORT_SCALE`.
         spacing_mm: voxel size of the written scans, 1 or 2.
         compare_extractors: let a second installed extractor run too and compare the masks.
@@ -37,7 +37,7 @@ class RawSettings:
 
     extractor: str = "auto"
     bias_field: str = "n4"
-    register: str = "auto"
+    register: str = "always"
     scale: float = COHORT_SCALE
     spacing_mm: float = 1.0
     compare_extractors: bool = False

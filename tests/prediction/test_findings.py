@@ -36,3 +36,28 @@ def test_empty_mask() -> None:
 
 def test_middle() -> None:
     assert place_of(np.array([4.0, -4.9, 0.0])) == "central"
+
+
+def test_burden_comes_before_size_and_peak() -> None:
+    """A large clear region before a larger faint one and before a single voxel with the highest score."""
+    mask, scores = np.zeros((40, 40, 40), dtype=np.uint8), np.zeros((40, 40, 40))
+    for box, value in (((2, 12), 0.51), ((16, 24), 0.9), ((30, 31), 2.0)):
+        part = (slice(*box),) * 3
+        mask[part], scores[part] = 1, value
+    found = find_findings(mask, scores, np.eye(4), np.zeros(3), threshold=0.5)
+    assert [round(finding.peak, 2) for finding in found] == [0.9, 0.51, 2.0]
+    assert found[0].burden == pytest.approx(512 * 0.4 / 1000)
+
+
+def test_places_have_names_where_template_space_is_known() -> None:
+    mask = np.zeros((90, 110, 90), dtype=np.uint8)
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] = [-90, -126, -72]
+    placed = np.diag([0.9, 0.9, 0.9, 1.0])
+    place = np.rint((0.9 * np.array([-26, -20, -16]) - affine[:3, 3]) / 2).astype(int)  # left hippocampus
+    mask[tuple(slice(p - 1, p + 2) for p in place)] = 1
+    (finding,) = find_findings(mask, mask.astype(float), affine, np.zeros(3), 0.5, placed)
+    assert finding.region == "left temporal lobe"
+    assert finding.tissue == "grey matter"
+    assert finding.ventricle_mm < 10
+    assert finding.words == "left temporal lobe, grey matter"

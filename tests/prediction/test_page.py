@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages: complete, self-contained, escaped, and drawn by a real browser."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from custom.core.errors import DataError
+from custom.core.errors import ConfigError, DataError
 from custom.prediction import overlays
 from custom.prediction.calibration import Calibration, Threshold
 from custom.prediction.case_result import CaseResult
 from custom.prediction.findings import find_findings
 from custom.prediction.page import write_batch_report, write_case_report
+from custom.prediction.viewer.content import threshold_table
 
 SHAPE = (48, 56, 20)
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -42,7 +44,7 @@ def result() -> CaseResult:
 
 @pytest.fixture(scope="module")
 def page(result, tmp_path_factory) -> Path:
-    return result.save_report(tmp_path_factory.mktemp("report"))
+    return result.save_report(tmp_path_factory.mktemp("report"), viewer="none")
 
 
 def test_numbers_and_words(page, result) -> None:
@@ -122,13 +124,79 @@ def test_low_scores_leave_the_scan_as_it_is() -> None:
     assert np.array_equal(overlays.heat(scan, np.zeros((4, 4)), 2), scan)
 
 
-def test_a_browser_draws_it(page, tmp_path) -> None:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
+def browser() -> str:
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if found is None:
         pytest.skip("no chromium on this machine")
+    return found
+
+
+def test_the_viewer_starts_in_a_browser(result, tmp_path) -> None:
+    """NiiVue draws the four layers; the page says so itself, or why not."""
+    page = result.save_report(tmp_path, view="radiological")
+    command = [
+        *(browser(), "--headless", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"),
+        *("--enable-unsafe-swiftshader", f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000"),
+        *("--dump-dom", page.as_uri()),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    if "<body" not in done.stdout:
+        pytest.skip(f"chromium cannot run here: {done.stderr.strip().splitlines()[-1:]}")
+    assert 'data-viewer="ready"' in done.stdout
+    assert re.search(r"score 0\.500?: 0\.6 ml above it; in a healthy brain of this size about [\d.]+ ml", done.stdout)
+    assert re.search(r"RAS, mm\): -2[0-9], 2[0-9], [0-9]+", done.stdout)  # the crosshair stands at the finding
+
+
+def test_viewer_page_holds_everything(result, tmp_path) -> None:
+    text = result.save_report(tmp_path).read_text(encoding="utf-8")
+    outside = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"""(src|href)=["'](?!data:)""", outside)
+    assert "connect-src data: blob:" in text  # the browser itself forbids any other connection
+    assert "&lt;script&gt;alert(&#39;warning&#39;)" in outside
+    assert (
+        json.loads(re.search(r'type="application/json">(.*?)</script>', text, re.DOTALL).group(1))["case_id"] == "sub-x"
+    )
+
+
+def test_threshold_table_counts_what_lies_above(result) -> None:
+    table = threshold_table(result, 1.0)
+    at = next(row for row in table if row["score"] == 0.5)
+    assert at["ml"] == pytest.approx(75 * 0.008)
+    brain_ml = result.grid["brain"].sum() * 0.008
+    assert at["healthy_ml"] == pytest.approx(brain_ml * 0.01, abs=0.01)
+    assert [row["ml"] for row in table] == sorted((row["ml"] for row in table), reverse=True)
+
+
+def test_radiological_view_turns_the_pictures(result, tmp_path) -> None:
+    text = result.save_report(tmp_path, viewer="none", view="radiological").read_text(encoding="utf-8")
+    assert "Radiological view: the patient's left (L) is on the right" in text
+    picture = imread(tmp_path / "figures" / "sub-x_desc-anomaly_overview.png")[..., :3]
+    columns = np.nonzero(picture[..., 0] - picture[..., 2] > 0.3)[1]
+    assert columns.mean() > picture.shape[1] / 2
+    assert re.search(r'alt="axial slice with overlay"><i class="l">R</i><i class="r">L</i>', text)
+
+
+@pytest.mark.parametrize("setting", [{"viewer": "itk"}, {"view": "upside down"}])
+def test_unknown_settings_are_refused(result, tmp_path, setting) -> None:
+    with pytest.raises(ConfigError, match="unknown"):
+        result.save_report(tmp_path, **setting)
+
+
+def test_result_in_python(result, tmp_path) -> None:
+    assert len(repr(result)) < 300
+    assert "1 findings" in repr(result)
+    assert "left, anterior, superior" in result._repr_html_()
+    paths = result.save(tmp_path)
+    assert all(path.is_file() for path in paths)
+    assert json.loads((tmp_path / "sub-x_summary.json").read_text())["Findings"][0]["percentile"] > 99.9
+    assert len(result.plot().axes) == 3
+
+
+def test_a_browser_draws_it(page, tmp_path) -> None:
     target = tmp_path / "page.png"
     command = [
-        *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,1000"),
+        *(browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,1000"),
         *(f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={target}", page.as_uri()),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)

@@ -111,6 +111,7 @@ def test_a_dark_lesion_at_the_surface_stays_in_the_brain() -> None:
 
 
 def test_prepared_scans_pass_untouched() -> None:
+    """Image, place and mask; only the record grows."""
     template = brain_template()
     affine = np.diag([0.877, 0.877, 0.877, 1.0]) @ template.affine
     given = Subject("x", template.t1, affine, mask=template.mask.astype(np.uint8))
