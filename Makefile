@@ -47,15 +47,11 @@ FUZZ_SECONDS ?= 60
 fuzz: install ## mutated bytes for everything that reads foreign files, FUZZ_SECONDS (60) in all
 	$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS)
 
-<<<<<<< HEAD
 INJECTIONS ?= 5400
 inject: install ## faults injected into every kind of file that is read (INJECTIONS, 5400): the table of what happened
 	PYTHONPATH=. $(BIN)/python fuzz/inject.py --count $(INJECTIONS)
 
-docs: install ## the pages that are made from the code: docs/knobs.md
-=======
 docs: install ## the pages made from the code and from result files: docs/knobs.md, tables
->>>>>>> f6fa792 (Documents: knobs and tables by one target)
 	$(BIN)/python -m custom.runs.knobs_page docs/knobs.md
 	$(BIN)/python -m benchmarks.documents
 
