@@ -28,7 +28,8 @@ from custom.release.manifest import read_manifest
 from custom.runs.arguments import check_arguments
 from custom.runs.record import RunRecord
 from custom.runs.settings import save_settings, trained_settings
-from custom.volumes.volume_io import Volume, read_label, read_volume
+from custom.volumes.read import read_label, read_scan
+from custom.volumes.scan import Scan
 
 _MAX_VOXELS = 1 << 20
 
@@ -78,7 +79,7 @@ def _csv(data: bytes, folder: Path) -> None:
 
 
 def _nifti(data: bytes, folder: Path) -> None:
-    image = Volume(np.ones((3, 4, 5), np.float32), np.eye(4), (1.0, 1.0, 1.0))
+    image = Scan(np.ones((3, 4, 5), np.float32), np.eye(4), "nifti")
     packed = gzip.compress(data, 1) if not data.startswith(b"\x1f\x8b") else data
     for path in (_file(folder, "a.nii", data), _file(folder, "a.nii.gz", packed)):
         for kind in ("image", "label"):
@@ -86,7 +87,7 @@ def _nifti(data: bytes, folder: Path) -> None:
             if FileReport.from_json(json.loads(json.dumps(vars(report)))) != report and "nan" not in repr(report):
                 raise AssertionError("the report changes when it is stored")
         _tolerant(
-            lambda path=path: read_volume(path, "case", _MAX_VOXELS),
+            lambda path=path: read_scan(path, "case", _MAX_VOXELS),
             lambda path=path: read_label(path, image, "case", "seg"),
             lambda path=path: read_label(path, image, "case", "mask", 0.5),
         )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from ..volumes.read import read_stored
 from ..volumes.records import ScanRecord
-from ..volumes.volume_io import read_volume
 from .datasets import get_dataset
 from .split_csv import load_split
 
@@ -116,7 +116,7 @@ def _inside(split: Split, check_segmentations: bool) -> Iterable[Finding]:
 
 
 def _has_lesion(record: ScanRecord) -> bool:
-    return record.seg is not None and bool(read_volume(record.seg, record.case_id, require_signal=False).array.any())
+    return record.seg is not None and bool(read_stored(record.seg, record.case_id).array.any())
 
 
 def _must_be_disjoint(first: Split, second: Split) -> bool:

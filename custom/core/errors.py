@@ -5,6 +5,8 @@ The command-line entry points print the message of a :class:`UADError` without a
 ``exit_code``; every other exception is a defect of this package and keeps its traceback.
 """
 
+from .codes import CODES
+
 
 class UADError(ValueError):
     """Base of all foreseeable faults."""
@@ -32,10 +34,24 @@ class DataError(UADError):
     Args:
         message: full sentence(s) for the user.
         case: case id or file name that the fault belongs to; put in front of the message.
+        code: key of :data:`custom.core.codes.CODES` for programs, "" where there is none.
+        what: what is wrong, without reasons and remedy.
     """
 
     exit_code = 4
 
-    def __init__(self, message: str, case: str | None = None) -> None:
+    def __init__(self, message: str, case: str | None = None, code: str = "", what: str = "") -> None:
         super().__init__(f"{case}: {message}" if case else message)
         self.case = case
+        self.code = code
+        self.what = what or message
+
+    @classmethod
+    def of(cls, code: str, what: str, case: str | None = None) -> "DataError":
+        """Return the error of a code: what is wrong here, and why it matters and what to do from the table.
+
+        >>> str(DataError.of("empty-file", "a.nii is empty", "case7"))
+        'case7: a.nii is empty: it holds no scan; copy or download the file again'
+        """
+        entry = CODES[code]
+        return cls(f"{what}: {entry.why}; {entry.remedy}", case, code, what)

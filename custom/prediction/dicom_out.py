@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .. import __version__
 from ..core.errors import ConfigError
 from ..core.files import atomic_path
-from ..volumes.itk_io import read_with_itk
+from ..volumes.read import read_stored
 from .case_result import CaseResult
 from .find import ScanSource
 
@@ -43,7 +43,7 @@ def write_dicom(folder: Path, source: ScanSource, result: CaseResult, settings: 
             "DICOM output needs the extra: pip install 'uad-brain-mri[dicom]', or --format nifti."
         ) from error
     notes = []
-    datasets = [pydicom.dcmread(file) for file in read_with_itk(source.path, source.case_id)[4]]
+    datasets = [pydicom.dcmread(file) for file in read_stored(source.path, source.case_id).files]
     frames = {
         "anomaly_mask": (_segmentation, _frames(result.mask)),
         "anomaly_map": (_parametric_map, _frames(result.anomaly_map)),

@@ -196,7 +196,7 @@ def prepare_case(record: ScanRecord, preparation: Preparation) -> PreparedCase:
         for path, kind in ((record.mask, "mask"), (record.seg, "seg"))
     )
     notes = [
-        *scan.notes,
+        *scan.note_texts,
         *(() if mask else (NOTE_NO_MASK,)),
         *(note for label in (mask, seg) if label is not None for note in label.notes),
     ]

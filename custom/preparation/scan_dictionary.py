@@ -54,7 +54,7 @@ class ReadScand(MapTransform):
             path = Path(result[key])
             case = str(result.get("case_id") or path.name)
             scan = read_scan(path, case)
-            notes = scan.notes
+            notes = scan.note_texts
             if mask:
                 label = read_label(mask, scan, case)
                 result[self.mask_key] = torch.from_numpy(label.array)[None]

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import ConfigError
 from ..prediction.predictor import Predictor
-from ..volumes.nifti_header import affine_distance_mm
+from ..volumes.resampling import affine_distance_mm
 from .checked import REFUSAL
 from .freeze import freeze_bundle
 from .label_environment import install_app, server_command, server_environment

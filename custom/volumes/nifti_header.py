@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look at a NIfTI header before anything is loaded; every fault becomes one sentence.
+"""Judge a NIfTI header before anything is loaded; every fault becomes one sentence with a code.
 
 nibabel repairs or accepts many broken headers silently (spacing 0 becomes 1 mm, a singular sform falls back to the
-qform, trailing dimensions become channels). The raw header is therefore judged first. NIfTI-1 and NIfTI-2 single files,
-plain or gzipped, in either byte order.
+qform, trailing dimensions become channels). The raw header is therefore judged first. NIfTI-1 and NIfTI-2 single files in
+either byte order. A file that does not state its unit of length (most do not) is read in mm, see :mod:`.limits`.
 """
 
-import gzip
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -19,14 +16,19 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
+from .limits import check_size, check_spacing
+from .resampling import affine_distance_mm
+from .scan import Note
 
-DAMAGED = (OSError, EOFError, zlib.error)
+LONGEST_HEADER = 540
 _FORM_TOLERANCE_MM = 1e-3
+_SIZE_TOLERANCE, _SIZE_LIMIT = 0.01, 1.5
 _THICK_SLICE_MM = 3.0
 _MAX_HEADER_BYTES = 1 << 20
+_OTHER_UNITS = {1: "metres", 3: "micrometres"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NiftiLayout:
     """Where the voxels lie in the file and what they mean: 3-D shape, dtype, byte offset, scaling, affine (mm)."""
 
@@ -36,7 +38,8 @@ class NiftiLayout:
     slope: float
     intercept: float
     affine: NDArray[np.float64]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
+    header_bytes: int
 
     @property
     def nbytes(self) -> int:
@@ -44,155 +47,168 @@ class NiftiLayout:
         return self.offset + int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
 
-def open_nifti(path: Path, case: str) -> BinaryIO:
-    """Open a plain or gzipped file for reading; name and content must agree."""
-    try:
-        with path.open("rb") as file:
-            magic = file.read(2)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; check path and permissions", case=case) from error
-    if not magic:
-        raise DataError(f"{path} is an empty file; copy or download it again", case=case)
-    zipped = magic == b"\x1f\x8b"
-    if zipped != path.name.endswith(".gz"):
-        found, ending = ("is gzipped", ".nii.gz") if zipped else ("is not gzipped", ".nii")
-        raise DataError(
-            f"{path} {found}, which its name denies; if it is a NIfTI file rename it (*{ending})", case=case
-        )
-    return gzip.open(path, "rb") if zipped else path.open("rb")  # type: ignore[return-value]
+class _Judge:
+    """One header under examination; every refusal names file and case."""
 
+    def __init__(self, raw: bytes, name: str, case: str) -> None:
+        self.name, self.case = name, case
+        self.notes: list[Note] = []
+        self.header, self.length = self._parsed(raw)
 
-def read_layout(file: BinaryIO, path: Path, case: str, max_voxels: int) -> tuple[NiftiLayout, bytes]:
-    """Read and judge the header; return the layout and the bytes consumed."""
-    try:
-        raw = file.read(540)
-    except DAMAGED as error:
-        raise DataError(f"{path} is truncated or damaged ({error}); copy or download it again", case=case) from error
-    header, is_nifti1 = _parse(raw, path, case)
-    shape, notes = _shape(header, path, case, max_voxels)
-    dtype = _dtype(header, path, case)
-    affine, form_notes = _affine(header, path, case)
-    offset = float(header["vox_offset"])
-    if not (348 if is_nifti1 else 540) <= offset <= _MAX_HEADER_BYTES:
-        raise DataError(f"{path}: vox_offset is {offset:g}, so the voxels cannot be found; save it again", case=case)
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    if not np.isfinite(slope) or slope == 0:
-        if np.isinf(slope) or (np.isnan(slope) and np.isfinite(intercept) and intercept != 0):
-            raise DataError(f"{path}: scl_slope is {slope}, scl_inter {intercept}: scaling unknown", case=case)
-        notes += ("scl_slope is NaN: taken as 1",) * int(np.isnan(slope))
-        slope, intercept = 1.0, 0.0
-    elif not np.isfinite(intercept):
-        raise DataError(f"{path}: scl_inter is {intercept}, so intensities are unknown; save it again", case=case)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if spacing.max() > _THICK_SLICE_MM:
-        notes += (f"spacing {spacing.max():.2f} mm is coarser than {_THICK_SLICE_MM:g} mm: outside the training range",)
-    return NiftiLayout(shape, dtype, int(offset), slope, intercept, affine, notes + form_notes), raw
+    def refusal(self, code: str, what: str) -> DataError:
+        return DataError.of(code, f"{self.name}{what}", self.case)
 
+    def _parsed(self, raw: bytes) -> tuple[Any, int]:
+        orders = {int.from_bytes(raw[:4], "little"): "<", int.from_bytes(raw[:4], "big"): ">"}
+        length = 348 if 348 in orders else 540
+        if len(raw) < 348 or length not in orders or len(raw) < length:
+            raise self.refusal("not-nifti", " is not a NIfTI file (no NIfTI header)")
+        kind = nib.Nifti1Header if length == 348 else nib.Nifti2Header
+        header = kind(raw[:length], endianness=orders[length], check=False)
+        magic = bytes(np.asarray(header["magic"]).tobytes())[:3]
+        if magic == b"ni1":
+            raise self.refusal("not-nifti", " is half of a two-file NIfTI (.hdr/.img)")
+        if magic != (b"n+1" if length == 348 else b"n+2"):
+            raise self.refusal("not-nifti", f" is not a NIfTI file (magic {magic!r})")
+        return header, length
 
-def _parse(raw: bytes, path: Path, case: str) -> tuple[Any, bool]:
-    size = raw[:4]
-    orders = {int.from_bytes(size, "little"): "<", int.from_bytes(size, "big"): ">"}
-    is_nifti1 = 348 in orders
-    if len(raw) < 348 or not (is_nifti1 or (540 in orders and len(raw) == 540)):
-        raise DataError(f"{path} is not a NIfTI file (no NIfTI header); convert the scan to .nii.gz", case=case)
-    kind, length = (nib.Nifti1Header, 348) if is_nifti1 else (nib.Nifti2Header, 540)
-    header = kind(raw[:length], endianness=orders[length], check=False)
-    magic = bytes(np.asarray(header["magic"]).tobytes())[:3]
-    if magic == b"ni1":
-        raise DataError(f"{path} is half of a two-file NIfTI (.hdr/.img); convert it to one .nii.gz", case=case)
-    if magic != (b"n+1" if is_nifti1 else b"n+2"):
-        raise DataError(f"{path} is not a NIfTI file (magic {magic!r}); convert the scan to .nii.gz", case=case)
-    return header, is_nifti1
+    def shape(self, max_voxels: int) -> tuple[int, int, int]:
+        ndim = int(self.header["dim"][0])
+        if not 1 <= ndim <= 7:
+            raise self.refusal("bad-dimensions", f": dim[0] is {ndim}, expected 3")
+        dims = [int(n) for n in self.header["dim"][1 : ndim + 1]]
+        if min(dims) < 1:
+            raise self.refusal("bad-dimensions", f": dimensions {dims} must be positive")
+        if any(n > 1 for n in dims[3:]):
+            volumes = int(np.prod(dims[3:], dtype=object))
+            raise self.refusal("not-3d", f" is {ndim}-D with {volumes} volumes {dims}")
+        if len(dims) < 3 or min(dims[:3]) == 1:
+            raise self.refusal("not-3d", f" is a 2-D image {dims}")
+        check_size(dims[:3], self.name, self.case, max_voxels)
+        if ndim > 3:
+            self.notes.append(Note("trailing-dimensions", f"trailing dimensions of size 1 dropped from {dims}"))
+        return dims[0], dims[1], dims[2]
 
-
-def _shape(header: Any, path: Path, case: str, max_voxels: int) -> tuple[tuple[int, int, int], tuple[str, ...]]:
-    ndim = int(header["dim"][0])
-    if not 1 <= ndim <= 7:
-        raise DataError(f"{path}: dim[0] is {ndim}, expected 3; the header is damaged, write the file again", case=case)
-    dims = [int(n) for n in header["dim"][1 : ndim + 1]]
-    if min(dims) < 1:
-        raise DataError(f"{path}: dimensions {dims} must be positive; the header is damaged", case=case)
-    if any(n > 1 for n in dims[3:]):
-        volumes = int(np.prod(dims[3:], dtype=object))
-        raise DataError(
-            f"{path} is {ndim}-D with {volumes} volumes {dims}; a structural scan has one. Extract the volume to be "
-            "used into a 3-D file",
-            case=case,
-        )
-    if len(dims) < 3 or min(dims[:3]) == 1:
-        raise DataError(f"{path} is a 2-D image {dims}; the method scores brain volumes, give a 3-D scan", case=case)
-    if int(np.prod(dims[:3], dtype=object)) > max_voxels:
-        raise DataError(
-            f"{path}: the header claims {dims[:3]} voxels, more than the limit of {max_voxels}; if the scan is really "
-            "that large, raise max_voxels",
-            case=case,
-        )
-    note = (f"trailing dimensions of size 1 dropped from {dims}",) if ndim > 3 else ()
-    return (dims[0], dims[1], dims[2]), note
-
-
-def _dtype(header: Any, path: Path, case: str) -> "np.dtype[Any]":
-    try:
-        dtype: np.dtype[Any] = header.get_data_dtype()
-    except (HeaderDataError, KeyError) as error:
-        code = int(header["datatype"])
-        raise DataError(f"{path}: unknown datatype code {code}; save it again", case=case) from error
-    if dtype.kind not in "iuf" or dtype.itemsize == 0:
-        kind = {"c": "complex", "V": "RGB or unknown"}.get(dtype.kind, str(dtype))
-        raise DataError(
-            f"{path} holds {kind} voxels; intensities must be one real number. Save the magnitude image", case=case
-        )
-    return dtype
-
-
-def _affine(header: Any, path: Path, case: str) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    pixdim = np.asarray(header["pixdim"], dtype=np.float64)
-    if not np.all(np.isfinite(pixdim[1:4])) or np.any(pixdim[1:4] <= 0):
-        raise DataError(
-            f"{path}: pixdim (voxel size) is {pixdim[1:4].tolist()}, expected three positive numbers of mm; without it "
-            "volumes and distances would be wrong. Correct the header",
-            case=case,
-        )
-    if pixdim[0] not in (-1, 1):
-        header["pixdim"][0] = 1
-    notes: tuple[str, ...] = ()
-    sform = header.get_sform() if int(header["sform_code"]) > 0 else None
-    qform = None
-    if int(header["qform_code"]) > 0:
+    def dtype(self) -> "np.dtype[Any]":
         try:
-            qform = np.asarray(header.get_qform(), dtype=np.float64)
+            dtype: np.dtype[Any] = self.header.get_data_dtype()
+        except (HeaderDataError, KeyError) as error:
+            raise self.refusal("bad-datatype", f": unknown datatype code {int(self.header['datatype'])}") from error
+        if dtype.kind not in "iuf" or dtype.itemsize == 0:
+            kind = {"c": "complex", "V": "RGB or unknown"}.get(dtype.kind, str(dtype))
+            raise self.refusal("not-real", f" holds {kind} voxels")
+        return dtype
+
+    def offset(self) -> int:
+        offset = float(self.header["vox_offset"])
+        if not self.length <= offset <= _MAX_HEADER_BYTES:
+            raise self.refusal(
+                "bad-header", f": vox_offset is {offset:g}, expected {self.length} to {_MAX_HEADER_BYTES} (bytes)"
+            )
+        return int(offset)
+
+    def scaling(self) -> tuple[float, float]:
+        slope, intercept = float(self.header["scl_slope"]), float(self.header["scl_inter"])
+        if not np.isfinite(slope) or slope == 0:
+            if np.isinf(slope) or (np.isnan(slope) and np.isfinite(intercept) and intercept != 0):
+                raise self.refusal("bad-scaling", f": scl_slope is {slope}, scl_inter {intercept}: scaling unknown")
+            if np.isnan(slope):
+                self.notes.append(Note("scaling-assumed", "scl_slope is NaN: taken as 1"))
+            return 1.0, 0.0
+        if not np.isfinite(intercept):
+            raise self.refusal("bad-scaling", f": scl_inter is {intercept}")
+        return slope, intercept
+
+    def affine(self) -> NDArray[np.float64]:
+        pixdim = np.asarray(self.header["pixdim"], dtype=np.float64)
+        if not np.all(np.isfinite(pixdim[1:4])) or np.any(pixdim[1:4] <= 0):
+            what = f": pixdim (voxel size) is {pixdim[1:4].tolist()}, expected three positive numbers of mm"
+            raise self.refusal("bad-spacing", what)
+        unit = _OTHER_UNITS.get(int(self.header["xyzt_units"]) & 7)
+        if unit:
+            raise self.refusal("bad-spacing", f" states its lengths in {unit} (xyzt_units), expected mm")
+        if pixdim[0] not in (-1, 1):
+            self.header["pixdim"][0] = 1
+        sform = self.header.get_sform() if int(self.header["sform_code"]) > 0 else None
+        if sform is not None and not _regular(sform):
+            raise self.refusal("bad-affine", f": {_singular('sform', sform)}")
+        qform = self._qform(sform)
+        if sform is not None and qform is not None:
+            self._compare_forms(sform, qform)
+        form = sform if sform is not None else qform
+        if form is None:
+            self.notes.append(
+                Note(
+                    "orientation-unknown",
+                    "orientation unknown: sform and qform codes are 0, so left and right are not certain",
+                )
+            )
+            form = self.header.get_base_affine()
+        affine = np.asarray(form, dtype=np.float64)
+        self._compare_sizes(affine, pixdim[1:4])
+        check_spacing(affine, self.name, self.case)
+        return affine
+
+    def _qform(self, sform: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+        if int(self.header["qform_code"]) <= 0:
+            return None
+        what = ""
+        try:
+            qform = np.asarray(self.header.get_qform(), dtype=np.float64)
+            what = "" if _regular(qform) else _singular("qform", qform)
         except (HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
-            if sform is None:
-                raise DataError(f"{path}: the qform is invalid ({error}); correct the header", case=case) from error
-            notes += ("invalid qform ignored, sform used",)
-    for name, form in (("sform", sform), ("qform", qform)):
-        if form is not None and not _regular(form):
-            if name == "qform" and sform is not None:
-                notes, qform = (*notes, "invalid qform ignored, sform used"), None
-                continue
-            raise DataError(
-                f"{path}: the {name} (voxel-to-world matrix) is singular or not finite, so position and orientation "
-                f"are unknown: {np.round(form[:3], 3).tolist()}. Correct the header",
-                case=case,
-            )
-    if sform is not None and qform is not None:
-        if aff2axcodes(sform) != aff2axcodes(qform):
-            raise DataError(
-                f"{path}: sform says orientation {''.join(aff2axcodes(sform))}, qform {''.join(aff2axcodes(qform))}; "
-                "left and right could be exchanged. Set one of the codes to 0 in the header",
-                case=case,
-            )
-        corners = affine_distance_mm(sform, qform, [int(n) for n in header["dim"][1:4]])
+            what = f"the qform is invalid ({error})"
+        if not what:
+            return qform
+        if sform is None:
+            raise self.refusal("bad-affine", f": {what}")
+        self.notes.append(Note("qform-ignored", "invalid qform ignored, sform used"))
+        return None
+
+    def _compare_forms(self, sform: NDArray[np.float64], qform: NDArray[np.float64]) -> None:
+        codes = ["".join(aff2axcodes(form)) for form in (sform, qform)]
+        if codes[0] != codes[1]:
+            raise self.refusal("forms-disagree", f": sform says orientation {codes[0]}, qform {codes[1]}")
+        corners = affine_distance_mm(sform, qform, [int(n) for n in self.header["dim"][1:4]])
         if corners > _FORM_TOLERANCE_MM:
-            notes += (f"sform and qform differ by {corners:.3g} mm: sform used",)
-    if sform is not None:
-        return np.asarray(sform, dtype=np.float64), notes
-    if qform is not None:
-        return qform, notes
-    return np.asarray(header.get_base_affine(), dtype=np.float64), (
-        *notes,
-        "orientation unknown: sform and qform codes are 0, so left and right are not certain",
-    )
+            self.notes.append(Note("forms-differ", f"sform and qform differ by {corners:.3g} mm: sform used"))
+
+    def _compare_sizes(self, affine: NDArray[np.float64], pixdim: NDArray[np.float64]) -> None:
+        """Voxel sizes stand twice in a header: a template's sform scales them a little, more is a contradiction."""
+        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+        ratio = float(np.max(np.maximum(sizes / pixdim, pixdim / sizes)))
+        if ratio < 1 + _SIZE_TOLERANCE:
+            return
+        stated, used = (" x ".join(f"{s:.3g}" for s in size) for size in (pixdim, sizes))
+        what = f"pixdim says voxels of {stated} mm, the orientation matrix {used} mm"
+        if ratio > _SIZE_LIMIT:
+            raise self.refusal("bad-spacing", f": {what}")
+        self.notes.append(Note("forms-differ", f"{what}: the matrix is used"))
+
+
+def read_layout(raw: bytes, name: str, case: str, max_voxels: int) -> NiftiLayout:
+    """Judge a header and return where its voxels lie.
+
+    Args:
+        raw: the first :data:`LONGEST_HEADER` bytes of the file, or all if it has fewer.
+        name: of the file, for messages.
+        case: name put in front of errors.
+        max_voxels: limit for the size that the header claims.
+
+    Raises:
+        DataError: the header cannot be used.
+    """
+    judge = _Judge(raw, name, case)
+    shape = judge.shape(max_voxels)
+    dtype = judge.dtype()
+    affine = judge.affine()
+    offset = judge.offset()
+    slope, intercept = judge.scaling()
+    thickest = float(np.linalg.norm(affine[:3, :3], axis=0).max())
+    if thickest > _THICK_SLICE_MM:
+        text = f"spacing {thickest:.2f} mm is coarser than {_THICK_SLICE_MM:g} mm: outside the training range"
+        judge.notes.append(Note("spacing-unexpected", text))
+    return NiftiLayout(shape, dtype, offset, slope, intercept, affine, tuple(judge.notes), judge.length)
 
 
 def _regular(affine: NDArray[np.float64]) -> bool:
@@ -202,8 +218,5 @@ def _regular(affine: NDArray[np.float64]) -> bool:
     return bool(np.all(lengths > 0)) and bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-3)
 
 
-def affine_distance_mm(first: NDArray[np.float64], second: NDArray[np.float64], shape: list[int]) -> float:
-    """Return the largest distance in mm between the eight corners of a grid under two voxel-to-world matrices."""
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape[:3]], indexing="ij")).reshape(3, -1)
-    shift = (first[:3, :3] - second[:3, :3]) @ corners + (first[:3, 3:] - second[:3, 3:])
-    return float(np.linalg.norm(shift, axis=0).max())
+def _singular(name: str, form: NDArray[np.float64]) -> str:
+    return f"the {name} (voxel-to-world matrix) is singular or not finite: {np.round(form[:3], 3).tolist()}"

@@ -1,117 +1,111 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read one scan in its own voxel order: NIfTI behind the gate of :mod:`custom.volumes.volume_io`, the rest by ITK.
+"""The one reader of scans and labels: NIfTI, NRRD and MetaImage, DICOM series and files, two-dimensional pictures.
 
-World coordinates are RAS in mm everywhere; ITK's LPS is converted at this door.
+A file is opened once and read to its end; the array stays in the order of the file, and the affine says where its
+voxels lie. World coordinates are RAS in mm everywhere. Training, evaluation, prediction and the check of a data root
+read through this module, so that a file which one of them refuses is refused by all, with the same code.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
-from .itk_io import read_with_itk
-from .nifti_header import affine_distance_mm
-from .volume_io import Volume, read_volume
-from .volume_io import read_label as read_nifti_label
+from .dicom import is_dicom_file, read_dicom
+from .itk_file import ENDINGS as ITK_ENDINGS
+from .itk_file import read_itk_file
+from .limits import MAX_VOXELS
+from .nifti import is_nifti, read_nifti
+from .picture import ENDINGS as PICTURE_ENDINGS
+from .picture import read_picture
+from .resampling import affine_distance_mm
+from .scan import Label, Scan
+from .stored_file import check_regular, name_of
+from .voxels import INTEGER_TOLERANCE, label_faults, scan_faults
 
-NIFTI = (".nii", ".nii.gz")
-
-
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """A scan as its file stores it.
-
-    Attributes:
-        array: float32 ``[X, Y, Z]`` in the order of the file.
-        affine: voxels to world (RAS, mm).
-        kind: "nifti", "itk" or "dicom".
-        notes: what a reader of the report should know about the file.
-        files: source files of a DICOM series in the order of the slices.
-    """
-
-    array: NDArray[np.float32]
-    affine: NDArray[np.float64]
-    kind: str
-    notes: tuple[str, ...] = ()
-    files: tuple[str, ...] = field(default=())
+__all__ = ["Label", "Scan", "is_nifti", "read_label", "read_scan", "read_stored"]
+_AFFINE_TOLERANCE_MM = 0.1
+_MASK_SHARE = (0.05, 0.90)
 
 
-def is_nifti(path: Path) -> bool:
-    """Tell by the name whether a file is NIfTI."""
-    return path.name.lower().endswith(NIFTI)
-
-
-def read_scan(path: str | Path, case: str) -> Scan:
-    """Read a scan.
+def read_scan(path: str | Path, case: str, max_voxels: int = MAX_VOXELS) -> Scan:
+    """Read a scan that can be scored.
 
     Args:
-        path: NIfTI, NRRD or MetaImage file, or a folder with one DICOM series.
+        path: NIfTI, NRRD or MetaImage file, a DICOM file, a folder with one DICOM series, or a PNG, JPEG or TIFF picture.
         case: name put in front of errors.
+        max_voxels: limit for the size that a header claims, tested before memory is taken.
 
     Raises:
-        DataError: one sentence about what is wrong and what to do.
+        DataError: one sentence about what is wrong and what to do, and its code.
     """
+    scan = read_stored(path, case, max_voxels)
+    for code, what in scan_faults(scan.array):
+        raise DataError.of(code, f"{name_of(Path(path))} has {what}", case)
+    return scan
+
+
+def read_stored(path: str | Path, case: str, max_voxels: int = MAX_VOXELS) -> Scan:
+    """Return what a file holds, with any finite or infinite voxels; see :func:`read_scan`."""
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path.name} does not exist; check the path", case=case)
-    if not is_nifti(path):
-        return Scan(*read_with_itk(path, case))
-    volume = read_volume(path, case)
-    affine = _file_affine(path, volume)
-    return Scan(_as_stored(volume.array, affine), affine, "nifti", volume.notes)
-
-
-@dataclass(frozen=True, eq=False)
-class Label:
-    """A brain mask or segmentation on the grid of its scan.
-
-    Attributes:
-        array: uint8, 0 or 1, in the voxel order of the scan.
-        notes: what a reader of the report should know about the file.
-    """
-
-    array: NDArray[np.uint8]
-    notes: tuple[str, ...] = ()
+    name = path.name.lower()
+    if path.is_dir():
+        return read_dicom(path, case, max_voxels)
+    if is_nifti(path):
+        return read_nifti(path, case, max_voxels)
+    check_regular(path, case)
+    if name.endswith(ITK_ENDINGS):
+        return read_itk_file(path, case, max_voxels)
+    if name.endswith(PICTURE_ENDINGS):
+        return read_picture(path, case, max_voxels)
+    if is_dicom_file(path):
+        return read_dicom(path, case, max_voxels)
+    raise DataError.of("not-nifti", f"{name_of(path)} is in no known format", case)
 
 
 def read_label(path: str | Path, scan: Scan, case: str, kind: str = "mask", threshold: float | None = None) -> Label:
-    """Read a brain mask ("mask") or a segmentation ("seg") in the voxel order of ``scan``; see :mod:`.volume_io`."""
+    """Return a brain mask or segmentation as 0/1 in the voxel order of its scan; every label above 0 becomes 1.
+
+    Args:
+        path: file in any format that :func:`read_scan` knows; its axes may be stored in another order than the scan's.
+        scan: what it belongs to; shape and position (0.1 mm) must agree.
+        case: name put in front of errors.
+        kind: "mask" (must not be empty) or "seg" (may be).
+        threshold: value above which a voxel of an interpolated file counts; None refuses such files.
+    """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"the {kind} {path.name} does not exist; check the path", case=case)
-    ras = apply_orientation(scan.array, io_orientation(scan.affine))
-    ras_affine = scan.affine @ nib.orientations.inv_ornt_aff(io_orientation(scan.affine), scan.array.shape)
-    spacing = np.linalg.norm(ras_affine[:3, :3], axis=0)
-    like = Volume(ras, ras_affine, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
-    if is_nifti(path):
-        label = read_nifti_label(path, like, case, kind, threshold)
-        return Label(_as_stored(label.array, scan.affine).astype(np.uint8), label.notes)
-    other = read_scan(path, case)
-    if (
-        other.array.shape != scan.array.shape
-        or affine_distance_mm(other.affine, scan.affine, [*scan.array.shape]) > 0.1
-    ):
-        raise DataError(
-            f"the {kind} {path.name} lies on another grid than the scan; resample it to the scan", case=case
-        )
-    return Label((other.array > 0.5).astype(np.uint8))
+    name = f"the {kind} {name_of(path)}"
+    stored = read_stored(path, case, max(MAX_VOXELS, scan.array.size))
+    values, affine = _like(stored, scan)
+    if values.shape != scan.array.shape:
+        what = f"{name} has shape {values.shape}, the image {scan.array.shape}"
+        raise DataError.of("grid-shape", what, case)
+    apart = affine_distance_mm(affine, scan.affine, list(scan.array.shape))
+    if apart > _AFFINE_TOLERANCE_MM:
+        what = f"{name} lies up to {apart:.3g} mm away from the image (limit {_AFFINE_TOLERANCE_MM} mm)"
+        raise DataError.of("grid-position", what, case)
+    notes = list(stored.note_texts)
+    for code, what in label_faults(values):
+        if code == "label-merged":
+            notes.append(f"labels of the {kind} up to {values.max():g} merged into one")
+        elif code != "label-values":
+            raise DataError.of(code, f"{name} has {what}", case)
+        elif threshold is None:
+            raise DataError.of(code, f"{name} has {what} (a label_threshold would cut them)", case)
+        elif np.any(np.abs(values - np.rint(values)) > INTEGER_TOLERANCE):
+            notes.append(f"interpolated {kind}: voxels above {threshold:g} taken")
+    binary = (values > (0.5 if threshold is None else threshold)).astype(np.uint8)
+    share = float(binary.mean())
+    if kind == "mask" and share == 0:
+        raise DataError.of("mask-empty", f"the brain mask {name_of(path)} is empty", case)
+    if kind == "mask" and not _MASK_SHARE[0] <= share <= _MASK_SHARE[1]:
+        notes.append(f"the brain mask covers {share:.1%} of the volume and looks wrong")
+    return Label(binary, tuple(notes))
 
 
-def _file_affine(path: Path, volume: Volume) -> NDArray[np.float64]:
-    """Return the affine of the stored voxels; the gate has checked it and gives that of the reoriented ones."""
-    header = nib.load(path).header
-    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    shape = tuple(int(n) for n in header.get_data_shape()[:3])
-    ras = affine @ nib.orientations.inv_ornt_aff(io_orientation(affine), shape)
-    if not np.allclose(ras, volume.affine, atol=1e-4):  # nibabel chose another of the header's matrices
-        raise DataError(f"{path.name}: sform and qform contradict each other; correct the header")
-    return affine
-
-
-def _as_stored(ras: NDArray[np.generic], affine: NDArray[np.float64]) -> NDArray[np.float32]:
-    back = ornt_transform(np.array([[0, 1], [1, 1], [2, 1]]), io_orientation(affine))
-    return np.ascontiguousarray(apply_orientation(ras, back))
+def _like(label: Scan, scan: Scan) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return array and affine of a label in the axis order and directions of its scan."""
+    turn = ornt_transform(io_orientation(label.affine), io_orientation(scan.affine))
+    return apply_orientation(label.array, turn), label.affine @ inv_ornt_aff(turn, label.array.shape)

@@ -86,3 +86,10 @@ def needed_part(array: NDArray[Any], to_source: Affine, to_shape: Sequence[int])
     high = np.clip(np.ceil(places.max(axis=1)) + margin + 1, low + 1, array.shape).astype(int)
     part = array[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
     return part, low.astype(np.float64)
+
+
+def affine_distance_mm(first: Affine, second: Affine, shape: Sequence[int]) -> float:
+    """Return the largest distance in mm between the eight corners of a grid under two voxel-to-world matrices."""
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape[:3]], indexing="ij")).reshape(3, -1)
+    shift = (first[:3, :3] - second[:3, :3]) @ corners + (first[:3, 3:] - second[:3, 3:])
+    return float(np.linalg.norm(shift, axis=0).max())

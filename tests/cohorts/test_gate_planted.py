@@ -320,7 +320,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "fold without validation": ("missing-fold", lambda r: _removed(r, r / "splits/demo_val_fold0.csv")),
 }
 WARNINGS = {
-    *("surplus-bytes", "trailing-dimensions", "scaling-assumed", "forms-differ", "orientation-unknown", "label-merged"),
+    *("trailing-dimensions", "scaling-assumed", "forms-differ", "orientation-unknown", "label-merged"),
     *("mask-implausible", "mask-elsewhere", "mask-none", "seg-empty", "seg-outside-mask", "repeated-subject"),
 }
 FOLLOW = {  # what one fault brings with it

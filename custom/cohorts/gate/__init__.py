@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The integrity gate: every fault of a data root in one table, before anything is trained or scored on it."""
 
+from ...core.codes import CODES
 from .checking import Checked, check, gate_splits
-from .finding import CODES, Finding
+from .finding import Finding
 from .repair import repair
 from .table import table
 

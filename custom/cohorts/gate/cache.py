@@ -18,7 +18,7 @@ from ...core.files import atomic_write_text
 from .inspect import FileReport, Kind
 
 CACHE_FILE = ".check_data.json"
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 _CLOCK_TICK_NS = 20_000_000
 _LOG = logging.getLogger(__name__)
 

@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...core.codes import CODES
 from ...core.errors import ConfigError, DataError
 from ...core.progress import progress
-from ...volumes.volume_io import MAX_VOXELS
+from ...volumes.limits import MAX_VOXELS
 from ..audit import Split
 from ..datasets import DatasetDeclaration, get_dataset, known_datasets
 from .cache import FileCache
 from .cohort import name_findings, places_of, voxel_findings
-from .finding import CODES, Finding, finding, ordered
+from .finding import Finding, finding, ordered
 from .inspect import FileReport, Kind, inspect_file
 from .lists import read_lists
 from .scans import files_of, scan_findings

@@ -1,107 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the gate can find: every code with its severity, why it matters and what to do.
-
-An "error" would stop a run or spoil its result; a "warning" is for the eyes of the user. A text is written here once,
-so that the same fault reads the same in every file.
-"""
+"""One fault that the check of a data root has come upon; the texts are those of :mod:`custom.core.codes`."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-Severity = Literal["error", "warning"]
-
-
-class Code(NamedTuple):
-    """Severity, why it matters, remedy."""
-
-    severity: Severity
-    why: str
-    remedy: str
-
-
-_COPY = "copy or download the file again"
-_HEADER = "write the file again from its source, or correct the header"
-_RESAMPLE = "resample it to its image with nearest neighbours"
-_LIST = "correct the row of the list"
-_SPLITS = "make clean lists with scripts/make_splits.py, or take the scan out of one of the lists"
-
-CODES: dict[str, Code] = {
-    # the bytes of a file
-    "missing-file": Code("error", "the run would stop at it", "add the file, or take the row out of the list"),
-    "unreadable": Code("error", "the run would stop at it", "check path and permissions; " + _COPY),
-    "empty-file": Code("error", "it holds no scan", _COPY),
-    "wrong-ending": Code("error", "readers choose the format by the name", "rename the file as it is stored"),
-    "damaged": Code("error", "voxels are missing or wrong", _COPY),
-    "not-nifti": Code("error", "it cannot be read as a scan", "convert the scan to one .nii.gz file"),
-    "surplus-bytes": Code("warning", "bytes behind the voxels are never read; the header may be wrong", _HEADER),
-    # its header
-    "bad-header": Code("error", "the voxels cannot be found", _HEADER),
-    "bad-dimensions": Code("error", "the size is unknown", _HEADER),
-    "bad-datatype": Code("error", "the voxels cannot be decoded", _HEADER),
-    "bad-scaling": Code("error", "the intensities are unknown", _HEADER),
-    "bad-spacing": Code("error", "volumes and distances would be wrong", _HEADER),
-    "bad-affine": Code("error", "position and orientation are unknown", _HEADER),
-    "not-3d": Code("error", "the method scores one 3-D volume", "extract the volume to be used into a 3-D file"),
-    "not-real": Code("error", "intensities must be one real number", "save the magnitude image"),
-    "too-large": Code("error", "it would fill the memory", "check the header; crop or resample the scan"),
-    "forms-disagree": Code("error", "left and right could be exchanged", "set sform_code or qform_code to 0"),
-    "forms-differ": Code("warning", "programs differ in which one they read; the sform is used here", _HEADER),
-    "qform-ignored": Code("warning", "other programs may place the scan elsewhere", _HEADER),
-    "orientation-unknown": Code("warning", "left and right are not certain", "set the orientation in the header"),
-    "scaling-assumed": Code("warning", "the slope is taken as 1", _HEADER),
-    "trailing-dimensions": Code("warning", "other programs may see a series", "save the scan as 3-D"),
-    "spacing-unexpected": Code(
-        "error", "the brain would have another size than in training", "register the scan to the 1 mm atlas grid first"
-    ),
-    # its voxels
-    "nan-voxels": Code(
-        "error",
-        "one of them would spoil the whole map",
-        "--repair nan=0 sets those outside the brain mask to 0; leave the case out otherwise",
-    ),
-    "infinite-voxels": Code(
-        "error",
-        "they would be clipped in silence",
-        "--repair nan=0 sets those outside the brain mask to 0; leave the case out otherwise",
-    ),
-    "no-signal": Code("error", "there is nothing to score", "export the scan again"),
-    "label-values": Code("error", "it was interpolated: 'above 0' would make it larger", _RESAMPLE),
-    "label-merged": Code("warning", "all labels above 0 count as one", "remove labels that shall not count"),
-    # files of one scan against each other
-    "grid-shape": Code("error", "voxels would be compared with other places", _RESAMPLE),
-    "grid-position": Code("error", "it belongs to another grid", _RESAMPLE),
-    "mask-none": Code("warning", "voxels above 0 are taken as brain", "make a brain mask and name it in the list"),
-    "mask-empty": Code("error", "there is nothing to score", "make the brain mask again"),
-    "mask-implausible": Code("warning", "a brain covers 5 % to 90 % of the volume", "look at the brain mask"),
-    "mask-elsewhere": Code("warning", "it may be the mask of another scan", "look at mask and image together"),
-    "seg-empty": Code("warning", "Dice is not defined for the case", "check the label and the lesion mask"),
-    "seg-outside-mask": Code("warning", "lesions outside the brain mask are never found", "look at both masks"),
-    # the lists
-    "list-missing": Code("error", "nothing can be run without it", "make it with scripts/make_splits.py"),
-    "list-unreadable": Code("error", "nothing can be run without it", "save it as 'CSV UTF-8' with ',' between cells"),
-    "list-columns": Code("error", "the rows cannot be understood", "give the list the expected header"),
-    "list-changed": Code("error", "results would not belong to the stated split", "make the lists again"),
-    "list-empty": Code("error", "there is nothing to do", "add scans to the list"),
-    "row-cells": Code("error", "the columns of the row are shifted", "quote cells that contain commas"),
-    "row-id": Code("error", "ids become names of result files", "use letters, digits, '.', '_' and '-' only"),
-    "row-label": Code("error", "healthy and pathological scans would be mixed", "use 0 (healthy) or 1 (pathological)"),
-    "row-age": Code("error", "spreadsheets turn numbers into dates", "give years as a number, or leave the cell empty"),
-    "row-path": Code("error", "files outside the data root would be read", "use paths relative to the data root"),
-    "row-contrast": Code("error", "the other contrast cannot be found by its name", _LIST),
-    "row-no-seg": Code("error", "every detection would count as a miss", "name the lesion mask in seg_path"),
-    "missing-contrast": Code("error", "the data set cannot be run in it", "add the scans, or choose another contrast"),
-    # scans against each other
-    "duplicate-scan": Code("error", "it weighs more than the others", "list it once"),
-    "repeated-subject": Code("warning", "scans of one person are not independent", "keep one scan a person"),
-    "leak-subject": Code("error", "results on scans of known persons are too good", _SPLITS),
-    "leak-voxels": Code("error", "results on scans seen before are too good", _SPLITS),
-    "same-voxels": Code("error", "one scan counts several times", "keep one of them"),
-    "similar-voxels": Code("error", "one scan, saved twice, counts several times", "keep one of them"),
-    "pathology-in-healthy": Code("error", "the model would learn lesions as normal", "take it out of the healthy list"),
-    "too-few": Code("error", "training needs at least 2 scans", "add scans to the list"),
-    "missing-fold": Code("error", "the fold cannot be run", "make it with scripts/make_splits.py"),
-}
+from ...core.codes import CODES
 
 
 @dataclass(frozen=True)

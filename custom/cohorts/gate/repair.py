@@ -18,8 +18,8 @@ import numpy as np
 
 from ...core.errors import DataError
 from ...core.files import atomic_path, atomic_write_bytes, atomic_write_json
-from ...volumes.nifti_header import affine_distance_mm
 from ...volumes.records import ScanRecord
+from ...volumes.resampling import affine_distance_mm
 from ..datasets import get_dataset
 from .finding import Finding
 from .lists import read_lists

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...volumes.nifti_header import affine_distance_mm
 from ...volumes.records import ScanRecord
+from ...volumes.resampling import affine_distance_mm
 from .finding import Finding, finding
 from .inspect import FileReport, Kind
 

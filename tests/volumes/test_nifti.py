@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import gzip
+import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -8,14 +10,20 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
+from custom.core.codes import CODES
 from custom.core.errors import DataError
-from custom.volumes.volume_io import Volume, read_label, read_volume
+from custom.volumes import limits
+from custom.volumes.nifti import read_nifti
+from custom.volumes.read import read_label, read_scan
+from custom.volumes.resampling import to_closest_ras
+from custom.volumes.scan import Scan
+from custom.volumes.stored_file import StoredFile
 
 AFFINE = np.array([[2.0, 0, 0, -20], [0, 2, 0, -30], [0, 0, 2, -10], [0, 0, 0, 1]])
 RNG = np.random.default_rng(0)
 ARRAY = RNG.uniform(1, 100, (6, 7, 8)).astype(np.float32)
 DIM, DATATYPE, PIXDIM, VOX_OFFSET, SLOPE, INTER = 40, 70, 76, 108, 112, 116  # byte offsets in the NIfTI-1 header
-QFORM_CODE, SFORM_CODE, QUATERN, SROW = 252, 254, 256, 280
+QFORM_CODE, SFORM_CODE, QUATERN, SROW, XYZT_UNITS = 252, 254, 256, 280, 123
 
 
 def write(path: Path, array: np.ndarray = ARRAY, affine: np.ndarray | None = AFFINE) -> Path:
@@ -30,6 +38,13 @@ def patched(tmp_path: Path, offset: int, form: str, *values: float, array: np.nd
     path = tmp_path / "patched.nii"
     path.write_bytes(raw)
     return path
+
+
+def read_volume(path: Path, case: str, **options) -> Scan:
+    """A scan in RAS axes."""
+    scan = read_scan(path, case, **options)
+    array, affine = to_closest_ras(scan.array, scan.affine)
+    return Scan(array, affine, scan.kind, scan.notes)
 
 
 def fails(path: Path, message: str, **options) -> None:
@@ -48,7 +63,7 @@ def test_equals_nibabel(tmp_path, ending, dtype):
     assert volume.array.dtype == np.float32
     np.testing.assert_array_equal(volume.array, nib.load(path).get_fdata(dtype=np.float32))
     np.testing.assert_allclose(volume.affine, AFFINE)
-    assert (volume.spacing, volume.notes) == ((2.0, 2.0, 2.0), ())
+    assert (volume.spacing_mm, volume.notes) == ((2.0, 2.0, 2.0), ())
 
 
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
@@ -65,7 +80,7 @@ def test_scaling(tmp_path):
     np.testing.assert_allclose(read_volume(path, "a").array, ARRAY * 0.5 - 3, rtol=1e-6)
     volume = read_volume(patched(tmp_path, SLOPE, "<2f", np.nan, 0.0), "a")
     np.testing.assert_array_equal(volume.array, ARRAY)
-    assert volume.notes == ("scl_slope is NaN: taken as 1",)
+    assert volume.note_texts == ("scl_slope is NaN: taken as 1",)
     fails(patched(tmp_path, SLOPE, "<2f", np.inf, 0.0), "scaling unknown")
     fails(patched(tmp_path, SLOPE, "<2f", 2.0, np.nan), "scl_inter is nan")
 
@@ -87,15 +102,15 @@ def test_oblique_affine_is_kept(tmp_path):
     oblique[:2, :2] = 2 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     volume = read_volume(write(tmp_path / "a.nii", affine=oblique), "a")
     np.testing.assert_allclose(volume.affine, oblique, atol=1e-6)
-    np.testing.assert_allclose(volume.spacing, 2, rtol=1e-6)
+    np.testing.assert_allclose(volume.spacing_mm, 2, rtol=1e-6)
 
 
 def test_nan_and_infinity_are_counted_and_located(tmp_path):
     array = ARRAY.copy()
     array[2, 3, 4] = np.nan
     array[5, 6, 7] = np.inf
-    fails(write(tmp_path / "a.nii.gz", array), r"has 2 NaN or infinite voxels, the first at index \(2, 3, 4\)")
-    fails(write(tmp_path / "b.nii", np.full((4, 4, 4), 1e300)), "64 NaN or infinite")
+    fails(write(tmp_path / "a.nii.gz", array), r"has 1 NaN voxels, the first at index \(2, 3, 4\)")
+    fails(write(tmp_path / "b.nii", np.full((4, 4, 4), 1e300)), "64 infinite voxels")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +133,7 @@ def test_unusable_arrays(tmp_path, array, message):
 def test_trailing_singleton_is_dropped_with_a_note(tmp_path):
     volume = read_volume(write(tmp_path / "a.nii.gz", ARRAY[..., None]), "a")
     np.testing.assert_array_equal(volume.array, ARRAY)
-    assert "size 1 dropped" in volume.notes[0]
+    assert "size 1 dropped" in volume.note_texts[0]
 
 
 @pytest.mark.parametrize(
@@ -166,14 +181,14 @@ def test_sform_and_qform(tmp_path):
     shifted[0, 3] += 0.25
     volume = read_volume(forms(tmp_path, AFFINE, shifted), "a")
     np.testing.assert_allclose(volume.affine, AFFINE)
-    assert volume.notes == ("sform and qform differ by 0.25 mm: sform used",)
+    assert volume.note_texts == ("sform and qform differ by 0.25 mm: sform used",)
     np.testing.assert_allclose(read_volume(forms(tmp_path, None, shifted), "a").affine, shifted, atol=1e-6)
     assert read_volume(forms(tmp_path, AFFINE, AFFINE), "a").notes == ()
     fails(forms(tmp_path, AFFINE, AFFINE @ np.diag([-1.0, 1, 1, 1])), "sform says orientation RAS, qform LAS")
 
 
 def test_no_orientation_codes(tmp_path):
-    assert "orientation unknown" in read_volume(forms(tmp_path, None, None), "a").notes[0]
+    assert "orientation unknown" in read_volume(forms(tmp_path, None, None), "a").note_texts[0]
 
 
 def test_quaternion_that_is_none(tmp_path):
@@ -189,7 +204,7 @@ def test_quaternion_that_is_none(tmp_path):
 
 def test_thick_slices_are_noted(tmp_path):
     volume = read_volume(write(tmp_path / "a.nii", affine=np.diag([1.0, 1, 5, 1])), "a")
-    assert volume.notes == ("spacing 5.00 mm is coarser than 3 mm: outside the training range",)
+    assert volume.note_texts == ("spacing 5.00 mm is coarser than 3 mm: outside the training range",)
 
 
 def test_truncated_and_foreign_files(tmp_path):
@@ -197,39 +212,194 @@ def test_truncated_and_foreign_files(tmp_path):
     path = tmp_path / "b.nii.gz"
     for cut in (0.9, 0.5, 0.01):
         path.write_bytes(whole[: int(len(whole) * cut)])
-        fails(path, "truncated or damaged|not a NIfTI")
+        fails(path, "truncated|not a NIfTI")
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 0xFF
     path.write_bytes(flipped)
     fails(path, "truncated or damaged")
     path.write_bytes(b"")
     fails(path, "empty file")
-    path.write_text("<html>404</html>")
-    fails(path, r"is not gzipped, which its name denies.*rename it \(\*\.nii\)")
+    path.write_text("this is not a scan")
+    fails(path, r"is not gzipped, which its name denies.*\*\.nii")
     path.write_bytes(gzip.compress(b"<html>404</html>"))
     fails(path, "not a NIfTI file")
     (tmp_path / "c.nii").write_bytes(whole)
     fails(tmp_path / "c.nii", r"is gzipped.*\*\.nii\.gz")
     fails(tmp_path / "nowhere.nii", "No such file")
     (tmp_path / "d.nii").mkdir()
-    fails(tmp_path / "d.nii", "directory")
+    fails(tmp_path / "d.nii", "no DICOM files")
 
 
-def test_a_gzip_bomb_is_read_to_the_size_of_its_header_only(tmp_path):
+def test_a_gzip_bomb_is_unpacked_to_the_size_of_its_header_only(tmp_path, monkeypatch):
     raw = write(tmp_path / "a.nii").read_bytes() + bytes(50_000_000)
     (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(raw, 1))
-    reads = []
-    original = gzip.GzipFile.read
-    try:
-        gzip.GzipFile.read = lambda self, size=-1: reads.append(size) or original(self, size)
-        np.testing.assert_array_equal(read_volume(tmp_path / "bomb.nii.gz", "a").array, ARRAY)
-    finally:
-        gzip.GzipFile.read = original
-    assert 0 < sum(reads) <= len(raw) - 50_000_000 + 1
-    assert min(reads) >= 0
+    unpacked = []
+    original = StoredFile._unpacked
+    monkeypatch.setattr(StoredFile, "_unpacked", lambda self, n: unpacked.append(original(self, n)) or unpacked[-1])
+    fails(tmp_path / "bomb.nii.gz", "goes on behind its last voxel")
+    assert sum(map(len, unpacked)) == len(raw) - 50_000_000 + 1
 
 
-LIKE = Volume(ARRAY, AFFINE, (2.0, 2.0, 2.0))
+def gzipped(tmp_path: Path) -> bytes:
+    return gzip.compress(write(tmp_path / "whole.nii", (ARRAY * 10).astype(np.int16)).read_bytes(), mtime=0)
+
+
+def test_every_flipped_bit_is_refused_or_harmless(tmp_path):
+    """All bits of the gzip frame, and many places of the compressed data."""
+    whole = gzipped(tmp_path)
+    expected = read_nifti_array(tmp_path, whole)
+    size = len(whole)
+    rng = np.random.default_rng(0)
+    places = {*range(10 * 8), *range((size - 8) * 8, size * 8), *rng.integers(0, size * 8, 600).tolist()}
+    refused = 0
+    for place in sorted(places):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        try:
+            found = read_nifti_array(tmp_path, bytes(flipped))
+        except DataError as error:
+            refused += error.code in CODES
+        else:
+            np.testing.assert_array_equal(found, expected, err_msg=f"bit {place}")
+    assert refused > 0.8 * len(places)
+
+
+def read_nifti_array(tmp_path: Path, content: bytes) -> np.ndarray:
+    (tmp_path / "t.nii.gz").write_bytes(content)
+    return read_nifti(tmp_path / "t.nii.gz", "a").array
+
+
+@pytest.mark.parametrize(
+    ("behind", "message"),
+    [
+        (b"\0" * 512, ""),
+        (gzip.compress(b""), ""),
+        (b"garbage", "goes on behind the end of its compressed data"),
+        (b"x", "goes on behind the end of its compressed data"),
+        (b"\0\0x", "goes on behind the end of its compressed data"),
+        (gzip.compress(b"\0"), "goes on behind its last voxel"),
+        (gzip.compress(b"")[:-3], "the end of the compressed data is missing"),
+        (b"\x1f\x8b", "the end of the compressed data is missing"),
+    ],
+    ids=[
+        "zeros",
+        "empty member",
+        "garbage",
+        "one byte",
+        "zeros and a byte",
+        "second member",
+        "cut member",
+        "cut header",
+    ],
+)
+def test_what_follows_the_compressed_data(tmp_path, behind, message):
+    content = gzipped(tmp_path) + behind
+    if not message:
+        assert read_nifti_array(tmp_path, content).shape == ARRAY.shape
+        return
+    with pytest.raises(DataError, match=message):
+        read_nifti_array(tmp_path, content)
+
+
+def test_several_members_are_one_file(tmp_path):
+    raw = write(tmp_path / "a.nii").read_bytes()
+    (tmp_path / "b.nii.gz").write_bytes(b"".join(gzip.compress(raw[i : i + 301]) for i in range(0, len(raw), 301)))
+    np.testing.assert_array_equal(read_nifti(tmp_path / "b.nii.gz", "a").array, ARRAY)
+
+
+def test_surplus_bytes_of_a_plain_file(tmp_path):
+    path = write(tmp_path / "a.nii")
+    path.write_bytes(path.read_bytes() + b"\0")
+    fails(path, "goes on behind its last voxel")
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "not-downloaded",
+            "Git LFS pointer.*git lfs pull",
+        ),
+        (b"/annex/objects/MD5E-s1--0.nii.gz\n", "not-downloaded", "git-annex pointer.*datalad get"),
+        (b"<!DOCTYPE html><html><body>Google Drive</body></html>", "web-page", "is a web page.*download it again"),
+        (b"\n <HTML>404</HTML>", "web-page", "is a web page"),
+        (b"<?xml version='1.0'?><Error>AccessDenied</Error>", "web-page", "is a web page"),
+        (b"PK\x03\x04rest", "archive", "is a ZIP archive.*unpack it"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd", "a.mha", "a.png"])
+def test_what_stands_for_a_scan(tmp_path, content, code, message, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_scan(tmp_path / name, "case7")
+    assert caught.value.code == code
+
+
+def test_links_pipes_and_devices(tmp_path):
+    (tmp_path / "annex.nii.gz").symlink_to("../.git/annex/objects/aa/bb/x/x")
+    fails(tmp_path / "annex.nii.gz", "git-annex link without content.*datalad get")
+    (tmp_path / "link.nii.gz").symlink_to("nowhere")
+    fails(tmp_path / "link.nii.gz", "link to a file that does not exist")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    fails(tmp_path / "pipe.nii.gz", "pipe, socket or device")
+    (tmp_path / "zero.nii").symlink_to("/dev/zero")
+    fails(tmp_path / "zero.nii", "pipe, socket or device")
+
+
+@pytest.mark.parametrize("ending", [".NII.GZ", ".Nii.gz", ".NII"])
+def test_upper_case_endings(tmp_path, ending):
+    stored = write(tmp_path / f"a{ending.lower()}")
+    np.testing.assert_array_equal(read_scan(stored.rename(tmp_path / f"SCAN{ending}"), "a").array, ARRAY)
+
+
+@pytest.mark.parametrize("size", [0.01, 1e-3, 1e-6, 25.0])
+def test_voxels_that_no_scan_of_a_head_has(tmp_path, size):
+    fails(write(tmp_path / "a.nii", affine=np.diag([1, size, 1, 1.0])), r"voxel size is .* expected 0\.1 to 20 mm")
+
+
+@pytest.mark.parametrize(("unit", "word"), [(1, "metres"), (3, "micrometres")])
+def test_units_other_than_mm(tmp_path, unit, word):
+    fails(patched(tmp_path, XYZT_UNITS, "<b", unit), f"states its lengths in {word}")
+
+
+def test_a_matrix_that_contradicts_the_voxel_size(tmp_path):
+    fails(
+        patched(tmp_path, PIXDIM + 4, "<3f", 1.0, 1.0, 1.0),
+        "pixdim says voxels of 1 x 1 x 1 mm, the orientation matrix 2",
+    )
+    volume = read_volume(patched(tmp_path, PIXDIM + 4, "<3f", 1.8, 1.8, 1.8), "a")
+    assert volume.note_texts == (
+        "pixdim says voxels of 1.8 x 1.8 x 1.8 mm, the orientation matrix 2 x 2 x 2 mm: the matrix is used",
+    )
+
+
+def test_a_scan_larger_than_the_memory_is_refused_from_its_header(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.nii.gz")
+    monkeypatch.setattr(limits, "available_memory", lambda: ARRAY.size * 24 - 1)
+    with pytest.raises(DataError, match="GiB of memory") as caught:
+        read_scan(path, "a")
+    assert caught.value.code == "too-large"
+    monkeypatch.setattr(limits, "available_memory", lambda: ARRAY.size * 24)
+    assert read_scan(path, "a").array.size == ARRAY.size
+
+
+def test_a_mask_or_probability_map_is_no_scan(tmp_path):
+    for array in (LABEL, LABEL * 3, np.where(LABEL, 1.0, RNG.uniform(0, 0.9, ARRAY.shape)).astype(np.float32)):
+        with pytest.raises(DataError, match="looks like a") as caught:
+            read_scan(write(tmp_path / "a.nii", array), "a")
+        assert caught.value.code == "not-a-scan"
+
+
+def test_the_case_file_stays_as_it_is_stored(tmp_path):
+    path = write(tmp_path / "a.nii.gz", affine=AFFINE @ np.diag([-1.0, 1, 1, 1]))
+    scan = read_scan(path, "a")
+    np.testing.assert_array_equal(scan.array, ARRAY)
+    assert scan.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert nib.Nifti1Header(scan.header).get_data_shape() == ARRAY.shape
+
+
+LIKE = Scan(ARRAY, AFFINE, "nifti")
 LABEL = np.zeros(ARRAY.shape, np.uint8)
 LABEL[1:5, 1:5, 1:6] = 1
 
@@ -257,7 +427,7 @@ def test_labels_are_merged_with_a_note(tmp_path):
         (LABEL[:, :, :-1], AFFINE, "mask", r"shape \(6, 7, 7\), the image \(6, 7, 8\)"),
         (LABEL, AFFINE + np.eye(4)[:, [3, 3, 3, 0]] * 0.2, "mask", "away from the image"),
         (LABEL * np.float32(0.4), AFFINE, "seg", "values such as 0.4"),
-        (LABEL * np.float32(-1), AFFINE, "seg", "values such as -1"),
+        (LABEL * np.float32(-1), AFFINE, "seg", "values down to -1"),
         (LABEL * 0, AFFINE, "mask", "is empty"),
     ],
 )
