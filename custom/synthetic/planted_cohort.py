@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
-import numpy as np
 
 from ..core.errors import ConfigError, DataError
 from ..core.files import atomic_write_json, atomic_write_text, read_json
 from ..core.progress import progress
 from ..core.seeding import derive_seed
+from ..volumes.read import read_label, read_scan
 from ..volumes.records import ScanRecord
-from ..volumes.volume_io import read_label, read_volume
+from ..volumes.resampling import spacing_of, to_closest_ras
 from .planting import KINDS, plant
 
 COLUMNS = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
@@ -57,17 +57,18 @@ def _write(record: ScanRecord, root: Path, kind: str, seed: int) -> tuple[str, .
     case = record.case_id
     if record.mask is None:
         raise DataError("a lesion can only be planted inside a brain mask, and the list names none", case=case)
-    image = read_volume(record.image, case)
-    mask = np.asarray(read_label(record.mask, image, case).array, dtype=np.uint8)
-    values = np.asarray(image.array, dtype=np.float32)
-    planted = plant(values, mask > 0, kind, record.contrast, derive_seed(seed, case), image.spacing)
+    scan = read_scan(record.image, case)
+    values, affine = to_closest_ras(scan.array, scan.affine)
+    mask, _ = to_closest_ras(read_label(record.mask, scan, case).array, scan.affine)
+    x, y, z = (float(s) for s in spacing_of(affine))
+    planted = plant(values, mask > 0, kind, record.contrast, derive_seed(seed, case), (x, y, z))
     folder, stem = f"Test/planted_{kind}", f"{case}-{kind}"
     paths = {}
     volumes = {record.contrast: planted.image, "mask": mask, "seg": planted.seg}
     for part, volume in volumes.items():
         paths[part] = f"{folder}/{part}/{stem}_{part}.nii.gz"
         (root / paths[part]).parent.mkdir(parents=True, exist_ok=True)
-        nib.save(nib.Nifti1Image(volume, image.affine), root / paths[part])
+        nib.save(nib.Nifti1Image(volume, affine), root / paths[part])
     listed = f"{folder}/t1/{stem}_t1.nii.gz"  # lists name the T1 file, whatever the contrast
     age = "" if record.age is None else f"{record.age:g}"
     return f"{stem}_t1.nii.gz", age, "1", f"/{listed}", f"/{paths['mask']}", f"/{paths['seg']}"

@@ -13,7 +13,7 @@ import pytest
 from custom.prediction.predictor import predict_batch
 from custom.release.label_phantoms import MARKER_MM, RADIUS_MM, write_marker_model, write_phantoms
 from custom.volumes.itk_io import write_with_itk
-from custom.volumes.read import read_scan
+from custom.volumes.read import read_stored
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_nrrd_and_metaimage_come_back_in_their_own_format(run, phantom, tmp_path
         scan, out = tmp_path / f"scans.{ending}", tmp_path / f"out_{ending}"
         predict_batch(run, scan, out, output_format="source", report=False)
         mask = nib.load(next(out.rglob("*_desc-anomaly_mask.nii.gz")))
-        copy = read_scan(next(out.rglob(f"*_desc-anomaly_mask.{ending}")), "copy")
+        copy = read_stored(next(out.rglob(f"*_desc-anomaly_mask.{ending}")), "copy")
         assert np.array_equal(copy.array, np.asarray(mask.dataobj))
         for affine in (copy.affine, mask.affine):
             assert np.allclose(affine, image.affine, atol=1e-4)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults of the files of one scan, alone and against each other; all from the small reports, no voxel is read here.
 
-Tolerances are those of :mod:`custom.volumes.volume_io`: mask and image lie within 0.1 mm, a brain mask covers 5 % to 90 %.
+Tolerances are those of :mod:`custom.volumes.read`: mask and image lie within 0.1 mm, a brain mask covers 5 % to 90 %.
 """
 
 from collections.abc import Iterator, Mapping
