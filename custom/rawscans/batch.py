@@ -111,7 +111,7 @@ def _prepare(scan: RawScan, folder: Path, settings: RawSettings) -> Record:
     read = read_scan(scan.image, scan.case_id)
     mask = None if scan.mask is None else read_label(scan.mask, read, scan.case_id)
     seg = None if scan.seg is None else read_label(scan.seg, read, scan.case_id, "seg")
-    notes = [*read.notes, *(note for label in (mask, seg) if label is not None for note in label.notes)]
+    notes = [*read.note_texts, *(note for label in (mask, seg) if label is not None for note in label.notes)]
     subject = Subject(
         scan.case_id,
         read.array,

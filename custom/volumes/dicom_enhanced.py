@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DataError
-from .dicom import Slice, as_scan, in_order
+from .dicom_stack import Slice, as_scan, in_order
 from .limits import MAX_VOXELS, check_size
 from .scan import Note, Scan
 from .stored_file import name_of
