@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, from_numpy, ones_like
 
+from ..core.errors import ConfigError
 from ..metrics import UNINFORMATIVE, ScoreHistogram
 from ..scoring import Reconstructions, as_reconstructions
 from .spool import CaseInfo, MapSpool
@@ -44,6 +45,9 @@ class MapCollector:
         folder: str | Path,
         spacing_mm: Sequence[float] = (2.0, 2.0, 2.0),
     ) -> None:
+        taken = sorted(set(scores) & set(_VOLUMES))
+        if taken:
+            raise ConfigError(f"a score cannot be called {', '.join(taken)}: volumes are kept under these names.")
         self.scores = dict(scores)
         self.postprocessings = dict(postprocessings)
         self.spacing_mm = tuple(spacing_mm)

@@ -7,6 +7,8 @@ name                      source                                                
 ``tuned``                 best pooled Dice on the labelled validation group, exact       yes
 ``interval_search``       the papers' search on the same group (Behrendt et al., 2024)   yes
 ``healthy_fpr_<rate>``    quantile of healthy calibration voxels inside the brain        no
+``typical_fpr_<rate>``    median over healthy calibration scans of each scan's own       no
+                          quantile; one odd scan does not move it, and is named
 ``conformal_<rate>``      of a new healthy scan, at most <rate> of the brain lies        no
                           above with a stated probability (split conformal)
 ``oracle``                best mean Dice of the test group's scans after the whole       test labels
@@ -18,16 +20,21 @@ score does not find the lesions, the best Dice marks a large part of every brain
 indiscriminate. How much of healthy brains lies above is measured on scans that no threshold comes from.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..core.errors import DataError
 from ..metrics import best_dice_threshold, conformal_case_threshold, healthy_quantile_threshold, interval_search
 from .collector import MapCollector
 from .oracle import oracle
 from .plan import EvaluationPlan, TestPlan
+from .spool import CaseInfo
 
 ORACLE = "oracle"
 INDISCRIMINATE_FPR = 0.2
+OUTLIER_DEVIATIONS = 5  # median absolute deviations above the median
 
 
 @dataclass(frozen=True)
@@ -62,12 +69,14 @@ def healthy_points(collector: MapCollector, plan: EvaluationPlan, variant: str) 
         )
         for fpr in plan.healthy_fprs
     ]
+    pairs = zip(collector.volumes(cases, variant), collector.volumes(cases, "mask"), strict=True)
+    brains = [scores[mask > 0] for scores, mask in pairs]
+    own = {fpr: [healthy_quantile_threshold(brain, fpr) for brain in brains] for fpr in plan.healthy_fprs}
+    found += [(f"typical_fpr_{fpr:g}", *_typical(values, fpr, cases, group)) for fpr, values in own.items() if values]
     if plan.conformal_rate is not None and plan.healthy_fprs:
         fpr = plan.healthy_fprs[0]
-        pairs = zip(collector.volumes(cases, variant), collector.volumes(cases, "mask"), strict=True)
-        own = [healthy_quantile_threshold(scores[mask > 0], fpr) for scores, mask in pairs]
         try:
-            threshold = conformal_case_threshold(own, plan.conformal_rate)
+            threshold = conformal_case_threshold(own[fpr], plan.conformal_rate)
         except DataError:  # too few scans for this promise
             pass
         else:
@@ -77,6 +86,18 @@ def healthy_points(collector: MapCollector, plan: EvaluationPlan, variant: str) 
             )
             found.append((f"conformal_{fpr:g}", threshold, source))
     return [_point(*point, collector, plan, variant) for point in found]
+
+
+def _typical(own: Sequence[float], fpr: float, cases: Sequence[CaseInfo], group: str) -> tuple[float, str]:
+    """Return the median of the scans' own thresholds and its source, with the scans whose own one is far above."""
+    median = float(np.median(own))
+    limit = median + OUTLIER_DEVIATIONS * float(np.median(np.abs(np.asarray(own) - median)))
+    outliers = [case.case_id for case, value in zip(cases, own, strict=True) if value > limit]
+    far = f"; far above it: {', '.join(outliers)}" if outliers else ""
+    source = (
+        f"median over {len(own)} healthy scans ({group}) of the value that {100 * fpr:g} % of the scan's brain exceeds"
+    )
+    return median, source + far
 
 
 def tuned_points(

@@ -21,6 +21,26 @@ from ..core.errors import ConfigError
 RESIDUAL_SCALE = 0.1
 
 
+_AGAIN = "backbone.skip_layers."  # MONAI's DynUNet holds each of its layers a second time under this name
+
+
+def _once(network: nn.Module, state: dict[str, Tensor], prefix: str, local: object) -> None:
+    """Leave the second names of layers out of a state dict: files would be twice as large."""
+    for name in [name for name in state if name.startswith(prefix + _AGAIN)]:
+        del state[name]
+
+
+def _everywhere(network: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Put the second names back before a state dict is loaded."""
+    first: dict[int, str] = {}
+    for name, value in network.named_parameters(remove_duplicate=False):
+        if not name.startswith(_AGAIN):
+            first[id(value)] = name
+    for name, value in network.named_parameters(remove_duplicate=False):
+        if name.startswith(_AGAIN) and prefix + first[id(value)] in state:
+            state[prefix + name] = state[prefix + first[id(value)]]
+
+
 class RestorationNetwork(nn.Module):
     """Restoration U-Net of slabs.
 
@@ -59,6 +79,8 @@ class RestorationNetwork(nn.Module):
             norm_name=("group", {"num_groups": groups}), act_name="swish",
         )  # fmt: skip
         self.register_buffer("healthy_mean", torch.zeros(tuple(volume_shape)))
+        self._register_state_dict_hook(_once)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_everywhere)  # type: ignore[no-untyped-call]
 
     def with_healthy_mean(self, mean: Tensor) -> "RestorationNetwork":
         """Take ``mean`` ``[X, Y, Z]`` of healthy scans as the healthy mean; return self."""

@@ -79,7 +79,15 @@ def test_evaluation_reports_every_threshold_side_by_side(evaluated, trained):
     variants = evaluated["datasets"]["demo_tumour"]["variants"]
     assert {"l1", "ssim_ens", "ssim_0.3", "ssim_1.7", "intensity"} <= set(variants)
     points = variants["ssim_ens"]["operating_points"]
-    assert list(points) == ["tuned", "interval_search", "healthy_fpr_0.01", "healthy_fpr_0.05", "oracle"]
+    assert list(points) == [
+        "tuned",
+        "interval_search",
+        "healthy_fpr_0.01",
+        "healthy_fpr_0.05",
+        "typical_fpr_0.01",
+        "typical_fpr_0.05",
+        "oracle",
+    ]
     dice = {name: point["pooled"]["dice"] for name, point in points.items()}
     assert (
         variants["intensity"]["operating_points"]["tuned"]["per_case"]["dice"]["mean"] > 0.5

@@ -231,7 +231,7 @@ def test_the_conformal_threshold_needs_scans_enough(tmp_path):
         spool.add(CaseInfo(f"c{seed}", "demo/val", 0), *_volumes(seed, 0))
     plan = EvaluationPlan({}, "demo/val")
     names = [point.name for point in healthy_points(spool, plan, "l1")]
-    assert names == ["healthy_fpr_0.01", "healthy_fpr_0.05", "conformal_0.01"]
+    assert names == ["healthy_fpr_0.01", "healthy_fpr_0.05", "typical_fpr_0.01", "typical_fpr_0.05", "conformal_0.01"]
     own = []
     for seed in range(9):
         image, reconstruction, mask, _ = _volumes(seed, 0)
@@ -239,7 +239,7 @@ def test_the_conformal_threshold_needs_scans_enough(tmp_path):
     (*_, point) = healthy_points(spool, plan, "l1")
     assert point.threshold == pytest.approx(max(own), rel=1e-6)  # the 9th of 9 promises 1 - 9/10
     fewer = EvaluationPlan({}, "demo/val", conformal_rate=0.05)
-    assert [point.name for point in healthy_points(spool, fewer, "l1")] == names[:2]
+    assert [point.name for point in healthy_points(spool, fewer, "l1")] == names[:4]
 
 
 @pytest.mark.parametrize("chain", [none(), PostProcessing(("mask",), component_voxels=7), in_mm()])
@@ -277,3 +277,28 @@ def test_the_oracle_is_what_no_threshold_exceeds(tmp_path, chain):
     dice = {name: point["per_case"]["dice"]["mean"] for name, point in table.items()}
     assert dice["oracle"] == max(dice.values())
     assert points[-1].name == "oracle"
+
+
+def test_the_typical_threshold_is_a_median_and_names_the_odd_scan(tmp_path):
+    """Seven scans alike and one with residuals ten times as large: the pooled quantile follows it, the median does not."""
+    collector = MapCollector({"l1": l1}, {"none": none()}, tmp_path)
+    plan = EvaluationPlan({"ms/test": None}, "demo/val", None)
+    own = {fpr: [] for fpr in plan.healthy_fprs}
+    for seed in range(8):
+        image, reconstruction, mask, seg = _volumes(seed, 0)
+        if seed == 3:
+            reconstruction = image - 10 * (image - reconstruction)
+        for fpr, values in own.items():
+            values.append(np.quantile(l1(image, reconstruction)[mask > 0].numpy(), 1 - fpr, method="higher"))
+        collector.add(CaseInfo(f"c{seed}", "demo/val", 0), image, reconstruction, mask, seg)
+    points = {point.name: point for point in healthy_points(collector, plan, "l1")}
+    for fpr, values in own.items():
+        point = points[f"typical_fpr_{fpr:g}"]
+        assert point.threshold == pytest.approx(float(np.median(values)), rel=0.01)
+        assert points[f"healthy_fpr_{fpr:g}"].threshold > 2 * point.threshold
+        assert point.source.endswith("far above it: c3")
+
+
+def test_a_score_cannot_take_the_name_of_a_volume(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be called mask"):
+        MapCollector({"mask": l1}, {"none": none()}, tmp_path)

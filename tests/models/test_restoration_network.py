@@ -63,3 +63,15 @@ def test_wrong_inputs_are_refused():
         _network()(torch.zeros(1, 3, 36, 48), torch.ones(1), torch.zeros(1, dtype=torch.long))
     with pytest.raises(ConfigError, match="the healthy mean has"):
         _network().with_healthy_mean(torch.zeros(4, 4, 4))
+
+
+def test_every_weight_is_saved_once_and_loaded_everywhere():
+    network, other = _network(), _network()
+    state = network.state_dict()
+    assert sum(value.numel() for value in state.values()) == 32 * 48 * 5 + sum(p.numel() for p in network.parameters())
+    for parameter in other.parameters():
+        torch.nn.init.zeros_(parameter)
+    other.load_state_dict(state)
+    with torch.no_grad():
+        assert torch.equal(other(*_inputs()), network(*_inputs()))
+    assert set(state) == set(other.state_dict())

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""List the methods that can be trained, one bundle each."""
+"""List the trained models that come with the package, and the methods that can be trained."""
 
 import argparse
 import json
 
-from ...core.resources import bundle_names, bundles_root
+from ...core.resources import bundle_names, bundles_root, resource
 from ..words import closing, command_line
 
 
@@ -13,7 +13,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line per bundle."""
+    """Print a line per model and per bundle."""
+    for path in sorted(resource("custom/released").glob("*/model.json")):
+        model = json.loads(path.read_text(encoding="utf-8"))
+        score = (model["calibration"] or {}).get("score", "none")
+        print(
+            f"{path.parent.name}  {model['contrast'].upper()}, {model['method']}, score {score}; {path.parent / 'card.md'}"
+        )
+    print()
     width = max(map(len, bundle_names()))
     for name in bundle_names():
         metadata = json.loads((bundles_root() / name / "configs" / "metadata.json").read_text(encoding="utf-8"))

@@ -14,7 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("input", help="scan (NIfTI, NRRD, MHA, DICOM folder), folder of scans, or .txt list")
     parser.add_argument("-o", "--output", required=True, help="folder for the results; finished scans there are kept")
-    parser.add_argument("--model", required=True, help="folder of a trained and evaluated model")
+    parser.add_argument(
+        "--model",
+        help="folder of a trained and evaluated model, or the name of one that `uad models` lists; without it, the listed "
+        "one for the contrast of the scans is taken, and named",
+    )
     parser.add_argument("--mask", help="brain mask of the scan, or a folder of masks named like the scans")
     parser.add_argument(
         "--sensitivity", help="name of a calibrated threshold, or wanted healthy false-positive rate (0.01)"
@@ -37,14 +41,23 @@ def run(arguments: argparse.Namespace) -> int:
     require_writable(output)
     if arguments.debug:
         os.environ["UAD_DEBUG"] = "1"
+    from ...prediction.find import find_scans
     from ...prediction.predictor import predict_batch
+    from ...prediction.released import choose_model, released_model
     from ...runs.start import start
 
     start(
         seed=0
     )  # the noise of a scan has seeds of its own; deterministic algorithms as in `monai.bundle run inference`
+    if arguments.model is None:
+        choice = choose_model(find_scans(Path(arguments.input).expanduser(), arguments.mask), arguments.contrast)
+        folder = choice.model.folder
+        print(f"model: {folder.name}, {choice.reason}")
+    else:
+        named = released_model(arguments.model)
+        folder = named.folder if named else Path(arguments.model).expanduser()
     records = predict_batch(
-        Path(arguments.model).expanduser(),
+        folder,
         Path(arguments.input).expanduser(),
         output,
         mask=str(Path(arguments.mask).expanduser()) if arguments.mask else None,

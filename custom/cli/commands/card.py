@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the card of a model from its result files: training, thresholds, healthy false positives, what it finds."""
+
+import argparse
+
+from ..words import closing
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("model", help="folder of an evaluated and promoted model; card.md is written there")
+    parser.add_argument("--run", required=True, help="run folder of its training")
+    parser.add_argument(
+        "--evaluation", action="append", required=True, help="folder of an evaluation of it; repeatable"
+    )
+    parser.add_argument("--cohort", action="append", default=[], help="synthetic cohort it was trained on; repeatable")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the card."""
+    from ...release.card import write_card
+
+    closing({"card": write_card(arguments.model, arguments.run, arguments.evaluation, arguments.cohort)})
+    return 0

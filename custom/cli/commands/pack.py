@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make a small copy of a trained model: what defines it, and its weights in half precision.
+
+Evaluate the copy and promote that evaluation; `uad card` then writes its card.
+"""
+
+import argparse
+
+from ...core.files import require_writable
+from ..words import closing
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("model", help="folder of a finished training")
+    parser.add_argument("output", help="folder to make")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Pack."""
+    require_writable(arguments.output)
+    from ...release.pack import pack
+
+    packed = pack(arguments.model, arguments.output)
+    size = packed.weights.stat().st_size / 1e6
+    closing({f"model, {size:.1f} MB": packed.folder})
+    return 0

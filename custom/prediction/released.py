@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The models that this package carries, and which of them is for a scan.
+
+A released model is a model folder in ``custom/released`` with a card and the licence of its weights. Which one is for a
+scan follows from the contrast that its user declares, or from the picture of the healthy brains that calibrated the
+model (:mod:`custom.preparation.quality`): the scan must look like it, and more like it than like any other model's.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import ConfigError
+from ..core.resources import resource
+from ..preparation.grid_dictionary import ToModelGridd
+from ..preparation.quality import compare, usable_reference
+from ..preparation.scan_dictionary import ReadScand
+from ..runs.model_folder import ModelFolder
+from .find import ScanSource
+
+CARD = "card.md"
+PREFERRED = "restoration"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A model and why it was chosen, as a sentence for the user."""
+
+    model: ModelFolder
+    reason: str
+
+
+@lru_cache(maxsize=1)
+def released_models() -> tuple[ModelFolder, ...]:
+    """Return the models in the package, restoration first."""
+    folders = sorted(path.parent for path in resource("custom/released").glob("*/model.json"))
+    models = [ModelFolder.read(folder) for folder in folders]
+    return tuple(sorted(models, key=lambda model: (model.bundle != PREFERRED, model.folder.name)))
+
+
+def released_model(name: str) -> ModelFolder | None:
+    """Return the released model with this name, or None."""
+    return next((model for model in released_models() if model.folder.name == name), None)
+
+
+def choose_model(sources: Sequence[ScanSource], contrast: str | None = None) -> Choice:
+    """Return the released model for all of the scans.
+
+    Args:
+        sources: the scans.
+        contrast: what the user says they are; None: recognise it.
+
+    Raises:
+        ConfigError: no model for the contrast, a scan that no model knows, or scans of several contrasts.
+    """
+    models = released_models()
+    known = ", ".join(sorted({model.contrast for model in models})) or "none"
+    if contrast is not None:
+        model = next((model for model in models if model.contrast == contrast.lower()), None)
+        if model is None:
+            raise ConfigError(
+                f"no released model is for {contrast.upper()} (there are models for: {known}); train one, or name a model "
+                "by --model."
+            )
+        return Choice(model, f"the model for {contrast.upper()}, as declared")
+    found: dict[str, list[str]] = {}
+    sentences: dict[str, str] = {}
+    for source in sources:
+        choice = _recognise(source, models, known)
+        found.setdefault(choice.model.folder.name, []).append(source.case_id)
+        sentences[choice.model.folder.name] = choice.reason
+    if not found:
+        raise ConfigError("there is no scan to choose a model for.")
+    if len(found) > 1:
+        named = "; ".join(f"{name}: {', '.join(cases[:3])}" for name, cases in found.items())
+        raise ConfigError(
+            f"the scans look like different contrasts ({named}); predict those of one contrast at a time, or declare it by "
+            "--contrast."
+        )
+    (name,) = found
+    chosen = released_model(name)
+    assert chosen is not None
+    return Choice(chosen, sentences[name])
+
+
+def _recognise(source: ScanSource, models: Sequence[ModelFolder], known: str) -> Choice:
+    """Return the model whose healthy brains a scan looks most like."""
+    data: dict[Hashable, Any] = {
+        "image": str(source.path),
+        "mask": str(source.mask) if source.mask else None,
+        "case_id": source.case_id,
+    }
+    read = ReadScand("image")(data)
+    likeness: dict[str, float] = {}
+    for model in models:
+        reference = usable_reference((model.calibration or {}).get("reference"))
+        if reference is None or "picture" not in reference or model.contrast in likeness:
+            continue
+        grid = ToModelGridd("image", preparation=model.build("preparation"))(dict(read))["image"]
+        image, mask = np.asarray(grid)
+        likeness[model.contrast] = compare(image, mask, reference)["correlation"] - reference["min_correlation"]
+    best = max(likeness, key=lambda contrast: likeness[contrast], default=None)
+    if best is None or likeness[best] < 0:
+        raise ConfigError(
+            f"{source.case_id} does not look like a contrast that there is a released model for ({known}); declare it by "
+            "--contrast if it is one of them, or name a model by --model."
+        )
+    model = next(model for model in models if model.contrast == best)
+    return Choice(model, f"the model for {best.upper()}, which {source.case_id} looks like")
+
+
+def card_of(model: ModelFolder) -> Path:
+    """Return the path of a model's card."""
+    return model.folder / CARD

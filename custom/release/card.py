@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The card of a model: what it is, what it was trained on, what it finds and what not. Every number is read from a result.
+
+Read: ``model.json`` of the model, ``run.json`` of its training, ``metrics.json`` of evaluations of exactly these weights,
+and ``DEMO.json`` of a synthetic cohort that it was trained on.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..cohorts.datasets import DATASETS
+from ..core.errors import ConfigError
+from ..core.files import atomic_write_text, read_json
+from ..models.weights import metadata_of
+from ..runs.model_folder import ModelFolder
+
+AGAIN = "copy it again from the run."
+SIZES = {
+    "lesion_recall_0_to_100_mm3": "below 0.1 ml", "lesion_recall_100_to_1000_mm3": "0.1 to 1 ml",
+    "lesion_recall_1000_to_10000_mm3": "1 to 10 ml", "lesion_recall_10000_and_more_mm3": "10 ml and more",
+}  # fmt: skip
+
+
+def write_card(
+    model_dir: str | Path, run_dir: str | Path, evaluations: Sequence[str | Path], cohorts: Sequence[str | Path] = ()
+) -> Path:
+    """Write ``card.md`` into the model's folder and return its path.
+
+    Args:
+        model_dir: calibrated model.
+        run_dir: run folder of its training.
+        evaluations: folders with a ``metrics.json`` of this model.
+        cohorts: data roots of synthetic cohorts that it was trained on.
+
+    Raises:
+        ConfigError: a model without calibration, or an evaluation of other weights.
+    """
+    model = ModelFolder.read(model_dir)
+    if model.calibration is None:
+        raise ConfigError(f"the model in {model.folder} has no calibration; evaluate it with --promote True first.")
+    results = [read_json(Path(folder) / "metrics.json", AGAIN) for folder in evaluations]
+    for folder, result in zip(evaluations, results, strict=True):
+        if result["protocol"].get("weights_sha256") != model.weights_sha256:
+            raise ConfigError(f"the evaluation in {folder} is of other weights than those in {model.folder}.")
+    run = read_json(Path(run_dir) / "run.json", AGAIN)
+    lines = [
+        f"# {model.folder.name}: {model.method}, {model.contrast.upper()}",
+        "",
+        "Research only; not a medical device. Written by `uad card` from result files.",
+        "",
+        *_training(model, run, cohorts),
+        *_use(model.calibration),
+    ]
+    for result in results:
+        lines += [*_healthy(result, model.calibration["score"]), *_patients(result, model.calibration["score"])]
+    path = model.folder / "card.md"
+    atomic_write_text(path, "\n".join(lines).rstrip() + "\n")
+    return path
+
+
+def _training(model: ModelFolder, run: Mapping[str, Any], cohorts: Sequence[str | Path]) -> Iterator[str]:
+    header = metadata_of(model.weights)
+    minutes = (datetime.fromisoformat(run["ended"]) - datetime.fromisoformat(run["started"])).total_seconds() / 60
+    names = model.content["training"].get("sources") or [model.dataset]
+    yield from ["## Training", "", "| | |", "|---|---|"]
+    for name in names:
+        known = DATASETS.get(name)
+        yield f"| data | {known.title}: {known.citation}; {known.licence} |" if known else f"| data | {name} |"
+    yield f"| weights | iteration {header.get('iteration', '?')}, chosen by the validation metric ({float(header.get('validation') or 0):.4f}, 0 is perfect); {model.weights.stat().st_size / 1e6:.1f} MB, SHA-256 {model.weights_sha256} |"
+    yield f"| time | {minutes:.0f} minutes from start to end, one thread, beside other work on the machine |"
+    yield f"| software | {', '.join(f'{name} {version}' for name, version in run['versions'].items() if name in ('python', 'torch', 'monai'))} |"
+    yield from ["", "Train it again from scratch:", "", "```"]
+    for root in cohorts:
+        made = read_json(Path(root) / "DEMO.json", AGAIN)
+        counts = made["counts"]
+        yield (
+            f"uad cohort SYNTHETIC --healthy {counts['healthy']} --healthy-test {counts['healthy_test']} "
+            f"--patients-val {counts['patients_val']} --patients-test {counts['patients_test']} --seed {made['seed']} "
+            f"--variety {made['variety']}"
+        )
+    yield _public_command(run["command"])
+    yield from ["```", ""]
+
+
+def _public_command(command: Sequence[str]) -> str:
+    """Return the command of a run with the names of folders in the place of this machine's paths."""
+    words = ["python", "-m", "monai.bundle", *(str(word) for word in command[1:])]
+    shown = []
+    for before, word in zip(["", *words], words, strict=False):
+        if word.startswith("/"):
+            word = before.removeprefix("--").upper()
+        word = re.sub(r"(['\"]data_root['\"]\s*:\s*)['\"][^'\"]*['\"]", r"\1'SYNTHETIC'", word)
+        shown.append(f'"{word}"' if re.search(r"[\s'\[{]", word) else word)
+    return " ".join(shown)
+
+
+def _use(calibration: Mapping[str, Any]) -> Iterator[str]:
+    yield from ["## Score and thresholds", "", f"Score: `{calibration['score']}`. Thresholds, the default first:", ""]
+    for name, entry in calibration["thresholds"].items():
+        yield f"- `{name}` {entry['value']:.4g}: {entry['source']}"
+    yield ""
+
+
+def _healthy(result: Mapping[str, Any], score: str) -> Iterator[str]:
+    yield from ["## Healthy scans: what is marked by mistake", ""]
+    yield from [
+        "| scans | threshold | ml a scan: mean | median | largest | scans with any |",
+        "|---|---|---|---|---|---|",
+    ]
+    for group, block in result["healthy"].items():
+        for name, point in block["variants"].get(score, {}).items():
+            if ":" in name:
+                continue
+            found = point["false_positives"]
+            marked = f"{int(found['flagged_scans'])} of {int(found['scans'])}"
+            numbers = [found[f"false_positive_ml_{part}"] for part in ("mean", "median", "max")]
+            cells = " | ".join(f"{number:.1f}" for number in numbers)
+            yield f"| {group} ({block.get('role', '')}) | {name} | {cells} | {marked} |"
+    yield ""
+
+
+def _patients(result: Mapping[str, Any], score: str) -> Iterator[str]:
+    yield from ["## Lesions: what is found", "", "AP and Dice in %; AP of a map that knows nothing in parentheses.", ""]
+    yield "| data set | scans | AP | threshold | Dice | ml marked by mistake | " + " | ".join(SIZES.values()) + " |"
+    yield "|" + "---|" * (6 + len(SIZES))
+    blind: dict[str, list[str]] = {}
+    for dataset, block in result["datasets"].items():
+        found = block["variants"][score]
+        nothing = block["variants"].get("uninformative", {}).get("pooled", {}).get("average_precision")
+        for name, point in found["operating_points"].items():
+            if name in ("oracle", "tuned", "interval_search"):
+                continue
+            sizes = [_percent(point["lesion_wise"].get(key)) for key in SIZES]
+            precision = f"{_percent(found['pooled']['average_precision'])} ({_percent(nothing)})"
+            dice, wrong = (point["per_case"][key]["mean"] for key in ("dice", "fp_ml"))
+            yield (
+                f"| {dataset} | {block['cases']} | {precision} | {name} | {_percent(dice)} | "
+                f"{'-' if wrong is None else f'{wrong:.1f}'} | {' | '.join(sizes)} |"
+            )
+            for key, words in SIZES.items():
+                if point["lesion_wise"].get(key) == 0:
+                    blind.setdefault(f"{dataset} at {name}", []).append(words)
+    yield from [
+        "",
+        "Sizes: share of the lesions of that size that are found (intersection over union of at least 0.1).",
+        "",
+    ]
+    if blind:
+        yield from ["What it did not see at all:", ""]
+        yield from (f"- {place}: lesions of {', '.join(words)}" for place, words in blind.items())
+        yield ""
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
