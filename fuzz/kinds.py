@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 import custom.prediction.page as page
+from custom.benchmark.results import read_result
 from custom.cohorts.cache import cached_case, file_digest
 from custom.cohorts.folds import make_splits
 from custom.cohorts.gate.cache import CACHE_FILE, FileCache
@@ -326,6 +327,22 @@ def _read_results(folder: Path) -> Any:
     return [{str(path.relative_to(root)): file_sha256(path) for path in files}]
 
 
+def _make_evaluation(folder: Path) -> list[Path]:
+    for name, dice in (("a", 0.25), ("a/other", 0.5)):
+        (folder / name).mkdir()
+        rows = folder / name / "per_case.csv"
+        line = f"demo,demo/test,case1,l1,tuned,{dice}"
+        rows.write_text(f"dataset,group,case_id,variant,operating_point,dice\n{line}\n{line.replace('1', '2')}\n")
+        metrics = {"protocol": {"method": "m"}, "datasets": {"demo": {"group": "demo/test", "dice": dice}}}
+        write_checked_json(folder / name / "metrics.json", {**metrics, "per_case_sha256": file_sha256(rows)})
+    return [folder / name / file for name in ("a", "a/other") for file in ("metrics.json", "per_case.csv")]
+
+
+def _read_evaluation(folder: Path) -> Any:
+    result = read_result(folder / "a")
+    return [repr(result.metrics), repr(result.per_case("demo", "l1", "tuned", "dice"))]
+
+
 def _make_release(folder: Path) -> list[Path]:
     for number, name in enumerate(("configs/inference.json", "models/model.pt", "docs/README.md")):
         path = folder / name
@@ -356,6 +373,7 @@ KINDS = (
     FileKind("shard of an evaluation", _make_shards, _read_shards),
     FileKind("checkpoint", _make_checkpoints, _read_checkpoint),
     FileKind("numbers of a checkpoint", _make_checkpoint_notes, _read_checkpoint),
+    FileKind("tables of an evaluation", _make_evaluation, _read_evaluation),
     FileKind("model.json", _make_model, _read_model),
     FileKind("weights", _make_weights, _read_model),
     FileKind("run.json", _make_run, lambda folder: RunRecord.read(folder)),

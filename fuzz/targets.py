@@ -21,6 +21,7 @@ from custom.cohorts.gate.cache import CACHE_FILE, CACHE_VERSION, FileCache
 from custom.cohorts.gate.inspect import FileReport, inspect_file
 from custom.cohorts.gate.lists import read_lists
 from custom.cohorts.split_csv import check_stamp, read_split
+from custom.core.digests import with_digest
 from custom.core.errors import UADError
 from custom.models.weights import metadata_of, read_state_dict
 from custom.prediction.calibration import Calibration
@@ -93,11 +94,20 @@ def _nifti(data: bytes, folder: Path) -> None:
         )
 
 
+def _with_digest(data: bytes) -> bytes:
+    try:
+        value = json.loads(data)
+        return json.dumps(with_digest(value)).encode() if isinstance(value, dict) else data
+    except (ValueError, RecursionError):
+        return data
+
+
 def _sidecar(name: str, call: Callable[[Path], object]) -> Callable[[bytes, Path], None]:
     def check(data: bytes, folder: Path) -> None:
-        _file(folder, name, data)
         _file(folder, "splits/IXI_test.csv", b"x")
-        _tolerant(lambda: call(folder))
+        for content in (data, _with_digest(data)):  # what stands behind the check of the digest is fuzzed too
+            _file(folder, name, content)
+            _tolerant(lambda: call(folder))
 
     return check
 
@@ -174,7 +184,7 @@ _CALIBRATION = {
 }
 _CACHE = {
     "version": CACHE_VERSION,
-    "files": {"image splits/IXI_test.csv": {"state": [1, 1, 1, 1], "report": vars(FileReport(()))}},
+    "files": {"image splits/IXI_test.csv": {"state": [1, 1, 1, 1, 1, 1], "report": vars(FileReport(()))}},
 }
 _CONFIG = {
     "imports": ["$import torch"],

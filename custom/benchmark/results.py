@@ -8,6 +8,7 @@ voxels and truths), the preparation, the post-processing used, and the grid; wit
 
 import csv
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..core.digests import CONTENT_KEY, file_sha256, read_checked_json
 from ..core.errors import ConfigError, DataError
+from ..core.files import read_json
 
+_LOG = logging.getLogger(__name__)
 FILES = ("metrics.json", "per_case.csv")
 Values = dict[str, float | None]
 _COPIES = {
@@ -108,10 +112,24 @@ def read_result(folder: str | Path, method: str | None = None) -> Result:
             f"no finished evaluation: {' and '.join(missing)} missing; run the evaluation first.", case=str(folder)
         )
     try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        metrics = _metrics_of(folder)
         return Result(method or metrics["protocol"]["method"], folder, metrics)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"metrics.json is damaged ({error}); evaluate again.", case=str(folder)) from error
+
+
+def _metrics_of(folder: Path) -> dict[str, Any]:
+    """Return ``metrics.json``, checked together with ``per_case.csv``; one without digest is of an older version."""
+    metrics = read_json(folder / "metrics.json", "evaluate again.")
+    if CONTENT_KEY not in metrics:
+        _LOG.warning("%s carries no digest, so damage would not be noticed; evaluate again", folder / "metrics.json")
+        return metrics
+    metrics = read_checked_json(folder / "metrics.json", "evaluate again.")
+    if metrics["per_case_sha256"] != file_sha256(folder / "per_case.csv"):
+        raise DataError(
+            "per_case.csv is not the file that metrics.json was written with; evaluate again.", case=str(folder)
+        )
+    return metrics
 
 
 def find_results(folders: Iterable[str | Path]) -> list[Result]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.digests import file_sha256, write_checked_json
 from ..core.files import atomic_write_json, atomic_write_text
 from ..preparation.quality import build_reference
 from .collector import MapCollector
@@ -71,8 +72,10 @@ class EvaluationReport:
         }
         protocol["key"] = protocol_key(protocol)
         self.folder.mkdir(parents=True, exist_ok=True)
-        atomic_write_json(self.folder / "metrics.json", {"protocol": protocol, **measured.summary})
         atomic_write_text(self.folder / "per_case.csv", rows_to_csv(measured.rows))
+        rows_sha256 = file_sha256(self.folder / "per_case.csv")
+        metrics = {"protocol": protocol, **measured.summary, "per_case_sha256": rows_sha256}
+        write_checked_json(self.folder / "metrics.json", metrics)
         calibration = calibration_of(collector, plan, self.primary, measured) | {
             "protocol_key": protocol["key"],
             "contrast": protocol.get("contrast"),

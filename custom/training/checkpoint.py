@@ -170,6 +170,9 @@ class CrashSafeCheckpoint:
         return content
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
+        if self._noticed and number == signal.SIGINT:  # a second Ctrl-C: the step hangs, or somebody is in a hurry
+            self._release_signals()
+            raise KeyboardInterrupt
         self._noticed = number
         if self.agree is None:
             self._signal = number

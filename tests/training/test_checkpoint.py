@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
 from custom.core.errors import ConfigError, UADError
@@ -193,6 +194,22 @@ def test_loss_that_is_no_number_stops_with_the_cases_and_the_last_good_state(tmp
     with pytest.raises(UADError, match=r"not finite \(cases .*case3"):
         build(tmp_path, poison="case3").run()
     assert weights_hash(tmp_path) == before
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
+    trainer = build(tmp_path)
+
+    def twice(engine):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(600)
+
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=8), twice)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert CheckpointFolder(tmp_path / "checkpoints").newest()[1]["iteration"] == 5
 
 
 def test_a_loss_that_runs_away_stops_with_a_sentence(tmp_path):
