@@ -20,7 +20,6 @@ import json
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,32 +37,14 @@ from ..prediction.derivatives import case_folder
 from ..preparation.brain_extraction import installed_extractor, weights_sha256
 from ..preparation.scan_quality import FAIL
 from ..preparation.subject import Subject
-from ..volumes.read import read_label, read_scan
+from ..volumes.read import read_label, read_scan, read_stored
 from .chain import RawSettings, prepare_scan
 from .page import write_index, write_quality_page
+from .raw_scan import RawScan
 
 Record = dict[str, Any]
 SPACE = "cohort"
 _SUFFIX = {"t1": "T1w", "t2": "T2w", "flair": "FLAIR"}
-
-
-@dataclass(frozen=True)
-class RawScan:
-    """A scan to prepare.
-
-    Attributes:
-        case_id: BIDS entities that the results' names start with.
-        image: the scan.
-        contrast: "t1", "t2", "flair" or another name.
-        mask: brain mask on its grid, or None.
-        seg: lesion mask on its grid, or None.
-    """
-
-    case_id: str
-    image: Path
-    contrast: str
-    mask: Path | None = None
-    seg: Path | None = None
 
 
 def prepare_batch(scans: Sequence[RawScan], folder: Path, settings: RawSettings, workers: int = 1) -> list[Record]:
@@ -111,6 +92,8 @@ def _prepare(scan: RawScan, folder: Path, settings: RawSettings) -> Record:
     read = read_scan(scan.image, scan.case_id)
     mask = None if scan.mask is None else read_label(scan.mask, read, scan.case_id)
     seg = None if scan.seg is None else read_label(scan.seg, read, scan.case_id, "seg")
+    if seg is not None and scan.labels:
+        seg = dataclasses.replace(seg, array=_relabelled(scan, seg.array))
     notes = [*read.note_texts, *(note for label in (mask, seg) if label is not None for note in label.notes)]
     subject = Subject(
         scan.case_id,
@@ -151,6 +134,15 @@ def _prepare(scan: RawScan, folder: Path, settings: RawSettings) -> Record:
     return record
 
 
+def _relabelled(scan: RawScan, seg: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the segmentation with the labels that count as 0 or 1; ``seg`` has them all as 1."""
+    labels = np.rint(read_stored(scan.seg or scan.image, scan.case_id).array).astype(int)
+    chosen = np.asarray(seg > 0, dtype=np.uint8)
+    for label, value in scan.labels.items():
+        chosen[labels == label] = value
+    return chosen
+
+
 def output_names(scan: RawScan) -> dict[str, str]:
     """Return the file names of a prepared scan by role."""
     suffix, case_id = _SUFFIX.get(scan.contrast, scan.contrast.upper()), scan.case_id
@@ -183,7 +175,7 @@ def _key(scan: RawScan, settings: RawSettings) -> str:
     files = [sorted(p.iterdir()) if p.is_dir() else [p] for p in sources if p is not None]
     digests = [[file_sha256(path) for path in group] for group in files]
     extractor = weights_sha256(settings.extractor)
-    values = [__version__, scan.contrast, digests, dataclasses.asdict(settings), extractor]
+    values = [__version__, scan.contrast, sorted(scan.labels.items()), digests, dataclasses.asdict(settings), extractor]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

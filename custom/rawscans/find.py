@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core.errors import DataError
 from ..prediction.find import find_scans
-from .batch import RawScan
+from .raw_scan import RawScan
 
 SUFFIXES = {"t1": "T1w", "t2": "T2w", "flair": "FLAIR"}
 People = Mapping[str, Mapping[str, str]]

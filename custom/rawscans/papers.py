@@ -21,7 +21,8 @@ from typing import Any
 from ..core.errors import ConfigError
 from ..core.files import atomic_write_text
 from ..prediction.derivatives import case_folder
-from .batch import RawScan, output_names, usable
+from .batch import output_names, usable
+from .raw_scan import RawScan
 
 COLUMNS = ("img_name", "age", "sex", "label", "img_path", "mask_path", "seg_path")
 

@@ -14,10 +14,11 @@ from custom.core.errors import DataError
 from custom.preparation.scan_quality import LIMITS, cut_share, measures, worst
 from custom.preparation.subject import Subject
 from custom.rawscans import batch, chain
-from custom.rawscans.batch import RawScan, output_names, prepare_batch
+from custom.rawscans.batch import output_names, prepare_batch
 from custom.rawscans.chain import RawSettings
 from custom.rawscans.find import find_bids, find_raw_scans, participants
 from custom.rawscans.papers import write_papers_layout
+from custom.rawscans.raw_scan import RawScan
 
 AFFINE = np.array([[0, 0, -4.0, 84], [-4.0, 0, 0, 110], [0, 4.0, 0, -80], [0, 0, 0, 1]])  # posterior, superior, left
 CALLS: list[str] = []

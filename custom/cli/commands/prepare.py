@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prepare scans as the scanner gave them: extract the brain, correct the bias field, register.
 
-A scan, a folder of scans, a list, or a BIDS data set. A page per scan shows what was done and how well. Finished scans
+A scan, a folder of scans, a list, a BIDS data set, or a public data set as it was downloaded (--download). A page per scan shows what was done and how well. Finished scans
 are kept. With --layout papers the results become a cohort that can be trained on or tested with.
 
 Exit code 4: a scan failed and is left out; the others are done.
@@ -37,6 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--participant-label", nargs="+", metavar="LABEL", help="of a BIDS data set only these subjects"
     )
+    parser.add_argument(
+        "--download",
+        choices=["ixi", "brats21", "mslub", "atlas_v2", "wmh"],
+        help="the input is this public data set, unpacked as it was downloaded",
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes, each with one thread")
     parser.add_argument(
         "--layout", nargs=2, metavar=("papers", "DATA"), help="link the results into the data folder DATA"
@@ -52,16 +57,26 @@ def run(arguments: argparse.Namespace) -> int:
     from ...core.errors import ConfigError
     from ...rawscans.batch import prepare_batch, usable
     from ...rawscans.chain import RawSettings
-    from ...rawscans.find import find_raw_scans
+    from ...rawscans.downloads import find_download
+    from ...rawscans.find import find_raw_scans, participants
     from ...rawscans.papers import write_papers_layout
 
     if arguments.layout and arguments.layout[0] != "papers":
         raise ConfigError(f"the layout {arguments.layout[0]!r} is unknown; the one there is: papers")
     output = Path(arguments.output).expanduser()
     require_writable(output)
-    scans, people = find_raw_scans(
-        Path(arguments.input).expanduser(), arguments.contrast.lower(), arguments.mask, arguments.participant_label
-    )
+    given, contrast = Path(arguments.input).expanduser(), arguments.contrast.lower()
+    if arguments.download:
+        found = find_download(arguments.download, given, contrast)
+        scans, people = list(found.scans), found.people or participants(given)
+        for note in found.notes:
+            print(f"note: {note}")
+        for path in found.unknown[:20]:
+            print(f"passed over: {path.relative_to(given)}")
+        if len(found.unknown) > 20:
+            print(f"passed over: {len(found.unknown) - 20} more")
+    else:
+        scans, people = find_raw_scans(given, contrast, arguments.mask, arguments.participant_label)
     settings = RawSettings(
         arguments.extractor,
         arguments.bias_field,
