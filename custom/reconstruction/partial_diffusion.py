@@ -33,6 +33,7 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
             field per slice is the noise's choice.
         t_test: steps of noise, 1 ... T; one number or several whose reconstructions are averaged.
         draws: independent draws of the noise whose reconstructions are averaged, for every t.
+        first_draw: number of the first of them; other numbers are other noise, to see how much a result hangs on it.
         keep_draws: return the draws one by one, ``[B, draws, X, Y, Z]``, for scores over several reconstructions.
         coherence_slices: how the noise goes along the slices of a scan. 1: an independent field for every slice; n: an
             independent field every n slices, and between them a mixture of two (cos and sin of an angle that grows evenly,
