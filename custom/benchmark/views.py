@@ -10,7 +10,7 @@ from ..metrics import mean_std
 from .results import Result
 from .tables import Cell, Comparison, Table, unit_of
 
-_OF_A_RUN = {"seed", "key", "revision", "versions"}
+_OF_A_RUN = {"seed", "first_draw", "key", "revision", "versions"}
 _SIZE = re.compile(r"lesion_recall_(\d+(?:\.\d+)?)_(?:to_(\d+(?:\.\d+)?)|and_more)_mm3")
 
 
@@ -147,15 +147,15 @@ def healthy_table(comparison: Comparison) -> Table:
 
 
 def draws_table(comparison: Comparison, metric: str = "average_precision") -> Table | None:
-    """Return mean ± std over noise draws of evaluations that differ in nothing but the seed; None if there are none.
+    """Return mean ± std over evaluations of one model that differ in nothing but the noise drawn; None if there are none.
 
-    Such rows are made by ``evaluations`` of a matrix, for example ``{"ddpm_seed1": {"seed": 1}, ...}``.
+    Such rows are made by ``evaluations`` of a matrix, for example ``{"ddpm_draw1": {"first_draw": 1}, ...}``.
     """
     groups: dict[tuple[str, str], dict[str, set[Any]]] = {}
     for result in comparison.results:
         settings = {key: value for key, value in result.protocol.items() if key not in _OF_A_RUN}
         key = (json.dumps(settings, sort_keys=True, default=str), str(result.folder.parent))
-        groups.setdefault(key, {}).setdefault(result.method, set()).add(result.protocol.get("seed"))
+        groups.setdefault(key, {}).setdefault(result.method, set()).add(result.protocol.get("first_draw"))
     rows = []
     for members in dict.fromkeys(tuple(group) for group in groups.values() if len(group) > 1):
         for score in comparison.scores[members[0]]:
@@ -173,7 +173,7 @@ def draws_table(comparison: Comparison, metric: str = "average_precision") -> Ta
         ("method", "score", "draws"),
         comparison.titles(),
         tuple(rows),
-        ("The same model and scans; only the seed of the test noise differs.",),
+        ("The same model and scans; only the test noise differs.",),
         unit_of(metric)[1],
     )
 

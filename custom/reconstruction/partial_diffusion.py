@@ -63,11 +63,13 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         coherence_slices: int | None = 1,
         conditioned: bool = False,
         keep_draws: bool = False,
+        first_draw: int = 0,
     ) -> None:
         super().__init__(slice_batch_size, precision, channels_last)
         self.scheduler = scheduler
         self.noise = replace(noise, samples_per_origin=1) if isinstance(noise, SimplexNoise) else noise
         self.draws, self.coherence_slices, self.keep_draws = draws, coherence_slices, keep_draws
+        self.first_draw = first_draw
         self.t_test = (t_test,) if isinstance(t_test, int) else tuple(t_test)
         self.seed = seed
         self.chain_steps = chain_steps
@@ -78,10 +80,10 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
                 raise ConfigError(
                     f"t_test {t} is outside 1 ... {scheduler.num_train_timesteps}; 500 is the papers' value."
                 )
-        if draws < 1 or (coherence_slices is not None and coherence_slices < 1):
+        if draws < 1 or first_draw < 0 or (coherence_slices is not None and coherence_slices < 1):
             raise ConfigError(
                 f"draws {draws} and coherence_slices {coherence_slices} must be 1 or more (coherence_slices null: one field "
-                "for the whole scan)."
+                f"for the whole scan), first_draw {first_draw} 0 or more."
             )
         if patches is not None and chain_steps is not None:
             raise ConfigError("patches and chain_steps cannot be combined; set one of them to null.")
@@ -96,7 +98,8 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         totals = [torch.zeros_like(clean) for _ in range(self.draws if self.keep_draws else 1)]
         for t in self.t_test:
             for draw in range(self.draws):
-                names = ("draw", draw) if draw else ()
+                number = self.first_draw + draw
+                names = ("draw", number) if number else ()
                 generator = generator_for(self.seed, "reconstruction", case_id, t, *names)
                 noise = self._fields(clean, generator)
                 total = totals[draw if self.keep_draws else 0]

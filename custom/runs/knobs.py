@@ -198,6 +198,7 @@ KNOBS: dict[str, Knob] = {
     ),
     "chain_steps": _count("steps of the reverse chain; null: one", 1, 100_000, nothing=True),
     "draws": _count("noise draws that are averaged", 1, 10_000),
+    "first_draw": _count("number of the first noise draw; another one is other noise", 0, 10_000),
     "coherence_slices": _count(
         "slices from one independent noise field to the next; null: one field for the scan", 1, 4096, nothing=True
     ),

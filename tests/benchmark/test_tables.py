@@ -167,13 +167,13 @@ def test_rates_on_held_out_healthy_scans_stand_in_a_table(finished):
 
 
 def test_spread_over_noise_draws(finished):
-    """Three evaluations of one model that differ in the seed: mean and deviation over them."""
+    """Three evaluations of one model that differ in the noise drawn: mean and deviation over them."""
     results = [finished("ddpm", 0, {"mslub": {"l1": CASES}})]
     for seed, dice in ((2, 0.4), (3, 0.6)):
         folder = results[0].folder.with_name(f"evaluation_{seed}")
         shutil.copytree(results[0].folder, folder)
         content = json.loads((folder / "metrics.json").read_text())
-        content["protocol"]["seed"] = seed
+        content["protocol"]["first_draw"] = seed
         (folder / "metrics.json").write_text(json.dumps(content))
         text = re.sub(r"tuned,[0-9.]+", f"tuned,{dice}", (folder / "per_case.csv").read_text())
         (folder / "per_case.csv").write_text(text)
@@ -231,7 +231,7 @@ def test_the_three_formats_hold_the_same_numbers(comparison, tmp_path):
     line = next(line for line in markdown(table).splitlines() if line.startswith("| ddpm | l1"))
     assert "32.50 ± 17.68 (15.0 to 50.0)" in line
     tex = next(line for line in latex(table).splitlines() if line.startswith(r"ddpm & l1"))
-    assert r"32.50 $\pm$ 17.68 [" in tex
+    assert r"32.50 $\pm$ 17.68 (15.0 to 50.0)" in tex
     assert tex.endswith(r"\\")
     assert [p.suffix for p in write_table(table, tmp_path / "t")] == [".md", ".csv", ".tex", ".json"]
 

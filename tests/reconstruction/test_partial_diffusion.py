@@ -215,6 +215,8 @@ def test_draws_are_averaged_and_named(network, volumes):
     expected = torch.stack(single).mean(0)[:, 0].permute(1, 2, 0)
     torch.testing.assert_close(found[0, 0], expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(_inferer()(volumes[:1], network, ["a"])[0, 0], single[0][:, 0].permute(1, 2, 0))
+    other = _inferer(first_draw=2)(volumes[:1], network, ["a"])[0, 0]
+    torch.testing.assert_close(other, single[2][:, 0].permute(1, 2, 0))
 
 
 @pytest.mark.parametrize(("slices", "near", "far"), [(1, 0.0, 0.0), (8, 0.98, 0.0), (None, 1.0, 1.0)])
@@ -229,7 +231,7 @@ def test_noise_along_the_slices(slices, near, far):
     assert correlation.diagonal(24).mean().item() == pytest.approx(far, abs=0.02)
 
 
-@pytest.mark.parametrize("wrong", [{"draws": 0}, {"coherence_slices": 0}])
+@pytest.mark.parametrize("wrong", [{"draws": 0}, {"coherence_slices": 0}, {"first_draw": -1}])
 def test_impossible_numbers_of_draws_and_slices_are_refused(wrong):
     with pytest.raises(ConfigError, match="1 or more"):
         _inferer(**wrong)
