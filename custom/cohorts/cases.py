@@ -3,7 +3,7 @@
 
 An entry of the datalist is small (no voxels) and can be pickled; :func:`load_case` turns it into the dictionary that
 transforms and engines see: ``image`` float32 ``[1, X, Y, Z]`` in [0, 1], ``mask`` and ``seg`` uint8, ``affine``
-float64 ``[4, 4]``, and ``case_id, dataset, role, label, contrast, notes``.
+float64 ``[4, 4]``, ``spacing_mm`` float64 ``[3]``, and ``case_id, dataset, role, label, contrast, notes``.
 """
 
 import logging
@@ -18,6 +18,7 @@ from ..core.errors import ConfigError, DataError
 from ..core.progress import progress
 from ..preparation.prepare import Preparation, preparation
 from ..volumes.records import ScanRecord
+from ..volumes.resampling import spacing_of
 from .cache import StorageType, cached_case
 from .datasets import DatasetDeclaration, get_dataset
 from .split_csv import load_split
@@ -131,5 +132,6 @@ def load_case(case: Case) -> Case:
         "mask": torch.from_numpy(prepared.mask),
         "seg": torch.from_numpy(prepared.seg),
         "affine": torch.from_numpy(prepared.affine),
+        "spacing_mm": torch.from_numpy(spacing_of(prepared.affine)),
         **{key: case[key] for key in ("case_id", "dataset", "role", "label", "contrast", "notes")},
     }

@@ -100,7 +100,9 @@ CODES: dict[str, Code] = {
     # files of one scan against each other
     "grid-shape": Code("error", "voxels would be compared with other places", _RESAMPLE),
     "grid-position": Code("error", "it belongs to another grid", _RESAMPLE),
-    "mask-none": Code("warning", "voxels above 0 are taken as brain", "make a brain mask and name it in the list"),
+    "mask-none": Code(
+        "warning", "what is not background is taken as brain", "make a brain mask and name it in the list"
+    ),
     "mask-empty": Code("error", "there is nothing to score", "make the brain mask again"),
     "mask-implausible": Code("warning", "a brain covers 5 % to 90 % of the volume", "look at the brain mask"),
     "mask-elsewhere": Code("warning", "it may be the mask of another scan", "look at mask and image together"),

@@ -80,7 +80,7 @@ def median_filter(anomaly_map: Tensor, size: int | Sequence[int] = 5) -> Tensor:
     undecided = _box_count(padded > 0, widths) > half
     if low < 0:
         undecided |= _box_count(padded < 0, widths) > half
-    targets = undecided.view(-1).nonzero().view(-1)
+    targets = undecided.reshape(-1).nonzero().view(-1)
 
     # Rows of adjacent voxels are laid out once, so that a window is gathered as widths[0] * widths[1] short runs.
     runs = padded.unfold(2, widths[2], 1).reshape(-1, widths[2])
@@ -89,7 +89,7 @@ def median_filter(anomaly_map: Tensor, size: int | Sequence[int] = 5) -> Tensor:
     offsets = (offsets + torch.arange(widths[1], device=volume.device)).view(-1) * along
     plane = volume.shape[1] * along
     origins = torch.div(targets, plane, rounding_mode="floor") * (across * along) + targets % plane
-    result = torch.zeros_like(volume).view(-1)
+    result = torch.zeros_like(volume, memory_format=torch.contiguous_format).view(-1)
     on_cpu = volume.device.type == "cpu"
     rows = max(1, _CHUNK_VALUES["cpu" if on_cpu else "default"] // (2 * half + 1))
     for target, origin in zip(torch.split(targets, rows), torch.split(origins, rows), strict=True):

@@ -39,6 +39,8 @@ class CaseResult:
         kind: "nifti", "itk" or "dicom".
         brain_ml: volume of the brain mask on the scan's grid, 0 where it is not known.
         record: what the preparation measured and used, by step (JSON values).
+        header: NIfTI header of the scan, empty for other formats.
+        sha256: of the scan's file as it was read, empty for a DICOM series.
     """
 
     case_id: str
@@ -55,6 +57,8 @@ class CaseResult:
     kind: str
     brain_ml: float = 0.0
     record: Mapping[str, Any] = field(default_factory=dict)
+    header: bytes = b""
+    sha256: str = ""
 
     def __repr__(self) -> str:
         """Return one line."""
@@ -98,6 +102,8 @@ class CaseResult:
             str(reference.meta["kind"]),
             float(reference.meta["mask_ml"]),
             record,
+            bytes.fromhex(reference.meta.get("header", "")),
+            str(reference.meta.get("sha256", "")),
         )
 
     def images(self) -> dict[str, NDArray[Any]]:

@@ -26,8 +26,6 @@ from numpy.typing import NDArray
 from ..core.digests import write_checked_json
 from ..core.files import atomic_path, atomic_write_json
 from ..volumes.itk_io import write_with_itk
-from ..volumes.read import is_nifti
-from .find import ScanSource
 
 _TEXTS = ("descrip", "aux_file", "db_name", "intent_name")
 
@@ -58,16 +56,17 @@ def case_files(root: Path, case_id: str) -> list[Path]:
 
 
 def write_image(
-    path: Path, array: NDArray[Any], affine: NDArray[np.float64], source: ScanSource, sidecar: Mapping[str, Any]
+    path: Path, array: NDArray[Any], affine: NDArray[np.float64], raw_header: bytes, sidecar: Mapping[str, Any]
 ) -> None:
-    """Write ``array`` ``[X, Y, Z]`` in the voxel order of ``source`` to ``<path>.nii.gz`` with ``<path>.json``."""
+    """Write ``array`` ``[X, Y, Z]`` to ``<path>.nii.gz`` with ``<path>.json``; ``raw_header`` is that of a NIfTI scan, or empty."""
     header = None
-    if source.path.is_file() and is_nifti(source.path):
-        header = nib.load(source.path).header.copy()
+    if raw_header:
+        version = nib.Nifti1Header if len(raw_header) == 348 else nib.Nifti2Header
+        order = "<" if int.from_bytes(raw_header[:4], "little") == len(raw_header) else ">"
+        header = version(raw_header, endianness=order, check=False)
         for text in _TEXTS:
             header[text] = b""
         header["cal_min"] = header["cal_max"] = 0
-        header.extensions.clear()
         if header["dim"][0] != 3:
             header.set_data_shape(array.shape)
     kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image

@@ -113,8 +113,8 @@ class ResultsFolder:
         summary = {
             "case_id": source.case_id,
             "status": "done",
-            "Key": self._key(source),
-            "Scan": _identity(source),
+            "Key": self._key(source, identity := _identity(source, result.sha256)),
+            "Scan": identity,
             **result.summary(),
             "Settings": self.settings,
             "GeneratedBy": [{"Name": "uad-brain-mri", "Version": __version__}],
@@ -128,7 +128,7 @@ class ResultsFolder:
         )  # until the last file is there, it is not done
         for role, array in result.images().items():
             path = folder / names[role]
-            write_image(path, array, result.affine, source, {"Description": _UNITS[role], **shared})
+            write_image(path, array, result.affine, result.header, {"Description": _UNITS[role], **shared})
             if self.output_format == "source" and result.kind == "itk":
                 write_copy(path, array, result.affine, source.path.suffix)
         summary["Notes"] = [*([source.note] if source.note else []), *self._dicom(source, result, folder)]
@@ -221,10 +221,10 @@ class ResultsFolder:
 
         return write_dicom(folder, source, result, self.settings)
 
-    def _key(self, source: ScanSource) -> str:
+    def _key(self, source: ScanSource, identity: Mapping[str, str]) -> str:
         mask = file_sha256(source.mask) if source.mask else None
         options = [self.output_format, self.report]
-        text = json.dumps([__version__, _identity(source)["Sha256"], mask, self.settings, options], sort_keys=True)
+        text = json.dumps([__version__, identity["Sha256"], mask, self.settings, options], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _finished(self, source: ScanSource) -> Record | None:
@@ -236,7 +236,7 @@ class ResultsFolder:
             names = {os.path.relpath(file, folder) for file in case_files(self.folder, source.case_id)}
             whole = record["Outputs"].items()
             same = set(record["Outputs"]) <= names and all(file_sha256(folder / name) == sha for name, sha in whole)
-            return record if same and record["Key"] == self._key(source) else None
+            return record if same and record["Key"] == self._key(source, _identity(source)) else None
         except (DamagedFileError, OSError, KeyError, TypeError, AttributeError):
             return None
 
@@ -245,9 +245,12 @@ def _summary_path(root: Path, case_id: str) -> Path:
     return case_folder(root, case_id) / f"{case_id}_desc-anomaly_summary.json"
 
 
-def _identity(source: ScanSource) -> dict[str, str]:
-    """Return digests of the voxels' file(s) and of where they lie; the place itself may hold names."""
-    return {"Sha256": str(_content(source)), "Place": _place(source)}
+def _identity(source: ScanSource, sha256: str = "") -> dict[str, str]:
+    """Return digests of the voxels' file(s) and of where they lie; the place itself may hold names.
+
+    ``sha256`` is that of the file as it was read, if it is known: the file may have been replaced since.
+    """
+    return {"Sha256": sha256 or str(_content(source)), "Place": _place(source)}
 
 
 def _content(source: ScanSource) -> str | None:

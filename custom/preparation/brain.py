@@ -156,15 +156,3 @@ def _filled(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if part.shape[2] == 1:
         return ndimage.binary_fill_holes(part[:, :, 0])[:, :, None]  # type: ignore[no-any-return]
     return ndimage.binary_fill_holes(part)  # type: ignore[no-any-return]
-
-
-def mask_beside(scan_name_stem: str) -> tuple[str, ...]:
-    """Return the stems under which a brain mask may lie beside a scan, the most specific first.
-
-    >>> mask_beside("sub-01_T1w")
-    ('sub-01_T1w_mask', 'sub-01_T1w_brainmask', 'sub-01_T1w_brain_mask', 'sub-01_desc-brain_mask')
-    """
-    entities, _, suffix = scan_name_stem.rpartition("_")
-    bids = (f"{entities}_desc-brain_mask",) if entities and suffix[:1].isupper() else ()
-    plain = tuple(f"{scan_name_stem}_{name}" for name in ("mask", "brainmask", "brain_mask"))
-    return (*plain, *bids) if bids else (*plain, f"{scan_name_stem}_desc-brain_mask")

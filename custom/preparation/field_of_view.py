@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ConfigError, DataError
-from ..volumes.grid import halved_affine, start_index
+from ..volumes.grid import block, halved_affine, start_index
 from ..volumes.resampling import Affine, needed_part, spacing_of
 from .subject import Subject, TargetGrid
 
@@ -68,7 +68,7 @@ class FieldOfView:
         grid = affine.copy()
         grid[:3, 3] += affine[:3, :3] @ start
         image, mask, truth = (
-            None if a is None else _block(a, start, shape) for a in (subject.image, brain, subject.truth_mask)
+            None if a is None else block(a, start, shape) for a in (subject.image, brain, subject.truth_mask)
         )
         target = TargetGrid(self.shape, halved_affine(grid) if factor == 2 else grid, factor)
         return subject.replaced(image=image, mask=mask, truth_mask=truth, affine=grid, grid=target)
@@ -128,13 +128,3 @@ def _centre(brain: NDArray[Any], affine: Affine, offset_mm: Affine | float = CEN
     points = np.stack([np.tile(x, 2), np.tile(y, 2), np.concatenate([first, last])])
     world = affine[:3, :3] @ points + affine[:3, 3:]
     return (world.min(axis=1) + world.max(axis=1)) / 2 + offset_mm  # type: ignore[no-any-return]
-
-
-def _block(array: NDArray[Any], start: NDArray[Any], shape: NDArray[Any]) -> NDArray[Any]:
-    """Return ``array[start : start + shape]`` with zeros where it reaches beyond the array."""
-    result = np.zeros(tuple(shape), dtype=array.dtype)
-    low, high = np.maximum(start, 0), np.minimum(start + shape, array.shape)
-    if np.all(high > low):
-        to = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
-        result[to] = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    return result

@@ -59,7 +59,10 @@ class ReadScand(MapTransform):
                 label = read_label(mask, scan, case)
                 result[self.mask_key] = torch.from_numpy(label.array)[None]
                 notes = (*notes, *label.notes)
-            meta = {"filename_or_obj": str(path), "kind": scan.kind, "notes": json.dumps(notes)}
+            meta = {
+                "filename_or_obj": str(path), "kind": scan.kind, "notes": json.dumps(notes), "stated_contrast": scan.contrast,
+                "header": scan.header.hex(), "sha256": scan.sha256,
+            }  # fmt: skip
             result[key] = MetaTensor(np.array(scan.array[None]), affine=scan.affine, meta=meta)
         return result
 
@@ -91,6 +94,11 @@ class CheckScand(MapTransform):
             if self.contrast and self.contrast.lower() != self.calibration.contrast.lower():
                 notes.append(
                     f"a {self.contrast.upper()} scan, but the model was trained on {self.calibration.contrast.upper()}"
+                )
+            stated = str(grid.meta.get("stated_contrast", ""))
+            if stated and stated != self.calibration.contrast.lower():
+                notes.append(
+                    f"the file calls itself {stated.upper()}, but the model was trained on {self.calibration.contrast.upper()}"
                 )
             mask_ml = float(grid.meta["mask_ml"])
             notes += quality_warnings(image, mask, step, spacing, mask_ml, self.calibration.reference)

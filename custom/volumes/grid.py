@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the 1 mm scan to the working grid: centred crop or pad, and halving of images and labels.
+"""From the 1 mm scan to the working grid: a block of it, and halving of images and labels.
 
 A working voxel k covers the source voxels 2k and 2k+1, so its centre lies at source index 2k + 1/2. Arrays are
 ``[X, Y, Z]``, affines 4x4 voxel-to-world in mm. Halving by B-spline is three small matrix products, one per axis;
@@ -17,25 +17,25 @@ Array = TypeVar("Array", bound=NDArray[np.generic])
 Matrix = NDArray[np.float64]
 
 
-def crop_or_pad(array: Array, shape: Sequence[int]) -> Array:
-    """Return the centred block of ``shape``: zeros are added, then voxels cut; an odd rest lies at the start.
+def block(
+    array: NDArray[Any], start: Sequence[int] | NDArray[Any], shape: Sequence[int] | NDArray[Any]
+) -> NDArray[Any]:
+    """Return ``array[start : start + shape]`` with zeros where it reaches beyond the array.
 
-    >>> crop_or_pad(np.arange(1, 4), (6,))
+    >>> block(np.arange(1, 4), [start_index(3, 6)], [6])
     array([0, 0, 1, 2, 3, 0])
     """
-    for axis, (have, want) in enumerate(zip(array.shape, shape, strict=True)):
-        before = start_index(have, want)
-        if have < want:
-            widths = [(0, 0)] * array.ndim
-            widths[axis] = (-before, want - have + before)
-            array = np.pad(array, widths)  # type: ignore[assignment]
-        else:
-            array = np.take(array, range(before, before + want), axis=axis)  # type: ignore[assignment]
-    return array
+    begin, size = np.asarray(start), np.asarray(shape)
+    result = np.zeros(tuple(size), dtype=array.dtype)
+    low, high = np.maximum(begin, 0), np.minimum(begin + size, array.shape)
+    if np.all(high > low):
+        to = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, begin, strict=True))
+        result[to] = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    return result
 
 
 def start_index(have: int, want: int) -> int:
-    """Return the source index of the first kept voxel (negative where zeros are added).
+    """Return the source index of the first voxel of a centred block (negative where zeros are added); an odd rest lies before it.
 
     >>> start_index(171, 192), start_index(138, 100)
     (-11, 19)

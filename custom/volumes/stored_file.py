@@ -12,7 +12,7 @@ import stat
 import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..core.errors import DataError
 
@@ -35,6 +35,12 @@ def name_of(path: Path) -> str:
 
 def check_regular(path: Path, case: str) -> None:
     """Raise a ``DataError`` unless ``path`` is a regular file with a content that may be a scan."""
+    with _opened(path, case) as file:
+        _check_start(file.read(512), path, case)
+
+
+def _opened(path: Path, case: str) -> BinaryIO:
+    """Open a regular file; a pipe is never opened, which could wait for ever."""
     name = name_of(path)
     try:
         mode = path.stat().st_mode
@@ -52,10 +58,13 @@ def check_regular(path: Path, case: str) -> None:
     if not stat.S_ISREG(mode):
         raise DataError.of("not-a-file", f"{name} is a pipe, socket or device", case)
     try:
-        with path.open("rb") as file:
-            start = file.read(512)
+        return path.open("rb")
     except OSError as error:
         raise DataError.of("unreadable", f"{name} cannot be read ({error.strerror})", case) from error
+
+
+def _check_start(start: bytes, path: Path, case: str) -> None:
+    name = name_of(path)
     if not start:
         raise DataError.of("empty-file", f"{name} is an empty file", case)
     for magic, code, what in _POINTERS:
@@ -78,12 +87,16 @@ class StoredFile:
     """
 
     def __init__(self, path: Path, case: str) -> None:
-        check_regular(path, case)
         self.path, self.case, self.sha256 = path, case, ""
-        self._file = path.open("rb")
+        self._file = _opened(path, case)
         self._digest = hashlib.sha256()
         self._waiting = b""
-        self._next_block()
+        try:
+            self._next_block()
+            _check_start(self._waiting[:512], path, case)
+        except DataError:
+            self._file.close()
+            raise
         self.zipped = self._waiting.startswith(_GZIP)
         self._member: Any = zlib.decompressobj(31) if self.zipped else None
 

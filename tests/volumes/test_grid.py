@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from custom.volumes.grid import (
-    crop_or_pad,
+    block,
     halve_bspline,
     halve_majority,
     halve_mean,
@@ -19,7 +19,7 @@ from custom.volumes.grid import (
 def test_anchors_of_the_released_code():
     """140x171x138 to 192x192x100: pad (26, 26) and (11, 10), crop (19, 19)."""
     array = np.ones((140, 171, 138), np.uint8)
-    out = crop_or_pad(array, (192, 192, 100))
+    out = block(array, [start_index(h, w) for h, w in zip(array.shape, (192, 192, 100), strict=True)], (192, 192, 100))
     assert out.shape == (192, 192, 100)
     inside = np.argwhere(out[:, :, 0])
     assert inside.min(0).tolist() == [26, 11]
@@ -30,7 +30,7 @@ def test_anchors_of_the_released_code():
 @given(st.integers(1, 12), st.integers(1, 12))
 def test_odd_rest_at_the_start_and_world_positions_kept(have, want):
     line = np.arange(1, have + 1)
-    out = crop_or_pad(line, (want,))
+    out = block(line, [start_index(have, want)], [want])
     first = start_index(have, want)
     assert abs(first) - (abs(have - want) - abs(first)) in (0, 1)
     assert all(index + first == value - 1 for index, value in enumerate(out) if value)
