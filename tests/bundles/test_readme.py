@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The README's commands are run as they stand there, on a tiny cohort and with a tiny network."""
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,11 @@ import urllib.request
 
 import mlflow.tracking
 import pytest
+
+from custom.cli.bundle import config_files
+from custom.cli.overrides import split_command, typed
+from custom.core.resources import bundle_folder
+from custom.runs.knobs import check_knobs
 
 TINY = {
     "training": [
@@ -63,11 +69,13 @@ def test_everyday_commands(repository, tiny_cohort, tmp_path):
     ran = set()
     for command in _commands(repository):
         program, *arguments = shlex.split(command)
-        if program != "python":
+        if program not in ("python", "uad"):
             continue
         stage = arguments[3] if "monai.bundle" in arguments else arguments[0]
-        if stage.endswith(("benchmark.py", "make_splits.py", "label_server.py")):
+        if stage in ("matrix", "splits", "scripts/label_server.py"):
             arguments = [stage, "--help"]  # they have tests of their own
+        if program == "uad":
+            arguments = ["-m", "custom.cli.main", *arguments]
         arguments = [a.replace("DATA", str(cohort)).replace("output/", f"{tmp_path}/output/") for a in arguments]
         arguments = [str(tmp_path / a) if a in ("scan.nii.gz", "out", "release") else a for a in arguments]
         finished = subprocess.run(
@@ -77,7 +85,7 @@ def test_everyday_commands(repository, tiny_cohort, tmp_path):
         )  # fmt: skip
         assert finished.returncode == 0, f"{command}\n{finished.stdout}\n{finished.stderr}"
         ran.add(stage)
-    wanted = {"training", "evaluating", "scripts/predict.py", "scripts/check_data.py", "scripts/freeze_bundle.py"}
+    wanted = {"training", "evaluating", "predict", "check", "freeze"}
     assert wanted <= ran
     assert (tmp_path / "release/ddpm_ssim_ens_t1_fold0.zip").is_file()
     assert list((tmp_path / "out").rglob("*anomaly*.nii.gz"))
@@ -94,7 +102,7 @@ def test_everyday_commands(repository, tiny_cohort, tmp_path):
 def test_demo_runs_to_its_last_line(repository, tmp_path):
     """``make demo`` with fewer subjects and one epoch."""
     finished = subprocess.run(
-        [sys.executable, "scripts/demo.py", "--quick", "--data", str(tmp_path / "data"), "--output", str(tmp_path / "demo")],
+        [sys.executable, "-m", "custom.cli.main", "demo", "--quick", "--data", str(tmp_path / "data"), "--output", str(tmp_path / "demo")],
         cwd=repository, capture_output=True, text=True, timeout=900, check=False, env=os.environ | {"PYTHONPATH": str(repository)},
     )  # fmt: skip
     assert finished.returncode == 0, f"{finished.stdout}\n{finished.stderr}"
@@ -147,11 +155,16 @@ def test_continuous_integration_calls_the_test_command(repository):
     assert "make test" in (repository / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize(
-    "flag",
-    ["preparation_isbi2024", "simplex_isbi2024", "postprocessing_isbi2024", "gaussian", "postprocessing_ablation"],
-)
-def test_variants_of_the_table_exist(repository, flag):
+def test_variants_of_the_table_can_be_given(repository):
     text = (repository / "README.md").read_text(encoding="utf-8")
-    path = re.search(rf"%(custom/configs/\w+\.json)::{flag}", text).group(1)
-    assert f'"{flag}"' in (repository / path).read_text()
+    table = text.partition("| want |")[2].partition("\n\n")[0]
+    flags = [shlex.split(flag) for flag in re.findall(r"`((?:train|evaluate) --.*?)`", table)]
+    assert len(flags) >= 6
+    for stage, *words in flags:
+        _, settings = split_command(words, [])
+        presets = settings.pop("preset", [])
+        config = {}
+        for file in config_files(bundle_folder("ddpm_ssim_ens"), stage, presets):
+            config.update(json.loads(file.read_text(encoding="utf-8")))
+        values = {name: typed(name, words, config, stage) for name, words in settings.items()}
+        check_knobs({**config, **values})

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``uad`` runs the bundles' own configurations: the same bits as MONAI's command line, from any folder, under any path."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from custom.cli.main import main
+from custom.core.digests import file_sha256
+
+TINY = {
+    "dataset_name": "demo", "contrast": "t1", "max_epochs": "1", "batch_size": "2", "val_slices_per_volume": "1",
+    "val_interval": "1", "channels": "[32,32]", "num_res_blocks": "1", "num_head_channels": "32", "resblock_updown": "False",
+    "tracking_uri": "None",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["model", "mo del %#1 $x @y"])
+def test_uad_and_monai_train_the_same_weights(name, tiny_cohort, tmp_path, repository, monkeypatch):
+    settings = [word for key, value in TINY.items() for word in (f"--{key}", value)]
+    config = "bundles/ddpm_ssim_ens/configs/train.json"
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", config),
+            *("--dataset_dir", str(tiny_cohort), "--output_dir", str(tmp_path / "monai"), *settings),
+        ],
+        cwd=repository, capture_output=True, text=True, check=False, timeout=600,
+        env=os.environ | {"PYTHONPATH": str(repository)},
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "ddpm_ssim_ens", "--data", str(tiny_cohort), "-o", name, *settings]) == 0
+    weights = file_sha256(tmp_path / "monai" / "model.safetensors")
+    assert file_sha256(tmp_path / name / "model.safetensors") == weights
+
+
+def test_a_misspelt_setting_stops_before_anything_is_written(tiny_cohort, tmp_path, capsys):
+    out = tmp_path / "model"
+    assert main(["train", "ddpm_ssim_ens", "--data", str(tiny_cohort), "-o", str(out), "--max_epoch", "1"]) == 2
+    assert "did you mean --max_epochs?" in capsys.readouterr().err
+    assert not out.exists()
