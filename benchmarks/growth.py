@@ -100,7 +100,10 @@ def evaluation(count: int, folder: str, shape: Shape) -> dict[str, float]:
     """Collect ``count`` reconstructions with two scores, write their maps, freeze thresholds and measure every case."""
     torch.set_num_threads(1)
     collector = MapCollector(
-        {"ssim_ens": SSIMEnsemble([0.5, 1.1, 1.7]), "l1": lambda a, b: (a - b).abs()}, {"in_mm": in_mm()}, folder
+        {"ssim_ens": SSIMEnsemble([0.5, 1.1, 1.7]), "l1": lambda a, b: (a - b).abs()},
+        {"in_mm": in_mm()},
+        folder,
+        (2.0, 2.0, 2.0),
     )
     image, reconstruction, mask, seg = head(0, shape)
     for number in range(10):

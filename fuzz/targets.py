@@ -23,12 +23,15 @@ from custom.cohorts.gate.lists import read_lists
 from custom.cohorts.split_csv import check_stamp, read_split
 from custom.core.digests import with_digest
 from custom.core.errors import UADError
+from custom.core.files import read_json
+from custom.evaluation import promote
 from custom.models.weights import metadata_of, read_state_dict
 from custom.prediction.calibration import Calibration
 from custom.release.manifest import read_manifest
 from custom.runs.arguments import check_arguments
+from custom.runs.model_content import check_content
+from custom.runs.model_folder import ModelFolder
 from custom.runs.record import RunRecord
-from custom.runs.settings import save_settings, trained_settings
 from custom.volumes.read import read_label, read_scan
 from custom.volumes.scan import Scan
 
@@ -112,10 +115,20 @@ def _sidecar(name: str, call: Callable[[Path], object]) -> Callable[[bytes, Path
     return check
 
 
+def _every_part(folder: Path) -> None:
+    """Build all parts whatever the digest says: somebody may have computed it."""
+    content = read_json(folder / "model.json", "")
+    check_content(content, folder / "model.json")
+    model = ModelFolder(folder, content)
+    for part in content["parts"]:
+        model.build(part)
+
+
 _SIDECARS: tuple[tuple[str, str, Callable[[Path], object]], ...] = (
-    ("settings", "settings.json", trained_settings),
-    ("resume", "settings.json", lambda folder: save_settings(folder, {"seed": 1})),
-    ("calibrated", "calibration.json", Calibration.load),
+    ("model", "model.json", ModelFolder.read),
+    ("parts", "model.json", _every_part),
+    ("calibrated", "model.json", lambda folder: Calibration.of(ModelFolder.read(folder))),
+    ("promoted", "calibration.json", lambda folder: promote(folder, folder)),
     ("record", "run.json", RunRecord.read),
     ("stamp", "splits/splits.json", lambda folder: check_stamp(folder / "splits/IXI_test.csv")),
     ("cache", CACHE_FILE, lambda folder: FileCache(folder, 1).get(folder / "splits/IXI_test.csv", "image")),
@@ -177,10 +190,40 @@ _JSON_WORDS = (
     *(b'"\\ud800"', b"\xff\xfe", b"\xef\xbb\xbf", b"\x00", b'"a":1,', b'"version"', b'"files"', b"3.5"),
 )
 _ROW = b"IXI105-HH_t1.nii.gz,44,0,/Train/ixi/t1/IXI105-HH_t1.nii.gz,/Train/ixi/mask/IXI105-HH_mask.nii.gz,\n"
-_SETTINGS = {"method": "a", "contrast": "t1", "seed": 1, "channels": [1, 2], "dataset_name": "demo", "fold": 0}
+_PARTS = {
+    "network": {
+        "_target_": "torch.nn.Conv2d",
+        "_mode_": "callable",
+        "in_channels": 1,
+        "out_channels": 1,
+        "kernel_size": 3,
+    },
+    "noise": {"_target_": "custom.noise.GaussianNoise"},
+    "patches": {"_target_": "custom.noise.GridPatches", "patch_px": 48, "stride_px": None},
+    "preparation": {"_target_": "custom.preparation.prepare.Preparation", "name": "standard"},
+}
 _CALIBRATION = {
-    **{"contrast": "t1", "score": "l1", "thresholds": {"tuned": {"demo": 0.5}, "healthy": {"0.01": 0.4}}},
-    **{"healthy_quantiles": {"0.5": 0.1, "0.99": 0.3}, "reference": None, "reconstruction": {"t_test": 500}},
+    **{
+        "score": "l1",
+        "scoring": {"_target_": "custom.scoring.l1", "_mode_": "callable"},
+        "spacing_mm": [2.0, 2.0, 2.0],
+    },
+    **{"postprocessing": {"_target_": "custom.postprocessing.PostProcessing", "order": ["mask"]}, "trial": None},
+    **{"thresholds": {"a": {"value": 0.5, "source": "x"}}, "healthy_quantiles": {"levels": [0.5], "scores": [0.1]}},
+    **{"weights_sha256": "0" * 64, "reconstruction": {"t_test": 500}},
+}
+_MODEL = {
+    **{
+        "format": 1,
+        "bundle": "a",
+        "method": "a",
+        "contrast": "t1",
+        "dataset": "demo",
+        "fold": 0,
+        "seed": 1,
+        "parts": _PARTS,
+    },
+    **{"training": {}, "weights": {"file": "a", "sha256": "0" * 64}, "calibration": _CALIBRATION},
 }
 _CACHE = {
     "version": CACHE_VERSION,
@@ -211,7 +254,9 @@ def _json(*values: object) -> tuple[bytes, ...]:
     return tuple(json.dumps(value).encode() for value in values)
 
 
-_EXAMPLES = _json(_SETTINGS, _CALIBRATION, _CACHE, _MATRIX, _CONFIG, {"ixi": {"files": {"IXI_test.csv": "0"}}})
+_EXAMPLES = _json(
+    with_digest(_MODEL), with_digest(_CALIBRATION), _CACHE, _MATRIX, _CONFIG, {"ixi": {"files": {"IXI_test.csv": "0"}}}
+)
 TARGETS = (
     Target(
         "csv",

@@ -18,12 +18,13 @@ from ..cohorts.datasets import get_dataset
 from ..cohorts.split_csv import load_split
 from ..core.errors import ConfigError
 from ..runs.arguments import check_arguments, resolved_config
+from ..runs.model_folder import WEIGHTS
 from .digests import code_digest, configuration_digest, file_digests
 from .jobs import Job, Stage
 from .spec import ContrastSpec, MatrixSpec, MethodSpec, hint
 
 BASELINES = {"threshold": "intensity thresholding", "atlas": "the voxel-wise atlas"}
-EVALUATION = "evaluation"
+EVALUATION, RECONSTRUCTIONS = "evaluation", "reconstructions"
 Resolve = Callable[[tuple[str, ...]], dict[str, Any]]
 
 
@@ -89,23 +90,20 @@ def _job(
 ) -> Job:  # fmt: skip
     data = spec.contrasts[contrast]
     folder = places.job_folder(method.name, contrast, fold)
-    where = {
-        "dataset_dir": places.dataset_dir, "output_dir": str(folder), "cache_dir": places.cache_dir,
-        "dataset_name": data.dataset_name, "contrast": contrast, "fold": fold, "seed": spec.seed,
-    }  # fmt: skip
-    if places.cache_dir is None:
-        del where["cache_dir"]
-    where["tracking_uri"] = places.tracking_uri
-    training = _arguments("training", method.training, {**where, **spec.train, **data.train}, method.train)
-    stages = [
-        _stage("training", resolve(training), training, "settings.json", None, _lists(places, data, fold, test=False))
-    ]
-    general = {**where, **spec.evaluate, **data.evaluate}
+    where: dict[str, Any] = {"dataset_dir": places.dataset_dir, "tracking_uri": places.tracking_uri}
+    if places.cache_dir is not None:
+        where["cache_dir"] = places.cache_dir
+    model = {"dataset_name": data.dataset_name, "contrast": contrast, "fold": fold, "seed": spec.seed}
+    general = {**where, **model, "output_dir": str(folder), **spec.train, **data.train}
+    training = _arguments("training", method.training, general, method.train)
+    stages = [_stage("training", resolve(training), training, WEIGHTS, None, _lists(places, data, fold, test=False))]
+    general = {**where, "model_dir": str(folder), "reconstruction_dir": str(folder / RECONSTRUCTIONS), **spec.evaluate}
+    general |= data.evaluate
     general |= {"test_sets": list(data.test_sets), "test_split": data.test_split, "tuning_sets": data.tuning_sets}
     extra = [(name, method.evaluations.get(row, {})) for row, name in rows_of(method)]
     extra += [(f"{EVALUATION}_t{t}", {"t_test": t}) for t in spec.t_sweep.get(method.name, ())]
     for name, overrides in extra:
-        own = {**method.evaluate, **overrides} | ({"evaluation_dir": str(folder / name)} if name != EVALUATION else {})
+        own = {**method.evaluate, **overrides, "output_dir": str(folder / name)}
         arguments = _arguments("evaluating", method.evaluating, general, own)
         lists = _lists(places, data, fold, test=True)
         stages.append(_stage(name, resolve(arguments), arguments, f"{name}/metrics.json", name, lists))

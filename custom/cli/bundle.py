@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError
-from ..core.resources import resource, rooted
+from ..core.resources import bundle_folder, resource, rooted
 from ..runs.knobs import KNOBS, check_knobs
 from .overrides import Words, as_objects, choice_names, settings_of, typed
 
@@ -137,11 +137,6 @@ def bundle_of(run_dir: str | Path) -> Path:
     Raises:
         ConfigError: no trained model, or a bundle that is not there.
     """
-    from ..prediction.predictor import source_bundles
-    from ..runs.settings import trained_settings
+    from ..runs.model_folder import ModelFolder
 
-    method = str(trained_settings(run_dir)["method"])
-    found = next((folder for folder in source_bundles(method) if folder.is_dir()), None)
-    if found is None:
-        raise ConfigError(f"there is no bundle for the method {method} of the model in {run_dir}.")
-    return found
+    return bundle_folder(ModelFolder.read(run_dir).bundle)

@@ -6,6 +6,7 @@ Pass 1 (:class:`MapCollector`) makes the anomaly maps of every score and post-pr
 writes what was found.
 """
 
+from .calibrate import promote
 from .cases import evaluation_cases, standard_plan
 from .collector import MapCollector
 from .figures import EvaluationFigures
@@ -24,6 +25,7 @@ __all__ = [
     "Measurer",
     "evaluation_cases",
     "merge_shards",
+    "promote",
     "protocol_block",
     "save_shard",
     "standard_plan",

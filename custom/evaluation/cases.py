@@ -2,6 +2,7 @@
 """The scans of an evaluation plan, each prepared once."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def evaluation_cases(
     limit: int | None = None,
     shard: int = 0,
     num_shards: int = 1,
+    test_limit: int | None = None,
 ) -> list[Case]:
     """Return the datalist of all groups of the plan; faulty lists and scans are refused first, all at once.
 
@@ -76,6 +78,7 @@ def evaluation_cases(
         cache_dir: folder of the prepared volumes.
         limit: at most this many scans of a group (a quick look; it changes the data digest of the protocol).
         shard: number of the share of the scans that is returned, 0 ... num_shards - 1.
+        test_limit: at most this many scans of a test group; the calibration still sees all of its scans.
         num_shards: number of shares; scans are dealt out in turn over all groups, and others are not prepared.
 
     Raises:
@@ -85,19 +88,21 @@ def evaluation_cases(
         raise ConfigError(f"shard {shard} does not exist among {num_shards}; they are numbered from 0.")
     seen = 0
 
-    def share(records: Sequence[ScanRecord]) -> list[ScanRecord]:
+    def share(records: Sequence[ScanRecord], most: int | None, half: str | None) -> list[ScanRecord]:
         nonlocal seen
         wanted = half_of([record.case_id for record in records], half)
-        records = [record for record in records if record.case_id in wanted]
-        offset, seen = (shard - seen) % num_shards, seen + len(records[:limit])
-        return list(records[:limit])[offset::num_shards]
+        records = [record for record in records if record.case_id in wanted][:most]
+        offset, seen = (shard - seen) % num_shards, seen + len(records)
+        return records[offset::num_shards]
 
     cases: list[Case] = []
     for group in plan.groups:
+        limits = [number for number in (limit, test_limit if group in plan.only_tested else None) if number is not None]
         name, split, half = source_of(group)
+        chosen = partial(share, most=min(limits, default=None), half=half)
         of_fold = fold if get_dataset(name, data_root).healthy else None
         gate_splits(data_root, name, contrast, of_fold, (split,))
-        found = datalist(data_root, name, split, contrast, of_fold, how, cache_dir, only=share)
+        found = datalist(data_root, name, split, contrast, of_fold, how, cache_dir, only=chosen)
         cases += [case | {"role": group} for case in found]
     if not cases:
         raise ConfigError(f"shard {shard} of {num_shards} is empty: there are {seen} scans; take fewer shards.")

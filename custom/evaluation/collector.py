@@ -21,7 +21,7 @@ from torch import Tensor, from_numpy, ones_like
 
 from ..core.errors import ConfigError
 from ..metrics import UNINFORMATIVE, ScoreHistogram
-from ..scoring import Reconstructions, as_reconstructions
+from ..scoring import Reconstructions, as_reconstructions, bound
 from .spool import CaseInfo, MapSpool
 
 Score = Callable[[Tensor, Reconstructions], Tensor | Mapping[str, Tensor]]
@@ -36,6 +36,7 @@ class MapCollector:
         postprocessings: ``{name: PostProcessing}``; the first is the protocol's, the others are ablations.
         folder: where the maps wait.
         spacing_mm: voxel size of the working grid.
+        network: of the model, for scores that need it (:func:`custom.scoring.bound`).
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class MapCollector:
         scores: Mapping[str, Score],
         postprocessings: Mapping[str, Any],
         folder: str | Path,
-        spacing_mm: Sequence[float] = (2.0, 2.0, 2.0),
+        spacing_mm: Sequence[float],
+        network: Any = None,
     ) -> None:
         taken = sorted(set(scores) & set(_VOLUMES))
         if taken:
             raise ConfigError(f"a score cannot be called {', '.join(taken)}: volumes are kept under these names.")
         self.scores = dict(scores)
+        self._bound = {name: bound(score, network) for name, score in self.scores.items()}
         self.postprocessings = dict(postprocessings)
         self.spacing_mm = tuple(spacing_mm)
         self.spool = MapSpool(folder)
@@ -112,7 +115,7 @@ class MapCollector:
                 kept[variant, group].merge(ScoreHistogram.from_state(_as_arrays(histogram)))
 
     def _maps(self, image: Tensor, reconstructions: Reconstructions) -> Iterator[tuple[str, Tensor]]:
-        for name, score in self.scores.items():
+        for name, score in self._bound.items():
             result = score(image, reconstructions)
             yield from result.items() if isinstance(result, Mapping) else [(name, result)]
 
@@ -124,6 +127,19 @@ class MapCollector:
     def volumes(self, cases: Sequence[CaseInfo], name: str) -> "Volumes":
         """Return the volumes of some cases, each loaded when it is asked for; they can be gone through several times."""
         return Volumes(self, cases, name)
+
+    def score_of(self, variant: str) -> Any:
+        """Return the score that makes the maps of a variant, by itself where it is one of a sweep.
+
+        Raises:
+            ConfigError: there is no such variant.
+        """
+        name = variant.partition("@")[0]
+        members = [score.members() for score in self.scores.values() if hasattr(score, "members")]
+        found = {**self.scores, **{key: score for group in members for key, score in group.items()}}
+        if name not in found:
+            raise ConfigError(f"no score is called {name!r}; there are {', '.join(found)}.")
+        return found[name]
 
     def of_group(self, group: str) -> list[CaseInfo]:
         """Return the cases of a group in the order of their ids."""

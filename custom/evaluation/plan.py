@@ -101,6 +101,12 @@ class EvaluationPlan:
         tuning = [plan.tuning_group for plan in self.test_plans if plan.tuning_group]
         return list(dict.fromkeys([*healthy, *tuning, *self.tests]))
 
+    @property
+    def only_tested(self) -> set[str]:
+        """The groups that no threshold comes from."""
+        tuning = {plan.tuning_group for plan in self.test_plans}
+        return set(self.groups) - {self.healthy_calibration} - {group for group in tuning if group}
+
     def describe(self) -> dict[str, Any]:
         """Return the plan as JSON values for the protocol block."""
         return {

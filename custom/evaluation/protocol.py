@@ -8,21 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from ..core.digests import file_sha256
+from ..runs.model_folder import ModelFolder
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "scikit-image", "nibabel", "pytorch-ignite")
 
 
-def protocol_block(weights: str | Path | None, splits: str | Path, **settings: Any) -> dict[str, Any]:
-    """Return ``settings`` (JSON values) with the digests of weights and splits, versions and the code's revision.
+def protocol_block(model: ModelFolder, splits: str | Path, **settings: Any) -> dict[str, Any]:
+    """Return what the model is, with the digests of weights and splits, versions and the code's revision.
 
     Args:
-        weights: weights file of the model; None for methods without a network.
+        model: that is evaluated.
         splits: folder of the split lists.
-        **settings: contrast, fold, seed, preparation and whatever else decides the result.
+        **settings: whatever else decides the result (JSON values).
     """
-    block = dict(settings)
-    if weights is not None:
-        block["weights_sha256"] = file_sha256(weights)
+    block = {
+        **{name: model.identity[name] for name in ("method", "contrast", "fold", "seed")},
+        "preparation": model.build("preparation").describe(),
+        "model": model.definition(),
+        "weights_sha256": model.weights_sha256,
+        **settings,
+    }
     lists = sorted(Path(splits).glob("*.csv"))
     block["splits_sha256"] = {path.name: file_sha256(path) for path in lists}
     block["versions"] = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}

@@ -2,8 +2,7 @@
 """Write what an evaluation found: ``metrics.json``, ``per_case.csv``, ``calibration.json``, ``report.md``.
 
 ``metrics.json`` begins with the protocol: two results may stand in one table only if theirs agree (see
-:func:`protocol_key`). ``calibration.json`` is what inference needs of it: thresholds, healthy quantiles, and the
-reference by which scans of another contrast are recognised.
+:func:`protocol_key`). ``calibration.json`` is what predictions need of it, see :mod:`.calibrate`.
 """
 
 import csv
@@ -17,17 +16,14 @@ from typing import Any
 import numpy as np
 
 from ..core.digests import file_sha256, write_checked_json
-from ..core.files import atomic_write_json, atomic_write_text
-from ..preparation.quality import build_reference
+from ..core.files import atomic_write_text
+from .calibrate import calibration_of, write_calibration
 from .collector import MapCollector
 from .markdown import markdown_report
-from .measure import Measurements, Measurer
-from .operating_points import healthy_points
+from .measure import Measurer
 from .plan import EvaluationPlan
 
 COMPARED = ("data", "contrast", "preparation", "postprocessing", "plan", "spacing_mm")
-QUANTILE_LEVELS = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
-RECONSTRUCTION = ("t_test", "chain_steps", "draws", "coherence_slices")
 
 
 class EvaluationReport:
@@ -40,7 +36,8 @@ class EvaluationReport:
             digest are added.
         primary: variant that ``engine.state.metrics`` and the calibration speak of.
         figures: callables ``figure(collector, plan, measurements, folder)`` that write pictures.
-        calibration_folder: where ``calibration.json`` goes too (the model's folder); None: only ``folder``.
+        reconstruction: settings of the reconstruction; they belong to the protocol and to the calibration.
+        limit: number of scans a group that the evaluation was limited to, or None.
     """
 
     def __init__(
@@ -50,20 +47,22 @@ class EvaluationReport:
         protocol: Mapping[str, Any],
         primary: str,
         figures: Sequence[Any] = (),
-        calibration_folder: str | Path | None = None,
+        reconstruction: Mapping[str, Any] | None = None,
+        limit: int | None = None,
     ) -> None:
         self.measurer = measurer
         self.folder = Path(folder)
         self.protocol = dict(protocol)
         self.primary = primary
         self.figures = figures
-        self.calibration_folder = Path(calibration_folder) if calibration_folder else None
+        self.reconstruction = dict(reconstruction or {})
+        self.limit = limit
 
     def __call__(self, collector: MapCollector, plan: EvaluationPlan) -> dict[str, float]:
         """Write all files and return the headline numbers, ``<data set>/<variant>/<operating point>/dice``."""
         measured = self.measurer(collector, plan)
         measured.contrast = str(self.protocol.get("contrast", ""))
-        protocol = self.protocol | {
+        protocol = {**self.protocol, **self.reconstruction} | {
             "plan": plan.describe(),
             "scores": list(collector.variants),
             "postprocessing": {name: chain.describe() for name, chain in collector.postprocessings.items()},
@@ -76,13 +75,19 @@ class EvaluationReport:
         rows_sha256 = file_sha256(self.folder / "per_case.csv")
         metrics = {"protocol": protocol, **measured.summary, "per_case_sha256": rows_sha256}
         write_checked_json(self.folder / "metrics.json", metrics)
-        calibration = calibration_of(collector, plan, self.primary, measured) | {
-            "protocol_key": protocol["key"],
-            "contrast": protocol.get("contrast"),
-            "reconstruction": {name: protocol[name] for name in RECONSTRUCTION if name in protocol},
-        }
-        for folder in filter(None, (self.folder, self.calibration_folder)):
-            atomic_write_json(folder / "calibration.json", calibration)
+        calibration = calibration_of(collector, plan, self.primary, measured, self.limit)
+        write_calibration(
+            self.folder,
+            {
+                **calibration,
+                "protocol_key": protocol["key"],
+                "metrics": {
+                    name: value for name, value in headline(measured.summary).items() if f"/{self.primary}/" in name
+                },
+                "weights_sha256": protocol.get("weights_sha256"),
+                "reconstruction": self.reconstruction,
+            },
+        )
         for figure in self.figures:
             figure(collector, plan, measured, self.folder / "figures")
         pictures = sorted(str(path.relative_to(self.folder)) for path in (self.folder / "figures").rglob("*.png"))
@@ -116,32 +121,6 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows({k: ("" if v is None else v) for k, v in row.items()} for row in rows)
     return stream.getvalue()
-
-
-def calibration_of(
-    collector: MapCollector, plan: EvaluationPlan, primary: str, measured: Measurements
-) -> dict[str, Any]:
-    """Return thresholds and healthy statistics of the primary variant for inference."""
-    cases = collector.of_group(plan.healthy_calibration)
-    levels = np.asarray(QUANTILE_LEVELS)
-    histogram = collector.brain[primary, plan.healthy_calibration]
-    quantiles = [histogram.normal_quantile_threshold(1 - level) for level in levels]
-    scans = [(collector.volume(case, "image"), collector.volume(case, "mask")) for case in cases]
-    tuned = {
-        dataset: point.threshold
-        for (dataset, variant), points in measured.points.items()
-        for point in points
-        if variant == primary and point.name == "tuned"
-    }
-    return {
-        "score": primary,
-        "postprocessing": collector.postprocessing_of(primary).describe(),
-        "thresholds": {p.name: p.threshold for p in healthy_points(collector, plan, primary)} | {"tuned": tuned},
-        "healthy_scans": len(cases),
-        "healthy_quantiles": {"levels": levels.tolist(), "scores": quantiles},
-        "reference": build_reference(scans) if len(scans) >= 3 else {},
-        "spacing_mm": list(collector.spacing_mm),
-    }
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, float]:

@@ -1,33 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thresholds, healthy percentiles and reference histogram of a trained model, as its evaluation wrote them.
+"""What the scores of a model mean: thresholds, healthy quantiles and the training scans' picture, as its evaluation found them.
 
-``calibration.json`` beside the weights::
-
-    {"contrast": "t1", "score": "ssim_ens",
-     "thresholds": {"healthy_fpr_0.01": 0.41, "healthy_fpr_0.05": 0.33, "tuned": {"<data set>": 0.37}},
-     "healthy_quantiles": {"levels": [0.5, 0.99, ...], "scores": [0.12, 0.41, ...]},
-     "reference": {...}, "reconstruction": {"t_test": 500, ...}}
-
-``healthy_quantiles`` are scores inside healthy brains. They give percentiles for pictures, and a threshold for any
-wanted false-positive rate. ``contrast`` may stand in ``settings.json`` instead.
+They stand in the ``calibration`` section of ``model.json`` (:mod:`custom.runs.model_folder`). The healthy quantiles are
+scores inside healthy brains: they give percentiles for pictures, and a threshold for any false-positive rate between
+the smallest and the largest that was measured.
 """
 
-import re
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.description import build
 from ..core.errors import ConfigError
-from ..core.files import read_json
 from ..preparation.quality import usable_reference
-from ..runs.settings import trained_settings
+from ..runs.model_folder import ModelFolder
+from ..scoring import bound
 
-FILE_NAME = "calibration.json"
-_FPR = re.compile(r"(?:healthy_fpr_)?(0?\.\d+)")
+_UNSET = (None, "", "null", "None")
+_RATE_PREFIX = "healthy_fpr_"
 
 
 @dataclass(frozen=True)
@@ -45,83 +39,110 @@ class Calibration:
     Attributes:
         contrast: contrast of the training scans.
         score: name of the score that all numbers belong to.
-        thresholds: by name; ``tuned`` holds one per data set.
+        thresholds: by name, the default first; ``tuned/<data set>`` are those tuned on labelled scans.
         quantiles: rising pairs (probability, score) inside healthy brains.
         reference: see :func:`custom.preparation.quality.build_reference`.
-        reconstruction: how the calibrated reconstructions were made, as far as it is known.
+        reconstruction: settings of the calibrated reconstructions (``t_test`` and the like).
+        scoring: the score, not yet bound to a network (:func:`custom.scoring.bound`).
+        postprocessing: the post-processing of the calibrated maps.
     """
 
     contrast: str
     score: str
-    thresholds: Mapping[str, Any]
+    thresholds: Mapping[str, Threshold]
     quantiles: Sequence[tuple[float, float]]
-    reference: Mapping[str, Any] | None
+    reference: Mapping[str, Any] | None = None
     reconstruction: Mapping[str, Any] = field(default_factory=dict)
+    scoring: Any = None
+    postprocessing: Any = None
 
     @classmethod
-    def load(cls, output_dir: str | Path, score: str | None = None) -> "Calibration":
-        """Read the calibration of a run folder; ``score`` is the score that maps are to be made with.
+    def of(cls, model: ModelFolder, score: Any = None) -> "Calibration":
+        """Return the calibration of a model; ``score`` is the score that maps are asked for, None the calibrated one.
 
         Raises:
-            ConfigError: there is none, it is damaged, or it belongs to another score.
+            ConfigError: the model has none, it belongs to another score or grid, or names unknown parts.
         """
-        path = Path(output_dir) / FILE_NAME
-        if not path.is_file():
+        found = model.calibration
+        if found is None:
             raise ConfigError(
-                f"{path} is missing: without it there is no threshold. Run the evaluation of this model first (it "
-                "calibrates on healthy scans), or point to the folder of an evaluated model."
+                f"the model in {model.folder} has no calibration, so there is no threshold. Run its evaluation with --promote "
+                "True, or 'run promoting' for a finished one (it must not be a trial on a part of the scans)."
             )
-        found = read_json(path, "run the evaluation of this model again.")
-        try:
-            made = cls(
-                str(found.get("contrast") or trained_settings(output_dir)["contrast"]),
-                str(found["score"]),
-                dict(found["thresholds"]),
-                _pairs(found.get("healthy_quantiles") or {}),
-                usable_reference(found.get("reference")),
-                dict(found.get("reconstruction") or {}),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{path} is damaged ({error!r}); run the evaluation of this model again.") from error
-        if score is not None and score != made.score:
+        if score not in (*_UNSET, found["score"]):
             raise ConfigError(
-                f"the thresholds in {path} belong to the score {made.score}, not to {score}; use --score {made.score} or "
-                "evaluate the model with the other score."
+                f"the thresholds of the model in {model.folder} belong to the score {found['score']}, not to {score}; leave "
+                f"--score out, or evaluate the model with --primary {score} and promote that evaluation."
             )
-        return made
+        spacing = [float(model.build("preparation").spacing_mm)] * 3
+        if found.get("spacing_mm") != spacing:
+            raise ConfigError(
+                f"the calibration of the model in {model.folder} was made on a grid of {found.get('spacing_mm')} mm, its "
+                f"preparation gives {spacing} mm; evaluate the model again."
+            )
+        quantiles = found["healthy_quantiles"]
+        return cls(
+            model.contrast,
+            str(found["score"]),
+            {name: Threshold(float(one["value"]), str(one["source"])) for name, one in found["thresholds"].items()},
+            [(float(p), float(q)) for p, q in zip(quantiles["levels"], quantiles["scores"], strict=True)],
+            usable_reference(found.get("reference")),
+            dict(found.get("reconstruction") or {}),
+            build(found["scoring"]),
+            build(found["postprocessing"]),
+        )
+
+    def bound_scoring(self, network: Any) -> Any:
+        """Return ``score(image, reconstruction)`` with what it needs of the trained ``network``."""
+        return bound(self.scoring, network)
 
     def threshold(self, sensitivity: Any = None, threshold: Any = None) -> Threshold:
         """Return the threshold to use.
 
         Args:
-            sensitivity: name of a calibrated threshold, ``tuned/<data set>``, or a false-positive rate inside healthy
-                brains such as 0.01; None is the first of the model. Of a list (a client's menu) the first entry counts.
-            threshold: score that decides instead, if it is a number above 0.
+            sensitivity: name of a calibrated threshold, or a false-positive rate inside healthy brains such as 0.01; None
+                is the first of the model. Of a list (a client's menu) the first entry counts.
+            threshold: score that decides instead; None leaves the choice to ``sensitivity``.
+
+        Raises:
+            ConfigError: an unknown name, a rate outside those that were measured, or a threshold that no score can have.
         """
-        if threshold not in (None, "", "null", "None") and float(threshold) > 0:
-            return Threshold(float(threshold), "given by the user")
+        if threshold not in _UNSET:
+            return Threshold(_score(threshold), "given by the user")
         if isinstance(sensitivity, (list, tuple)):
             sensitivity = sensitivity[0] if sensitivity else None
-        name = self.names[0] if sensitivity in (None, "", "null", "None") else str(sensitivity)
-        group, _, dataset = name.partition("/")
-        values = self.thresholds.get(group)
-        if isinstance(values, Mapping) and dataset in values:
-            return Threshold(float(values[dataset]), f"tuned on labelled scans of {dataset}")
-        match = _FPR.fullmatch(name)
-        if match is None or isinstance(values, Mapping):
+        name = self.names[0] if sensitivity in _UNSET else str(sensitivity)
+        if name in self.thresholds:
+            return self.thresholds[name]
+        rate = _rate(name)
+        if rate is None:
             raise ConfigError(
                 f"sensitivity {name!r} is unknown; choose {', '.join(self.names)} or a rate such as 0.02."
             )
-        rate = float(match.group(1))
-        stored = self.thresholds.get(f"healthy_fpr_{rate:g}")
-        value = float(stored) if stored is not None else self._quantile(1 - rate)
-        return Threshold(value, f"exceeded by {100 * rate:.3g} % of the voxels of healthy brains")
+        if (stored := self.thresholds.get(f"{_RATE_PREFIX}{rate:g}")) is not None:
+            return stored
+        lowest, highest = self.rates
+        if not lowest <= rate <= highest:
+            raise ConfigError(
+                f"the rate {rate:g} was not measured: the calibration knows the scores that {lowest:g} to {highest:g} of the "
+                "voxels of healthy brains exceed; choose a rate between them, or a score by --threshold."
+            )
+        levels, scores = np.array(self.quantiles, dtype=np.float64).T
+        value = float(np.interp(1 - rate, levels, scores))
+        share = 100 - float(self.percentile_of(np.array([value]))[0])  # less than asked for where many scores are equal
+        return Threshold(value, f"exceeded by about {share:.3g} % of the voxels of healthy brains")
 
     @property
     def names(self) -> list[str]:
         """Names that ``sensitivity`` may take, the default first."""
-        tuned = self.thresholds.get("tuned") or {}
-        return [name for name in self.thresholds if name != "tuned"] + [f"tuned/{dataset}" for dataset in tuned]
+        return list(self.thresholds)
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Smallest and largest false-positive rate that ``sensitivity`` may ask for."""
+        if not self.quantiles:
+            raise ConfigError(f"the calibration has no healthy quantiles; choose one of {', '.join(self.names)}.")
+        return round(1 - self.quantiles[-1][0], 9), round(1 - self.quantiles[0][0], 9)
 
     def percentile_of(self, scores: NDArray[Any]) -> NDArray[np.float32]:
         """Return for each score the percentile (0 to 100) that it has inside healthy brains; ties take the upper end."""
@@ -133,13 +154,20 @@ class Calibration:
         tied = probability[np.maximum(upper - 1, 0)]
         return (100 * np.where(upper > 0, np.maximum(exact, tied), 0)).astype(np.float32)
 
-    def _quantile(self, probability: float) -> float:
-        if not self.quantiles:
-            raise ConfigError(f"the calibration has no healthy quantiles; choose one of {', '.join(self.names)}.")
-        levels, scores = np.array(self.quantiles, dtype=np.float64).T
-        return float(np.interp(probability, levels, scores))
+
+def _score(threshold: Any) -> float:
+    try:
+        value = float(threshold)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ConfigError(f"the threshold {threshold!r} is no anomaly score: those are numbers of 0 or more.")
+    return value
 
 
-def _pairs(quantiles: Mapping[str, Any]) -> list[tuple[float, float]]:
-    levels, scores = quantiles.get("levels", []), quantiles.get("scores", [])
-    return sorted((float(p), float(q)) for p, q in zip(levels, scores, strict=True))
+def _rate(name: str) -> float | None:
+    try:
+        value = float(name.removeprefix(_RATE_PREFIX))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Anomaly maps for scans of anybody, from Python or by ``scripts/predict.py``.
+"""Anomaly maps of scans from Python.
 
 ::
 
-    from custom.predict import Predictor
+    from custom.prediction.predictor import Predictor
     result = Predictor.load("output/ddpm_ssim_ens/ixi_t1_fold0").predict("scan.nii.gz")
     result.save_report("out")
 
-Both doors read the ``inference.json`` of the model's bundle, the file that ``python -m monai.bundle run inference`` and
-MONAI Label read, so all of them give the same map.
+A model folder says which bundle it belongs to; the ``inference.json`` of that bundle *of this package* is read, the file
+that ``python -m monai.bundle run inference`` reads too, so both give the same map. Configuration that lies beside a model
+is never read.
+
+Whatever the caller gives (paths, names, numbers) reaches MONAI's parser as objects: a file called ``$open('x')`` is a file.
 """
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,22 @@ from monai.bundle import ConfigParser
 
 from ..core.errors import ConfigError
 from ..core.files import read_json
+from ..core.resources import bundle_folder, rooted
 from ..runs.knobs import check_knobs, closest
-from ..runs.settings import trained_settings
+from ..runs.model_folder import FILE_NAME, ModelFolder
 from ..runs.start import find_foreseen
-from .calibration import FILE_NAME, Calibration
+from .calibration import Calibration
 from .case_result import CaseResult
 from .find import one_scan
 from .results import summary_table
 
 __all__ = ["Predictor", "predict_batch", "summary_table"]
-_ROOT = Path(__file__).resolve().parents[2]
 _CONFIG = Path("configs") / "inference.json"
-_VARIANTS = {"vae": "ae_baseline", "pddpm": "ddpm_ssim_ens"}  # methods that are settings of another one's bundle
-Knobs = Mapping[str, Any]
+_OWN = {"about", "bundle", "bundle_root", "model", "calibration", "network_def", "network", "initialize", "run"}
 
 
 class Predictor:
-    """A trained model, ready for scans.
+    """A trained and calibrated model, ready for scans.
 
     Args:
         parser: parsed ``inference.json``, see :meth:`load`.
@@ -53,15 +53,18 @@ class Predictor:
         self.device = torch.device(_content(parser, "device"))
 
     @classmethod
-    def load(cls, run_dir: str | Path, config: str | Path | None = None, **knobs: Any) -> "Predictor":
-        """Load a trained and evaluated model.
+    def load(cls, model_dir: str | Path, config: str | Path | None = None, **knobs: Any) -> "Predictor":
+        """Load a trained and calibrated model.
 
         Args:
-            run_dir: folder with ``model.safetensors``, ``settings.json`` and ``calibration.json``.
-            config: an ``inference.json``; None finds the one of the model's bundle.
-            **knobs: top-level settings of that file, for example ``sensitivity``, ``threshold`` or ``device``.
+            model_dir: folder of a run, or of a release.
+            config: an ``inference.json`` of one's own, which is code; None takes that of the model's bundle.
+            **knobs: settings at the top of that file, for example ``sensitivity``, ``threshold`` or ``device``.
+
+        Raises:
+            ConfigError: no such model, bundle or setting; a model without calibration.
         """
-        return cls(inference_parser(run_dir, config, **knobs))
+        return cls(inference_parser(model_dir, config, **knobs))
 
     def predict(self, scan: str | Path, mask: str | Path | None = None) -> CaseResult:
         """Return maps, mask, pseudo-healthy image and findings of one scan.
@@ -86,77 +89,50 @@ class Predictor:
 
 
 def predict_batch(
-    run_dir: str | Path, given: str | Path, results_dir: str | Path, config: str | Path | None = None, **knobs: Any
+    model_dir: str | Path, given: str | Path, output_dir: str | Path, config: str | Path | None = None, **knobs: Any
 ) -> list[dict[str, Any]]:
     """Predict a scan, a folder or a list of scans, write all results and return a record per scan.
 
     Args:
-        run_dir: trained and evaluated model.
+        model_dir: trained and calibrated model.
         given: see :func:`custom.prediction.find.find_scans`.
-        results_dir: where the results go; finished ones there are kept.
+        output_dir: where the results go; finished ones there are kept.
         config: see :meth:`Predictor.load`.
         **knobs: settings of ``inference.json``.
     """
-    parser = inference_parser(run_dir, config, input=str(given), results_dir=str(results_dir), **knobs)
-    _content(parser, "initialize")
+    parser = inference_parser(model_dir, config, input=str(given), output_dir=str(output_dir), **knobs)
     _content(parser, "evaluator").run()
     records: list[dict[str, Any]] = _content(parser, "results").finish(strict=False)
     return records
 
 
-def inference_parser(run_dir: str | Path, config: str | Path | None = None, **knobs: Any) -> ConfigParser:
-    """Return the parsed ``inference.json`` of a model with some top-level settings changed.
-
-    The score is the one that the model was calibrated with, unless ``score`` or ``scoring`` is given.
+def inference_parser(model_dir: str | Path, config: str | Path | None = None, **knobs: Any) -> ConfigParser:
+    """Return the parsed ``inference.json`` of a model with some settings changed.
 
     Raises:
         ConfigError: no such model, bundle or setting.
     """
-    path = Path(config) if config is not None else _bundle_config(Path(run_dir))
-    content = json.loads(path.read_text(encoding="utf-8"))
-    unknown = sorted(set(knobs) - set(content))
-    if unknown:
-        raise ConfigError(
-            f"{', '.join(unknown)}: no setting of {path.name}; {closest(unknown[0], content)}docs/knobs.md lists all."
-        )
+    folder = model_folder(model_dir)
+    path = Path(config) if config is not None else bundle_folder(ModelFolder.read(folder).bundle) / _CONFIG
+    content = rooted(read_json(path, "give the inference.json of a bundle."))
+    for name in knobs:
+        if name not in content or name in _OWN:
+            raise ConfigError(
+                f"{name}: no setting of {path.name}; {closest(name, content)}docs/knobs.md lists all. What the model was trained "
+                "with (network, noise, preparation ...) is read from its model.json and cannot be changed."
+            )
     check_knobs(knobs)
-    calibration = Path(run_dir) / FILE_NAME
-    if not {"score", "scoring"} & set(knobs) and calibration.is_file():
-        score = read_json(calibration, "run the evaluation of this model again.").get("score", content["score"])
-        imported, _, _ = str(content.get("scoring", "")).rpartition("::")
-        if imported.startswith("%"):
-            knobs = {**knobs, "score": score, "scoring": f"{imported}::{score}"}
-        elif score in content.get("scores", {}):
-            knobs = {**knobs, "score": score}
-    content.update(knobs, output_dir=str(run_dir))
-    parser = ConfigParser(_rooted(content, _ROOT))
+    given = {**knobs, "model_dir": str(folder)}
+    parser = ConfigParser({**content, **{name: f"$given[{name!r}]" for name in given}}, globals={"given": given})
     parser.parse()
     return parser
 
 
-def source_bundles(method: str) -> list[Path]:
-    """Return the folders in which the bundle of a method may lie."""
-    return [_ROOT / "bundles" / name for name in (_VARIANTS.get(method, method), f"{method}_baseline")]
-
-
-def _bundle_config(run_dir: Path) -> Path:
-    method = str(trained_settings(run_dir)["method"])
-    candidates = [folder / _CONFIG for folder in (run_dir.parent, _ROOT, *source_bundles(method))]
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
-        raise ConfigError(f"no inference.json for the method {method} (tried {', '.join(map(str, candidates))}).")
-    return found
-
-
-def _rooted(value: Any, root: Path) -> Any:
-    """Make the files of ``%`` macros absolute: the parser looks for them from the current folder."""
-    if isinstance(value, dict):
-        return {key: _rooted(item, root) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rooted(item, root) for item in value]
-    if isinstance(value, str) and value.startswith("%") and not value.startswith("%/"):
-        return f"%{root}/{value[1:]}"
-    return value
+def model_folder(model_dir: str | Path) -> Path:
+    """Return the folder that holds ``model.json``: that of a run itself, ``models`` of a release."""
+    folder = Path(model_dir)
+    inside = folder / "models"
+    return inside if not (folder / FILE_NAME).is_file() and (inside / FILE_NAME).is_file() else folder
 
 
 def _content(parser: ConfigParser, key: str) -> Any:

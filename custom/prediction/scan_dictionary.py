@@ -12,7 +12,7 @@ from monai.transforms import MapTransform
 
 from ..preparation.grid_dictionary import to_scan_grid
 from ..volumes.resampling import spacing_of
-from .calibration import Calibration
+from .calibration import Calibration, Threshold
 
 Data = Mapping[Hashable, Any]
 
@@ -45,19 +45,21 @@ class SegmentAnomalyd(MapTransform):
     ) -> None:
         super().__init__(keys)
         self.postprocessing = postprocessing
+        self.calibration = calibration
         self.threshold = calibration.threshold(sensitivity, threshold)
         self.orig_keys = orig_keys
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Return ``data`` with the volumes named above."""
         result = dict(data)
+        threshold = self._threshold(data)
         reference: MetaTensor = result[self.orig_keys]
         inside = reference.as_tensor()[1:].cpu() > 0
         step = tuple(float(s) for s in spacing_of(np.asarray(reference.affine)))
         for key in self.key_iterator(result):
             output = result[key].as_tensor() if isinstance(result[key], MetaTensor) else result[key]
             output = output.detach().float().cpu()
-            binary = self.postprocessing.binarise(output[0], self.threshold.value, step)[None]
+            binary = self.postprocessing.binarise(output[0], threshold.value, step)[None]
             result["grid_map"], result["grid_mask"] = output[:1], binary
             result["anomaly_map"] = to_scan_grid(output[:1], reference)
             mask = to_scan_grid(binary, reference)
@@ -71,8 +73,18 @@ class SegmentAnomalyd(MapTransform):
             result[key] = mask.to(torch.uint8)
             result["result"] = {
                 "anomaly_score": float(output[0].max()),
-                "threshold": self.threshold.value,
-                "threshold_source": self.threshold.source,
+                "threshold": threshold.value,
+                "threshold_source": threshold.source,
                 "anomaly_ml": float(mask.sum()) * float(abs(np.linalg.det(np.asarray(mask.affine)[:3, :3]))) / 1000,
             }
         return result
+
+    def _threshold(self, data: Data) -> Threshold:
+        """Return the threshold that a client of MONAI Label asks for in its request, else the configured one.
+
+        The client's words come as data; through ``@displayable_configs`` MONAI's parser would read them as code.
+        """
+        asked = {"sensitivity": data.get("sensitivity"), "threshold": data.get("threshold") or None}
+        if not any(asked.values()):
+            return self.threshold
+        return self.calibration.threshold(**asked)

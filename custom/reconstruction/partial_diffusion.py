@@ -44,6 +44,7 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         patches: optional object with ``boxes(height, width) -> list of (rows, columns) slices`` (pDDPM) and
             ``merge`` of overlapping boxes by averaging.
         conditioned: the network also sees the clean slices, as ``image`` in [0, 1] (cDDPM, Behrendt et al., arXiv 2312.04215).
+        patch_stride_px: other distance between neighbouring boxes than that of ``patches``, so that they overlap.
         precision: arithmetic of the network.
         channels_last: hand the slices over in NHWC order.
     """
@@ -64,6 +65,7 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         conditioned: bool = False,
         keep_draws: bool = False,
         first_draw: int = 0,
+        patch_stride_px: int | None = None,
     ) -> None:
         super().__init__(slice_batch_size, precision, channels_last)
         self.scheduler = scheduler
@@ -74,6 +76,10 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         self.seed = seed
         self.chain_steps = chain_steps
         self.patches = patches
+        if patch_stride_px is not None:
+            if patches is None:
+                raise ConfigError("patch_stride_px is for models that were trained with patches; leave it out.")
+            self.patches = replace(patches, stride_px=patch_stride_px)
         self.conditioned = conditioned
         for t in self.t_test:
             if not 1 <= t <= scheduler.num_train_timesteps:

@@ -32,6 +32,11 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def network_sha256(network: nn.Module) -> str:
+    """Return :func:`state_sha256` of a network's weights."""
+    return state_sha256(network.state_dict())
+
+
 class CheckedInferer(Inferer):
     """Hand over to ``inferer`` if the network has the weights of this release.
 

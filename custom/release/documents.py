@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The texts of a release: ``metadata.json`` with what was frozen, and ``docs/README.md``."""
+"""The texts of a release: ``metadata.json``, ``docs/README.md`` and ``docs/data_license.txt``."""
 
-import json
+import sys
 from collections.abc import Mapping
-from pathlib import Path
+from importlib.metadata import packages_distributions, version
 from typing import Any
+
+from ..cohorts.datasets import get_dataset
+from ..core.errors import ConfigError
+from ..core.imports import foreign_imports
+from ..prediction.calibration import Calibration
+from ..runs.model_folder import ModelFolder
+
+_NAMED_APART = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
 
 _README = """# {name}
 
@@ -19,15 +27,19 @@ From any folder, with the packages in `configs/metadata.json` installed:
 
 ```
 python -m monai.bundle run inference --config_file {name}/configs/inference.json \\
-    --bundle_root {name} --input SCAN|FOLDER|list.txt --results_dir OUT
+    --bundle_root {name} --input SCAN|FOLDER|list.txt --output_dir OUT
 ```
+
+`run evaluating --config_file {name}/configs/evaluate.json` measures the model on labelled scans in the layout of the source
+package, `run training --config_file {name}/configs/train.json` goes on training from its weights; both take
+`--bundle_root {name} --dataset_dir DATA --output_dir OUT`.
 
 Scans are brain-extracted {contrast} images (NIfTI, NRRD, MHA or a DICOM folder) of any orientation and spacing; maps and
 masks come back on the scan's own grid. `--sensitivity` takes one of
 
 {thresholds}
 
-or a false-positive rate inside healthy brains such as 0.02; `--threshold` takes a score. In MONAI Label both stand in the
+or a false-positive rate inside healthy brains between {lowest:g} and {highest:g}; `--threshold` takes a score. In MONAI Label both stand in the
 options of the client (`threshold` 0 means: use `sensitivity`).
 
 ## Files
@@ -35,9 +47,9 @@ options of the client (`threshold` 0 means: use `sensitivity`).
 * `models/model.safetensors`: the weights, sha256 `{file_sha256}`
 * `models/model.pt`: the same weights as a flat state dict, read with `weights_only=True`. The inferer compares the loaded
   weights with the digest `{weights_sha256}` and refuses others.
-* `models/calibration.json`, `models/settings.json`: thresholds, healthy quantiles, training settings; `inference.json`
-  holds them as literals and does not read these files.
-* `custom/`: the Python package that the configuration names.
+* `models/model.json`: what the model is (network, noise, preparation ...) and its thresholds; all configurations read it.
+* `custom/`: the modules of the Python package `custom` that the configurations need. Several releases can stand in one
+  MONAI Label server if their modules of one name are equal, which is checked.
 * `manifest.json`: sha256 of every file as it was released. Python writes `__pycache__` folders beside what it runs; set
   `PYTHONDONTWRITEBYTECODE=1` to keep the folder as it was.
 
@@ -53,52 +65,77 @@ inferer (noise, reconstruction, score) and not by the network alone.
 
 
 def release_metadata(
-    metadata: Mapping[str, Any], name: str, frozen: Mapping[str, Any], file_sha256: str
+    metadata: Mapping[str, Any],
+    name: str,
+    model: ModelFolder,
+    calibration: Calibration,
+    modules: set[str],
+    weights_sha256: str,
 ) -> dict[str, Any]:
-    """Return the bundle's metadata with what was frozen into this release.
+    """Return the bundle's metadata with what is special to this release.
 
     Args:
         metadata: of the source bundle.
         name: of the release.
-        frozen: its ``inference.json``.
-        file_sha256: digest of ``model.safetensors``.
+        model: that is released.
+        calibration: of the model.
+        modules: of this package that the release carries; their other packages are stated with the versions used here.
+        weights_sha256: :func:`~custom.release.checked.state_sha256` of the weights.
     """
-    release = {
-        "name": name,
-        "trained": dict(frozen["trained"]),
-        "score": frozen["score"],
-        "thresholds": frozen["calibration"]["thresholds"],
-        "model_sha256": file_sha256,
-        "weights_sha256": frozen["inferer"]["weights_sha256"],
+    content = model.calibration or {}
+    return {
+        **metadata,
+        "required_packages_version": {**_versions(modules), **metadata.get("required_packages_version", {})},
+        "eval_metrics": dict(content.get("metrics") or metadata.get("eval_metrics") or {}),
+        "supported_apps": dict(metadata.get("supported_apps") or {}),
+        "release": {
+            "name": name,
+            **model.identity,
+            "score": calibration.score,
+            "thresholds": {key: one.value for key, one in calibration.thresholds.items()},
+            "model_sha256": model.weights_sha256,
+            "weights_sha256": weights_sha256,
+        },
     }
-    apps = dict(metadata.get("supported_apps") or {})
-    return {**metadata, "supported_apps": apps, "release": release}
 
 
-def release_readme(metadata: Mapping[str, Any]) -> str:
-    """Return ``docs/README.md`` from the release's metadata."""
+def release_readme(metadata: Mapping[str, Any], model: ModelFolder, calibration: Calibration) -> str:
+    """Return ``docs/README.md``."""
     release = metadata["release"]
-    trained = release["trained"]
-    lines = []
-    for key, value in release["thresholds"].items():
-        pairs = {f"{key}/{n}": v for n, v in value.items()} if isinstance(value, Mapping) else {key: value}
-        lines += [f"* `{name}` (score {number:.4g})" for name, number in pairs.items()]
+    lowest, highest = calibration.rates
     return _README.format(
         name=release["name"],
         description=metadata["description"],
         version=metadata["version"],
-        contrast=str(trained.get("contrast", "?")).upper(),
-        method=trained.get("method", "?"),
-        dataset=trained.get("dataset_name", "?"),
-        fold=trained.get("fold", "?"),
-        score=release["score"],
-        thresholds="\n".join(lines),
-        file_sha256=release["model_sha256"],
+        contrast=model.contrast.upper(),
+        method=model.method,
+        dataset=model.dataset,
+        fold=model.fold,
+        score=calibration.score,
+        thresholds="\n".join(f"* `{key}`: {t.value:.4g} ({t.source})" for key, t in calibration.thresholds.items()),
+        lowest=lowest,
+        highest=highest,
+        file_sha256=model.weights_sha256,
         weights_sha256=release["weights_sha256"],
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+def data_licence(model: ModelFolder) -> str:
+    """Return ``docs/data_license.txt``: what is known of the scans that the model was trained on."""
+    try:
+        data = get_dataset(model.dataset, model.folder)
+    except ConfigError:
+        return f"The model was trained on the data set {model.dataset!r}, whose terms are not known to this package.\n"
+    return (
+        f"The model was trained on {data.title} ({data.licence}).\n{data.citation}\n\nNo scan of it is part of this release. "
+        "Whoever uses the data set itself is bound by its terms.\n"
+    )
+
+
+def _versions(modules: set[str]) -> dict[str, str]:
+    distributions = packages_distributions()
+    names = sorted(foreign_imports(modules) - set(sys.stdlib_module_names) - set(_NAMED_APART))
+    packages = {
+        name if name in distributions[name] else distributions[name][0] for name in names if name in distributions
+    }
+    return {package: version(package) for package in sorted(packages)}

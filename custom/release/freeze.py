@@ -3,35 +3,38 @@
 
 ::
 
-    <name>/configs/inference.json  metadata.json  logging.conf
-           models/model.safetensors  model.pt  (+ .sha256)  calibration.json  settings.json
-           custom/  docs/README.md  LICENSE  manifest.json
+    <name>/configs/inference.json  evaluate.json  train.json  metadata.json  logging.conf
+           models/model.json  model.safetensors  model.pt  (+ .sha256)
+           custom/ (the modules that the configurations need)
+           docs/README.md  docs/data_license.txt  LICENSE  manifest.json
 
 The folder appears whole or not at all. Two freezes of one model give the same zip, byte for byte: its entries are sorted
 and carry a fixed time. Checked against the source bundle: the maps are bit-identical.
 """
 
-import json
 import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..core.digests import file_sha256
 from ..core.errors import ConfigError
-from ..core.files import atomic_path, atomic_write_json, atomic_write_text
-from ..models.weights import load_weights, read_state_dict
-from ..prediction.calibration import FILE_NAME as CALIBRATION
-from ..prediction.predictor import source_bundles
-from ..runs.settings import FILE_NAME as SETTINGS
-from ..runs.settings import trained_settings
-from .checked import state_sha256
-from .documents import read_json, release_metadata, release_readme
-from .frozen_config import frozen_config
-from .manifest import MANIFEST, write_manifest
+from ..core.files import atomic_path, atomic_write_json, atomic_write_text, read_json
+from ..core.imports import module_file, modules_of
+from ..core.resources import bundle_folder
+from ..models.weights import load_weights
+from ..prediction.calibration import Calibration
+from ..runs.model_folder import FILE_NAME as MODEL_JSON
+from ..runs.model_folder import ModelFolder
+from .checked import network_sha256
+from .configurations import release_configs
+from .documents import data_licence, release_metadata, release_readme
+from .manifest import MANIFEST, read_manifest, write_manifest
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TYPES = ("detection", "classification", "deepgrow", "deepedit")
@@ -40,7 +43,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def freeze_bundle(
-    run_dir: str | Path,
+    model_dir: str | Path,
     out: str | Path,
     bundle: str | Path | None = None,
     name: str | None = None,
@@ -49,28 +52,28 @@ def freeze_bundle(
     """Write the release ``out/<name>`` (and ``out/<name>.zip``) and return its folder.
 
     Args:
-        run_dir: folder with ``model.safetensors``, ``settings.json`` and ``calibration.json``.
+        model_dir: folder of a trained and calibrated model.
         out: where the release goes; ``<name>`` must not be there yet.
-        bundle: folder of the source bundle; None takes the one of the model's method.
+        bundle: folder of the source bundle; None takes the model's own.
         name: name of the release; None is ``<bundle>_<contrast>_fold<fold>``.
         archive: write the zip too.
 
     Raises:
-        ConfigError: no such model or bundle, a name that MONAI Label would misread, an existing release.
+        ConfigError: no such model or bundle, a model without calibration, a name that MONAI Label would misread, an
+            existing release.
     """
-    run_dir, out = Path(run_dir), Path(out)
-    settings = trained_settings(run_dir)
-    source = Path(bundle) if bundle is not None else _bundle_of(str(settings["method"]))
-    if not (source / "configs" / "inference.json").is_file():
-        raise ConfigError(f"{source} has no configs/inference.json, so it is no bundle that scans can be given to.")
-    name = name or f"{source.resolve().name}_{settings.get('contrast', 'any')}_fold{settings.get('fold', 0)}"
+    out, model = Path(out), ModelFolder.read(model_dir)
+    calibration = Calibration.of(model)
+    source = Path(bundle) if bundle is not None else bundle_folder(model.bundle)
+    name = name or f"{source.resolve().name}_{model.contrast}_fold{model.fold}"
     _require_name(name)
+    configs = release_configs(source, model, name)
     if (out / name).exists():
         raise ConfigError(f"{out / name} exists already and is not written over; remove it or choose another --name.")
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".freezing-") as temporary:
         folder = Path(temporary) / name
-        _fill(folder, run_dir, source)
+        _fill(folder, model, calibration, source, configs)
         write_manifest(folder)
         folder.rename(out / name)
     if archive:
@@ -81,7 +84,7 @@ def freeze_bundle(
 def write_zip(folder: str | Path, path: str | Path) -> str:
     """Pack the files of the folder's manifest below the top folder ``<name>/``; return the sha256 of the zip."""
     folder = Path(folder)
-    names = [*read_json(folder / MANIFEST)["files"], MANIFEST]
+    names = [*read_manifest(folder / MANIFEST), MANIFEST]
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in sorted(names):
             entry = zipfile.ZipInfo(f"{folder.name}/{name}", _EPOCH)
@@ -90,48 +93,63 @@ def write_zip(folder: str | Path, path: str | Path) -> str:
     return file_sha256(path)
 
 
-def _fill(folder: Path, run_dir: Path, source: Path) -> None:
-    models, configs = folder / "models", folder / "configs"
-    models.mkdir(parents=True)
-    configs.mkdir()
-    weights = run_dir / "model.safetensors"
-    state = read_state_dict(weights)
-    digests = file_sha256(weights), state_sha256(state)
-    config = frozen_config(run_dir, source, folder.name, *digests)
-    for name in (weights.name, SETTINGS, CALIBRATION):
-        shutil.copyfile(run_dir / name, models / name)
-    torch.save(state, models / "model.pt")
-    for path in (models / weights.name, models / "model.pt"):
+def _fill(
+    folder: Path, model: ModelFolder, calibration: Calibration, source: Path, configs: Mapping[str, Mapping[str, Any]]
+) -> None:
+    models, target = folder / "models", folder / "configs"
+    for path in (models, target, folder / "docs"):
+        path.mkdir(parents=True)
+    network = load_weights(model.network(), model.weights, model.weights_sha256)
+    for path in (model.weights, model.folder / MODEL_JSON):
+        shutil.copyfile(path, models / path.name)
+    torch.save(dict(network.state_dict()), models / "model.pt")
+    for path in (models / model.weights.name, models / "model.pt"):
         atomic_write_text(path.with_name(f"{path.name}.sha256"), f"{file_sha256(path)}  {path.name}\n")
-    metadata = release_metadata(read_json(source / "configs" / "metadata.json"), folder.name, config, digests[0])
-    atomic_write_json(configs / "inference.json", config)
-    atomic_write_json(configs / "metadata.json", metadata)
-    shutil.copyfile(source / "configs" / "logging.conf", configs / "logging.conf")
-    shutil.copytree(_ROOT / "custom", folder / "custom", ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*"))
-    (folder / "docs").mkdir()
-    atomic_write_text(folder / "docs" / "README.md", release_readme(metadata))
+    for kind, config in configs.items():
+        atomic_write_json(target / f"{kind}.json", config)
+    modules = modules_of(configs, model.content)
+    copy_modules(modules, folder / "custom")
+    metadata = release_metadata(_metadata(source), folder.name, model, calibration, modules, network_sha256(network))
+    atomic_write_json(target / "metadata.json", metadata)
+    shutil.copyfile(source / "configs" / "logging.conf", target / "logging.conf")
+    atomic_write_text(folder / "docs" / "README.md", release_readme(metadata, model, calibration))
+    atomic_write_text(folder / "docs" / "data_license.txt", data_licence(model))
     licence = next((path for path in (source / "LICENSE", _ROOT / "LICENSE") if path.is_file()), None)
     if licence is None:
         raise ConfigError(f"neither {source} nor {_ROOT} has a LICENSE; a release must state its terms.")
     shutil.copyfile(licence, folder / "LICENSE")
-    _require_fitting_weights(folder)
+    load_weights(model.network(), models / "model.pt")  # whole, and of this network
 
 
-def _require_fitting_weights(folder: Path) -> None:
-    """Both files of weights must fill the frozen network completely."""
-    from monai.bundle import ConfigParser
+def copy_modules(modules: Iterable[str], target: str | Path) -> None:
+    """Copy modules of this package, and the files that lie in the folders of copied packages and are no modules.
 
-    parser = ConfigParser(json.loads((folder / "configs" / "inference.json").read_text(encoding="utf-8")))
-    network = parser.get_parsed_content("network_def")
-    for name in ("model.safetensors", "model.pt"):
-        load_weights(network, folder / "models" / name)
+    Args:
+        modules: dotted names.
+        target: becomes the package ``custom``.
+    """
+    package = _ROOT / "custom"
+    for module in modules:
+        path = module_file(module)
+        if path is None:
+            continue
+        files = [path]
+        if path.name == "__init__.py" and path.parent != package:
+            files += [other for other in path.parent.rglob("*") if _is_resource(other, path.parent)]
+        for file in files:
+            copy = Path(target) / file.relative_to(package)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
 
 
-def _bundle_of(method: str) -> Path:
-    found = next((path for path in source_bundles(method) if path.is_dir()), None)
-    if found is None:
-        raise ConfigError(f"no bundle for the method {method} in {_ROOT / 'bundles'}; give --bundle.")
-    return found
+def _is_resource(path: Path, package: Path) -> bool:
+    inner = path.relative_to(package).parts
+    hidden = any(part.startswith((".", "__pycache__")) for part in inner)
+    return path.is_file() and path.suffix not in (".py", ".pyc") and not hidden
+
+
+def _metadata(bundle: Path) -> dict[str, Any]:
+    return read_json(bundle / "configs" / "metadata.json", "give the folder of a bundle.")
 
 
 def _require_name(name: str) -> None:

@@ -175,7 +175,7 @@ def _other(address: str, bundle: Path, scan: str, path: Path, work: Path) -> Che
 
 
 def _expected(bundle: Path, scan: Path) -> NDArray[np.bool_]:
-    predictor = Predictor.load(bundle / "models", bundle / "configs" / "inference.json", device="cpu")
+    predictor = Predictor.load(bundle, device="cpu")
     mask: NDArray[np.bool_] = np.asarray(predictor.predict(scan).mask) > 0
     return mask
 

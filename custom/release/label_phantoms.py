@@ -12,26 +12,30 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 
-from ..core.files import atomic_write_json
+from ..core.description import describe
+from ..core.files import read_json
+from ..core.resources import bundle_folder, rooted
 from ..models.voxel_atlas import VoxelAtlas
 from ..models.weights import save_weights
-from ..prediction.predictor import inference_parser
-from ..runs.settings import save_settings
+from ..postprocessing import in_mm
+from ..runs.model_folder import WEIGHTS, ModelFolder
+from ..scoring import StandardScore, intensity
 
 MARKER_MM = np.array([-26.0, 30.0, 20.0])
 RADIUS_MM = 16.0
 THRESHOLDS = {"healthy_fpr_0.01": 0.7, "healthy_fpr_0.05": 0.5}
-METHODS: dict[str, dict[str, Any]] = {  # settings of a small network of every bundle
-    "ddpm_ssim_ens": {
-        **{"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False},
-        **{"num_train_timesteps": 1000, "prediction_type": "sample"},
-    },
-    "ae": {"image_size": 96, "latent_size": 8, "dropout": 0.2, "variational": False},
-    "dae": {"channels": [8, 16]},
-    "atlas": {"volume_shape": [96, 96, 50]},
-    "threshold": {},
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # bundle, and settings of a small network
+    "ddpm_ssim_ens": (
+        "ddpm_ssim_ens",
+        {"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False},
+    ),
+    "ae": ("ae_baseline", {"latent_size": 8}),
+    "dae": ("dae_baseline", {"channels": [8, 16]}),
+    "atlas": ("atlas_baseline", {}),
+    "threshold": ("threshold_baseline", {}),
 }
 _AXES_MM = np.array([62.0, 80.0, 62.0])
 
@@ -50,32 +54,41 @@ def write_phantoms(folder: str | Path) -> dict[str, Path]:
 
 
 def write_marker_model(folder: str | Path, seed: int = 0, method: str = "ddpm_ssim_ens") -> Path:
-    """Write a run folder (settings, weights, calibration) whose score is the scan's brightness; return it.
+    """Write the folder of a trained and calibrated model whose score is the scan's brightness; return it.
 
     Args:
-        folder: of the run.
+        folder: of the model.
         seed: of the random weights.
         method: one of :data:`METHODS`.
     """
     folder = Path(folder)
-    settings = {"method": method, "dataset_name": "phantom", "contrast": "t1", "fold": 0, "seed": 1}
-    save_settings(folder, settings | METHODS[method])
-    calibration = {
-        "contrast": "t1",
-        "score": "zscore" if method == "atlas" else "intensity",
-        "thresholds": {**THRESHOLDS, "tuned": {}},
-        "healthy_quantiles": {"levels": [0.0, 0.95, 0.99, 1.0], "scores": [0.0, 0.5, 0.7, 1.0]},
-        "reference": None,
-        "reconstruction": {"t_test": 500} if method == "ddpm_ssim_ens" else {},
-    }
-    atomic_write_json(folder / "calibration.json", calibration)
-    network: torch.nn.Module = inference_parser(folder).get_parsed_content("network_def")
+    bundle, settings = METHODS[method]
+    config = read_json(bundle_folder(bundle) / "configs" / "train.json", "copy the package again.")
+    parser = ConfigParser({**rooted(config), **settings})
+    identity = {"bundle": bundle, "method": method, "contrast": "t1", "dataset": "phantom", "fold": 0, "seed": 1}
+    model = ModelFolder.define(folder, parts=parser.get_parsed_content("parts"), **identity)  # type: ignore[arg-type]
+    network = model.network()
     if isinstance(network, VoxelAtlas):
         network.deviation.fill_(1.0)
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05, generator=generator)
-    save_weights(network, folder / "model.safetensors", {})
+    save_weights(network, folder / WEIGHTS, {})
+    model = model.seal()
+    atlas = method == "atlas"
+    model.promote(
+        {
+            "score": "zscore" if atlas else "intensity",
+            "scoring": describe(StandardScore(0.05) if atlas else intensity),
+            "postprocessing": describe(in_mm()),
+            "spacing_mm": [2.0, 2.0, 2.0],
+            "thresholds": {name: {"value": value, "source": "phantom"} for name, value in THRESHOLDS.items()},
+            "healthy_quantiles": {"levels": [0.0, 0.95, 0.99, 1.0], "scores": [0.0, 0.5, 0.7, 1.0]},
+            "reconstruction": {},
+            "weights_sha256": model.weights_sha256,
+            "trial": None,
+        }
+    )
     return folder
 
 

@@ -24,6 +24,13 @@ _OWN_OPTIONS = {
     *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
     *("tracking_uri", "experiment_name", "run_name", "save_execute_config"),
 }
+_BROUGHT = {"bundle", "model", "network", "network_def", "calibration", "postprocessing_chain"}
+_RENAMED = {
+    "results_dir": "the results go to --output_dir, and the model is given by --model_dir",
+    "evaluation_dir": "an evaluation writes to --output_dir, and the model is given by --model_dir",
+    "run_dir": "the model is given by --model_dir",
+    "weights": "the weights are those of the model in --model_dir",
+}
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
@@ -44,21 +51,28 @@ def check_arguments(arguments: Sequence[str]) -> None:
     if "config_file" not in options:
         return
     config: dict[str, Any] = {}
+    trained: set[str] = set()
     for file in _config_files(options["config_file"]):
         if not Path(file).is_file():
             raise ConfigError(
                 f"there is no configuration {file} (--config_file); run from the repository's root, or check the path."
             )
         config.update(read_json(file, "give a JSON configuration to --config_file."))
+        training = Path(file).with_name("train.json")
+        trained |= set(read_json(training, "copy the bundle again.")) if training.is_file() else set()
     given = {key: value for key, value in options.items() if key.split("::")[0] not in _OWN_OPTIONS or key in config}
     for key, value in given.items():
+        _check_model(key, config, trained)
         _check_one(key, value, config)
+        _check_text(key, value)
     check_knobs({**config, **{key: _value(value) for key, value in given.items()}})
 
 
 def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
     """Return the configuration of a command line with its overrides and with every imported part in place."""
     options = _options(arguments)
+    if "config_file" not in options:
+        raise ConfigError("no configuration is given; add --config_file FILE.")
     parser = ConfigParser()
     with contextlib.redirect_stdout(io.StringIO()):  # MONAI prints its security note once more
         parser.read_config(_config_files(options.pop("config_file")))
@@ -96,6 +110,36 @@ def _options(arguments: Sequence[str]) -> dict[str, Any]:
 def _config_files(value: Any) -> list[str]:
     files = ast.literal_eval(value) if isinstance(value, str) and value.startswith("[") else value
     return [str(item) for item in files] if isinstance(files, (list, tuple)) else [str(files)]
+
+
+def _check_model(key: str, config: Mapping[str, Any], trained: set[str]) -> None:
+    """Refuse what a trained model brings along; ``trained`` are the names that its bundle's training knows."""
+    name = key.split("::")[0]
+    if "model" not in config:
+        return
+    if name in _RENAMED and name not in config:
+        raise ConfigError(f"--{key} is not an option any more: {_RENAMED[name]}.")
+    if name in _BROUGHT or (name in trained and name not in config):
+        raise ConfigError(
+            f"--{key} cannot be changed here: it belongs to the training, and the model in --model_dir brings it along in its "
+            "model.json. Train another model with it, or leave it out."
+        )
+
+
+def _check_text(key: str, value: Any) -> None:
+    """Refuse values that MONAI's command line would take for something else than a name."""
+    if not isinstance(value, str):
+        return
+    if "#" in value:
+        raise ConfigError(
+            f"--{key} {value!r} contains #, which MONAI's command line reads as ::; use another name, or the command uad, "
+            "which takes any."
+        )
+    if value.startswith(("$", "@")) and (key.endswith("_dir") or key in ("input", "mask")):
+        raise ConfigError(
+            f"--{key} {value!r} begins with {value[0]}, which MONAI's command line reads as code; write ./{value}, or use the "
+            "command uad, which takes any name."
+        )
 
 
 def _check_one(key: str, value: Any, config: Mapping[str, Any]) -> None:

@@ -104,12 +104,15 @@ def _word(text: str, *choices: str, nothing: bool = False) -> Knob:
 KNOBS: dict[str, Knob] = {
     # where things are
     "dataset_dir": _path("data root with splits, Train and Test (of inference: where scans are looked for)"),
-    "output_dir": _path("run folder: the model and everything about its training"),
+    "output_dir": _path(
+        "folder that is written: the model of a training, tables of an evaluation, maps of a prediction"
+    ),
     "model_dir": _path("folder of the trained model that is applied"),
-    "evaluation_dir": _path("folder for tables, figures and calibration of an evaluation"),
-    "results_dir": _path("folder for the results of a prediction"),
+    "reconstruction_dir": _path(
+        "folder where an evaluation keeps reconstructions; evaluations of one model may share it"
+    ),
     "cache_dir": _path("folder of prepared scans, about 3 MB each", nothing=True),
-    "weights": _path("file of the network's weights", nothing=True),
+    "bundle": _word("name of the bundle; part of the file, not to be changed"),
     "input": _path("scan, folder of scans or of a DICOM series, or list of paths (.txt)"),
     "mask": _path("brain mask of the scan, or folder of masks called like the scans", nothing=True),
     "tracking_uri": _word("MLflow server or sqlite:/// database; null keeps the local record only", nothing=True),
@@ -122,6 +125,10 @@ KNOBS: dict[str, Knob] = {
     "contrast": _word("contrast of the scans: t1, t2 or, in a data set of one's own, any other", nothing=True),
     "fold": _count("fold of the healthy data set", 0, 999),
     "seed": _count("seed of everything that is drawn", 0, _SEED),
+    "test_limit": _count(
+        "at most this many scans of a group that is only tested; thresholds see all of theirs", nothing=True
+    ),
+    "promote": _switch("make the calibration of this evaluation that of the model"),
     "limit": _count("at most this many scans of a group; a quick look, whose results are not promoted", nothing=True),
     # training
     "max_epochs": _count("epochs in all; an epoch shows slices_per_volume slices of every scan"),
@@ -197,6 +204,7 @@ KNOBS: dict[str, Knob] = {
         "whole numbers", "noise steps of the test, 1 to T; of several the reconstructions are averaged", 1, 100_000
     ),
     "chain_steps": _count("steps of the reverse chain; null: one", 1, 100_000, nothing=True),
+    "noise_seed": _count("seed of the noise of the test; null: that of the model", 0, _SEED, nothing=True),
     "draws": _count("noise draws that are averaged", 1, 10_000),
     "first_draw": _count("number of the first noise draw; another one is other noise", 0, 10_000),
     "coherence_slices": _count(

@@ -62,7 +62,21 @@ class ModelFolder:
     content: Mapping[str, Any]
 
     @classmethod
-    def define(
+    def define(cls, folder: str | Path, *, write: bool = True, **definition: Any) -> "ModelFolder":
+        """Begin a model; a folder that holds the same definition already (an interrupted training) is taken up.
+
+        Args:
+            folder: of the run; made if it is missing.
+            write: False on all processes of a distributed run but the first, which only compare.
+            **definition: see :meth:`draft`.
+
+        Raises:
+            ConfigError: the folder holds another model, or a run of an older version; or a part cannot be described.
+        """
+        return cls.draft(folder, **definition).claim(write)
+
+    @classmethod
+    def draft(
         cls,
         folder: str | Path,
         *,
@@ -74,12 +88,11 @@ class ModelFolder:
         seed: int,
         parts: Mapping[str, Any],
         training: Mapping[str, Any] | None = None,
-        write: bool = True,
     ) -> "ModelFolder":
-        """Begin a model; a folder that holds the same definition already (an interrupted training) is taken up.
+        """Return the definition that :meth:`define` would write; nothing is read or written.
 
         Args:
-            folder: of the run; made if it is missing.
+            folder: of the run.
             bundle: folder name of the bundle that trains the model and applies it.
             method: name of the method in tables; variants of one bundle have several.
             contrast: of the training scans.
@@ -88,34 +101,36 @@ class ModelFolder:
             seed: of the run.
             parts: by name, everything that changes a map; at least ``network`` and ``preparation``.
             training: further settings (JSON values) that a resumed training must share, for example ``batch_size``.
-            write: False on all processes of a distributed run but the first, which only compare.
-
-        Raises:
-            ConfigError: the folder holds another model, or a run of an older version; or a part cannot be described.
         """
-        folder = Path(folder)
         content: dict[str, Any] = {
             "format": FORMAT, "bundle": bundle, "method": method, "contrast": contrast, "dataset": dataset, "fold": fold,
             "seed": seed, "parts": describe(parts), "training": describe(training or {}), "weights": None,
             "calibration": None,
         }  # fmt: skip
-        check_content(content, folder / FILE_NAME)
-        if (folder / FILE_NAME).exists():
-            known = cls.read(folder)
-            changed = list(differences(known.definition(), cls(folder, content).definition()))
-            if changed:
-                more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
-                raise ConfigError(
-                    f"{folder} holds a model trained with other settings ({', '.join(changed[:_NAMED])}{more}); choose "
-                    "another --output_dir or remove the folder."
-                )
-            return known
-        _refuse_old(folder, "choose another --output_dir or remove the folder")
-        model = cls(folder, content)
-        if write:
-            folder.mkdir(parents=True, exist_ok=True)
-            model._write()
-        return model
+        check_content(content, Path(folder) / FILE_NAME)
+        return cls(Path(folder), content)
+
+    def claim(self, write: bool = True) -> "ModelFolder":
+        """Write this definition, or return the model of the folder if it has the same one.
+
+        Raises:
+            ConfigError: see :meth:`define`.
+        """
+        if not (self.folder / FILE_NAME).exists():
+            _refuse_old(self.folder, "choose another --output_dir or remove the folder")
+            if write:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._write()
+            return self
+        known = ModelFolder.read(self.folder)
+        changed = list(differences(known.definition(), self.definition()))
+        if changed:
+            more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+            raise ConfigError(
+                f"{self.folder} holds a model trained with other settings ({', '.join(changed[:_NAMED])}{more}); choose "
+                "another --output_dir or remove the folder."
+            )
+        return known
 
     @classmethod
     def read(cls, folder: str | Path, bundle: str | None = None) -> "ModelFolder":

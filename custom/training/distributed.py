@@ -89,10 +89,20 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def wrapped(network: nn.Module, own: torch.device) -> DistributedDataParallel:
-    """Return the network whose backward pass averages gradients; ``.module`` is ``network`` itself, with equal weights."""
+def wrapped(network: nn.Module, own: torch.device, world_size: int = 2) -> nn.Module:
+    """Return the network whose backward pass averages gradients; of a single process, ``network`` itself.
+
+    All processes have the weights of the first one afterwards.
+    """
+    if world_size == 1:
+        return network.to(own)
     ids = [own.index] if own.type == "cuda" else None
     return DistributedDataParallel(network.to(own), device_ids=ids, gradient_as_bucket_view=True)
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """Return the network inside what :func:`wrapped` returned."""
+    return network.module if isinstance(network, DistributedDataParallel) else network
 
 
 def main_first(function: Callable[..., T], **arguments: Any) -> T:

@@ -2,13 +2,10 @@
 """Validate every few epochs with the averaged weights, tell the checkpoint, and export the best weights at the end."""
 
 import logging
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from ignite.engine import Engine, Events
 
-from ..models.weights import save_weights
+from ..runs.run_folder import RunFolder
 from .averaging import AveragedWeights
 from .checkpoint import CrashSafeCheckpoint
 
@@ -16,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class AveragedValidation:
-    """Attach to a ``SupervisedTrainer``, behind the checkpoint handler.
+    """Attach to a ``SupervisedTrainer``, in front of the checkpoint handler: the epoch is saved with its validation.
 
     Args:
         validator: MONAI evaluator with the metric that the checkpoint asks for.
@@ -48,22 +45,16 @@ class AveragedValidation:
 
 
 class WeightsExport:
-    """Write ``model.safetensors``, the averaged weights of the best checkpoint, when the training ends.
+    """Export the averaged weights of the best checkpoint when the training ends.
 
     Args:
-        path: name of the weights file; its digest goes beside it.
+        run_folder: where they go.
         checkpoint: where the best is.
-        metadata: settings of the model, stored in the file's header as text.
-        write: False on all processes but the first.
     """
 
-    def __init__(
-        self, path: str | Path, checkpoint: CrashSafeCheckpoint, metadata: Mapping[str, Any], write: bool = True
-    ) -> None:
-        self.path = Path(path)
+    def __init__(self, run_folder: RunFolder, checkpoint: CrashSafeCheckpoint) -> None:
+        self.run_folder = run_folder
         self.checkpoint = checkpoint
-        self.metadata = {key: str(value) for key, value in metadata.items()}
-        self.write = write
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer."""
@@ -71,7 +62,7 @@ class WeightsExport:
 
     def __call__(self, engine: Engine) -> None:
         """Write the weights of the best checkpoint, or of the newest if none was validated."""
-        if self.write:
+        if self.run_folder.is_main:
             self.export()
 
     def export(self) -> bool:
@@ -84,7 +75,7 @@ class WeightsExport:
         if found is None:
             return False
         content, info = found
-        chosen = {"iteration": str(info["iteration"]), "validation": str(info.get("value", ""))}
-        save_weights(content["average"]["average"], self.path, self.metadata | chosen)
-        logger.info("weights of iteration %s written to %s", info["iteration"], self.path)
+        chosen = {"iteration": info["iteration"], "validation": info.get("value", "")}
+        self.run_folder.export(content["average"]["average"], chosen)
+        logger.info("weights of iteration %s written to %s", info["iteration"], self.run_folder.folder)
         return True

@@ -46,7 +46,7 @@ def fake(tmp_path):
         common += ["--fail", fail] if fail else []
         digests = {"configuration": digest, "code": code}
         stages = (
-            Stage("training", ("training", *common, "--product", "settings.json"), digests, "settings.json"),
+            Stage("training", ("training", *common, "--product", "model.safetensors"), digests, "model.safetensors"),
             Stage(
                 "evaluation", ("evaluating", *common, "--product", "evaluation/metrics.json"), digests,
                 "evaluation/metrics.json", "evaluation",
@@ -122,7 +122,7 @@ import csv, json, os, sys, time
 from pathlib import Path
 run, *rest = sys.argv[1:]
 options = dict(zip(rest[::2], rest[1::2]))
-folder = Path(options["--output_dir"])
+folder = Path(options.get("--model_dir", options["--output_dir"]))
 files = options["--config_file"]
 config = {}
 for file in eval(files) if files.startswith("[") else [files]:
@@ -130,22 +130,23 @@ for file in eval(files) if files.startswith("[") else [files]:
 if isinstance(config.get("scores"), str) or "bundle_root" in config:
     config["scores"] = ["l1", "ssim_ens", "ssim_mean", "intensity", "darkness", "zscore"]
     config["method"] = {"threshold": "threshold", "atlas": "atlas"}.get(folder.parent.name, "network")
-place = Path(options.get("--evaluation_dir", folder / "evaluation"))
+place = Path(options["--output_dir"])
 with open(os.environ["JOURNAL"], "a") as journal:
     journal.write(f"{folder.parent.name}/{folder.name} {run} start\\n")
 if os.environ.get("SLOW"):
     time.sleep(float(os.environ["SLOW"]))
 folder.mkdir(parents=True, exist_ok=True)
 if run == "training":
-    (folder / "settings.json").write_text("{}")
+    (folder / "model.safetensors").write_text(json.dumps({"fold": int(options["--fold"]), "contrast": options["--contrast"]}))
 else:
     place.mkdir(parents=True, exist_ok=True)
-    fold, names = int(options["--fold"]), eval(options["--test_sets"])
+    names, model = eval(options["--test_sets"]), json.loads((folder / "model.safetensors").read_text())
+    fold, contrast = model["fold"], model["contrast"]
     variants = {name: number for number, name in enumerate(config["scores"])}
     found = {"operating_points": {"tuned": {"lesion_wise": {"lesion_recall_0_to_100_mm3": 0.5}}}}
     groups = {name: {"group": name + "/test", "tuning_group": name + "/val", "cases": 4, "variants": {v: found for v in variants}}
         for name in names}
-    protocol = {"method": config["method"], "contrast": options["--contrast"], "fold": fold, "t_test": config.get("t_test"),
+    protocol = {"method": config["method"], "contrast": contrast, "fold": fold, "t_test": config.get("t_test"),
         "plan": {"healthy_calibration": "demo/val"}, "data": {}, "postprocessing": {"in_mm": {}}}
     protocol["t_test"] = eval(options["--t_test"]) if "--t_test" in options else protocol["t_test"]
     (place / "metrics.json").write_text(json.dumps({"protocol": protocol, "datasets": groups}))
@@ -192,8 +193,9 @@ def world(tmp_path, monkeypatch):
     methods = {"threshold": ["intensity"], "atlas": ["zscore"], "net": ["l1", "ssim_ens"]}
     for method, scores in methods.items():
         train = common | {"method": method, "max_epochs": 1}
-        evaluate = common | {
-            "method": method, "evaluation_dir": "evaluation", "test_sets": [], "test_split": "test", "tuning_sets": None,
+        evaluate = {
+            "method": method, "dataset_dir": "data", "model_dir": "model", "output_dir": "evaluation", "test_sets": [],
+            "test_split": "test", "tuning_sets": None,
             "healthy_test": False, "scores": {score: {} for score in scores}, "t_test": 500, "postprocessings": {"in_mm": {}},
         }  # fmt: skip
         (tmp_path / f"{method}_train.json").write_text(json.dumps(train))

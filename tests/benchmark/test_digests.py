@@ -4,24 +4,25 @@
 import pytest
 
 from custom.benchmark import digests
+from custom.core import imports
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A small package ``custom``: a uses b, c stands alone."""
-    monkeypatch.setattr(digests, "_ROOT", tmp_path)
+    monkeypatch.setattr(imports, "_ROOT", tmp_path)
     files = {"__init__": "", "a": "from .b import f\n", "b": "def f():\n    return 1\n", "c": "x = 1\n"}
 
     def write(**changes):
         (tmp_path / "custom").mkdir(exist_ok=True)
         for name, text in (files | changes).items():
             (tmp_path / "custom" / f"{name}.py").write_text(text)
-        for cached in (digests._tree, digests._imports, digests._normalised):
+        for cached in (imports.syntax_tree, imports._imports, digests._normalised):
             cached.cache_clear()
         return digests.code_digest({"part": {"_target_": "custom.a.f"}})
 
     yield write
-    for cached in (digests._tree, digests._imports, digests._normalised):
+    for cached in (imports.syntax_tree, imports._imports, digests._normalised):
         cached.cache_clear()
 
 
@@ -46,7 +47,7 @@ def test_expressions_name_code_too(package):
 def test_the_real_package_is_followed():
     digest = digests.code_digest({"x": {"_target_": "custom.scoring.l1"}})
     assert digest != digests.code_digest({"x": {"_target_": "custom.noise.SimplexNoise"}})
-    assert "custom.core.errors" in digests._imports("custom.scoring.residual") or digests._imports("custom.scoring")
+    assert "custom.core.errors" in imports._imports("custom.scoring.residual") or imports._imports("custom.scoring")
 
 
 def test_places_are_no_configuration():

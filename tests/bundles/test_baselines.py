@@ -14,12 +14,19 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
 
-from custom.core.errors import ConfigError
+from custom.core.errors import ConfigError, UADError
+from custom.core.resources import rooted
+from custom.evaluation import promote
+from custom.evaluation.spool import CaseInfo
 from custom.models.weights import read_state_dict
-from custom.noise import GridPatches
+from custom.noise import GaussianNoise, GridPatches
+from custom.postprocessing import in_mm, none
+from custom.prediction.calibration import Calibration
 from custom.prediction.predictor import Predictor, inference_parser
+from custom.preparation.prepare import preparation
 from custom.release.freeze import freeze_bundle
-from custom.scoring import intensity
+from custom.runs.model_folder import ModelFolder
+from custom.runs.start import find_foreseen
 
 SHORT = {"max_epochs": 2, "batch_size": 2, "val_interval": 1, "val_slices_per_volume": 1, "tracking_uri": None}
 DIFFUSION = {
@@ -30,23 +37,34 @@ DIFFUSION = {
     "val_timesteps": [499],
 }
 GAUSSIAN = "%custom/configs/noise.json::gaussian"
+ISBI2024 = "%custom/configs/protocol.json::preparation_isbi2024"
+COARSE = {"_target_": "custom.preparation.prepare.preparation", "percentiles": [2.0, 98.0], "clip_and_mask": False}
 SCORES = {name: f"%custom/configs/scoring.json::{name}" for name in ("ssim_ens", "l1")}
-METHODS = {  # method: bundle, overlays of train.json, overrides of train.json
-    "ae": ("ae_baseline", [], {**SHORT, "latent_size": 8}),
-    "vae": ("ae_baseline", [], {**SHORT, "latent_size": 8, "variational": True}),
-    "dae": ("dae_baseline", [], {**SHORT, "channels": [8, 16]}),
-    "pddpm": ("ddpm_ssim_ens", ["pddpm.json"], {**SHORT, **DIFFUSION, "patch_px": 80, "noise": GAUSSIAN}),
-    "threshold": ("threshold_baseline", [], {}),
-    "atlas": ("atlas_baseline", [], {}),
-}
+METHODS = {  # method: bundle, overlays of train.json, overrides of train.json, overrides of evaluate.json
+    "ae": ("ae_baseline", [], {**SHORT, "latent_size": 8}, {"scores": SCORES}),
+    "vae": (
+        "ae_baseline", [], {**SHORT, "latent_size": 8, "variational": True, "preparation": COARSE},
+        {"scores": SCORES, "postprocessings": {"none": {"_target_": "custom.postprocessing.none"}}},
+    ),
+    "dae": ("dae_baseline", [], {**SHORT, "channels": [8, 16]}, {"scores": SCORES, "primary": "l1"}),
+    "pddpm": (
+        "ddpm_ssim_ens", ["pddpm.json"], {**SHORT, **DIFFUSION, "patch_px": 96, "noise": GAUSSIAN},
+        {"scores": SCORES, "t_test": 300},
+    ),
+    "threshold": ("threshold_baseline", [], {"preparation": ISBI2024}, {}),
+    "atlas": ("atlas_baseline", [], {}, {"scores": SCORES}),
+}  # fmt: skip
 
 
 def _run(files, workflow_type, stage, overrides):
     workflow = ConfigWorkflow(
         config_file=[str(file) for file in files], workflow_type=workflow_type, logging_file=False, **overrides
     )
-    workflow.initialize()
-    return workflow.parser.get_parsed_content(stage)
+    try:
+        workflow.initialize()
+        return workflow.parser.get_parsed_content(stage)
+    except (RuntimeError, ValueError) as error:
+        raise find_foreseen(error) or error from None
 
 
 @pytest.fixture(scope="module")
@@ -63,36 +81,71 @@ def _common(tiny_cohort, work, method):
     return {"dataset_dir": str(tiny_cohort), "cache_dir": str(work / "cache"), "output_dir": str(work / method)}
 
 
+@pytest.fixture(scope="module")
+def trained(tiny_cohort, work, repository):
+    """Train and evaluate a method and promote the evaluation, once; return the model folder."""
+
+    def make(method):
+        folder = work / method
+        if folder.exists():
+            return folder
+        bundle, overlays, training, evaluation = METHODS[method]
+        configs = repository / "bundles" / bundle / "configs"
+        data = {"dataset_dir": str(tiny_cohort), "cache_dir": str(work / "cache")}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(repository)
+            files = [configs / "train.json", *(configs / name for name in overlays)]
+            common = {**data, "output_dir": str(folder), "dataset_name": "demo", "fold": 1, "contrast": "t1"}
+            _run(files, "train", "training", common | training)
+            changed = {"model_dir": str(folder), "test_sets": ["demo_tumour"], "test_limit": 1, "healthy_test": False,
+                       "tracking_uri": None, **({} if method == "threshold" else {"sigma_sweep": False})}  # fmt: skip
+            before = _files(folder)
+            _run([configs / "evaluate.json"], "infer", "evaluating", data | changed | evaluation)
+            assert {name: data for name, data in _files(folder).items() if not name.startswith("evaluation/")} == before
+            promote(folder, folder / "evaluation")
+        return folder
+
+    return make
+
+
 @pytest.fixture(scope="module", params=METHODS)
-def run(request, tiny_cohort, work, repository):
-    """Train and evaluate one method; return its name and output folder."""
-    method, (bundle, overlays, overrides) = request.param, METHODS[request.param]
-    configs = repository / "bundles" / bundle / "configs"
-    common = _common(tiny_cohort, work, method)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(repository)
-        files = [configs / "train.json", *(configs / name for name in overlays)]
-        _run(files, "train", "training", {**common, "dataset_name": "demo", "fold": 1, "contrast": "t1", **overrides})
-        changed = {
-            "test_sets": ["demo_tumour"],
-            "limit": 1,
-            "sigma_sweep": False,
-            "tracking_uri": None,
-            "healthy_test": False,
-        }
-        if method != "threshold":
-            changed["scores"] = SCORES
-        if method == "pddpm":
-            changed |= {"noise": GAUSSIAN, "patch_px": 96}  # one box: a quarter of the time
-        _run([configs / "evaluate.json"], "infer", "evaluating", {**common, **changed})
-    return method, Path(common["output_dir"])
+def run(request, trained):
+    """Name and model folder of one method."""
+    return request.param, trained(request.param)
+
+
+@pytest.fixture(scope="module")
+def released(trained, work):
+    """Freeze a method, once; return the folder of the release, beside which the zip lies."""
+
+    def make(method):
+        folder = work / "releases" / f"{method}_released"
+        return (
+            folder if folder.exists() else freeze_bundle(trained(method), folder.parent, name=folder.name, archive=True)
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def release(run, released):
+    """Folder of a release."""
+    return released(run[0])
+
+
+def _files(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
 
 
 def test_trained_and_evaluated(run):
     method, folder = run
-    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    assert {key: settings[key] for key in ("method", "dataset_name", "contrast", "fold")} == {
-        "method": method, "dataset_name": "demo", "contrast": "t1", "fold": 1,
+    model = ModelFolder.read(folder, bundle=METHODS[method][0])
+    assert model.identity == {
+        "bundle": METHODS[method][0], "method": method, "contrast": "t1", "dataset": "demo", "fold": 1, "seed": 3141,
     }  # fmt: skip
     result = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
     assert {key: result["protocol"][key] for key in ("method", "contrast", "fold")} == {
@@ -100,6 +153,7 @@ def test_trained_and_evaluated(run):
         "contrast": "t1",
         "fold": 1,
     }
+    assert result["protocol"]["model"] == model.definition()
     variants = result["datasets"]["demo_tumour"]["variants"]
     expected = {"threshold": {"intensity", "darkness"}}.get(
         method, {"ssim_ens", "l1"} | ({"zscore"} if method == "atlas" else set())
@@ -109,79 +163,116 @@ def test_trained_and_evaluated(run):
         assert 0 <= found["pooled"]["average_precision"] <= 1
         assert "tuned" in found["operating_points"]
     assert bool(read_state_dict(folder / "model.safetensors")) == (method != "threshold")
+    calibration = Calibration.of(model)
+    assert calibration.score == {"dae": "l1", "atlas": "zscore", "threshold": "darkness"}.get(method, "ssim_ens")
+    assert list(calibration.thresholds) == ["healthy_fpr_0.01", "healthy_fpr_0.05", "tuned/demo_tumour"]
 
 
-def test_pddpm_tells_its_boxes(run):
+def test_what_was_trained_with_is_what_is_applied(run):
+    """Variants of noise, boxes, preparation and post-processing come back from the model, not from the configurations."""
     method, folder = run
-    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    protocol = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))["protocol"]
-    assert settings.get("patch_px") == (80 if method == "pddpm" else None)
-    assert protocol.get("patches") == ("GridPatches(patch_px=96, stride_px=None)" if method == "pddpm" else None)
-
-
-def test_pddpm_is_evaluated_with_the_boxes_of_its_training(run):
-    method, folder = run
+    model, parser = ModelFolder.read(folder), inference_parser(folder, device="cpu")
+    expected = {"threshold": preparation("isbi2024"), "vae": preparation(percentiles=(2, 98), clip_and_mask=False)}
+    assert model.build("preparation") == expected.get(method, preparation("standard"))
+    assert parser.get_parsed_content("preprocessing").transforms[1].preparation == model.build("preparation")
+    assert parser.get_parsed_content("postprocessing_chain") == (none() if method == "vae" else in_mm())
+    assert set(model.content["parts"]) == {"network", "preparation"} | {
+        "pddpm": {"scheduler", "noise", "patches"}, "dae": {"corruption"},
+    }.get(method, set())  # fmt: skip
     if method == "pddpm":
-        assert inference_parser(folder).get_parsed_content("patches") == GridPatches(80)
-        parser = ConfigParser(
-            json.loads(Path("bundles/ddpm_ssim_ens/configs/evaluate.json").read_text(encoding="utf-8"))
-        )
-        parser["output_dir"] = str(folder)
-        assert parser.get_parsed_content("patches") == GridPatches(80)
+        reconstruction = parser.get_parsed_content("reconstruction")
+        assert reconstruction.patches == GridPatches(96)
+        assert isinstance(reconstruction.noise, GaussianNoise)
+        assert reconstruction.t_test == (300,)
 
 
-def test_all_methods_may_stand_in_one_table(run):
-    """The protocol key covers data, preparation, post-processing and plan, not the method."""
-    _, folder = run
-    keys = {
-        path.parts[-3]: json.loads(path.read_text(encoding="utf-8"))["protocol"]["key"]
-        for path in folder.parent.glob("*/evaluation/metrics.json")
-    }
-    assert len(set(keys.values())) == 1, keys
-
-
-def test_bright_lesions_are_found_by_brightness(run):
+def test_every_way_to_a_map_gives_the_same_bits(run, release, tiny_cohort, tmp_path, monkeypatch, repository):
+    """Evaluation, ``run inference``, Predictor, and the release by Predictor and as MONAI Label reads it."""
     method, folder = run
-    if method == "threshold":
-        metrics = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
-        variants = metrics["datasets"]["demo_tumour"]["variants"]
-        assert variants["intensity"]["operating_points"]["tuned"]["per_case"]["dice"]["mean"] > 0.5
-        assert variants["darkness"]["pooled"]["average_precision"] < 0.1
-
-
-@pytest.fixture
-def release(run, tmp_path):
-    """Folder and zip of a release."""
-    return freeze_bundle(run[1], tmp_path / "release", archive=True)
-
-
-def test_releases_give_the_map_of_the_source(run, release, tiny_cohort, tmp_path, monkeypatch):
-    """Bit by bit, from the root of the disk, as folder and unpacked from the zip; MONAI's own command for the AE."""
-    scan = tiny_cohort / "Test/demo_tumour/t1/P00_t1.nii.gz"
-    knobs = {"device": "cpu", **({"patch_px": 96} if run[0] == "pddpm" else {})}  # one box: a quarter of the time
-    expected = Predictor.load(run[1], **knobs).predict(scan)
+    scan = tiny_cohort / "Test/demo_tumour/t1/P02_t1.nii.gz"
+    mask = tiny_cohort / "Test/demo_tumour/mask/P02_mask.nii.gz"
+    predictor = Predictor.load(folder, device="cpu", noise_key="P02")
+    expected = predictor.predict(scan, mask)
     assert expected.anomaly_map.any()
-    shutil.unpack_archive(release.with_name(f"{release.name}.zip"), tmp_path / "unpacked")
-    unpacked = tmp_path / "unpacked" / release.name
+
+    config = repository / "bundles" / METHODS[method][0] / "configs" / "inference.json"
+    overrides = {"model_dir": str(folder), "input": str(scan), "mask": str(mask), "output_dir": str(tmp_path / "out"),
+                 "device": "cpu", "report": False, "noise_key": "P02"}  # fmt: skip
+    _run([config], "infer", "inference", overrides)
+    names = {"anomaly_map": "anomaly_map", "mask": "anomaly_mask", "pseudohealthy": "pseudohealthy_T1w"}
+    for role, name in names.items():
+        written = nib.load(next((tmp_path / "out").rglob(f"*_desc-{name}.nii.gz")))
+        np.testing.assert_array_equal(np.asarray(written.dataobj), expected.images()[role])
+
+    evaluation = ConfigParser(rooted(json.loads(config.with_name("evaluate.json").read_text(encoding="utf-8"))))
+    changed = METHODS[method][3] | {
+        "model_dir": str(folder),
+        "dataset_dir": str(tiny_cohort),
+        "output_dir": str(tmp_path / "e"),
+    }
+    evaluation.update(changed | {"device": "cpu", "test_sets": ["demo_tumour"], "cache_dir": str(tmp_path / "cache")})
+    if method != "threshold":
+        evaluation.update({"sigma_sweep": False})
+    case = next(c for c in evaluation.get_parsed_content("dataset") if c["case_id"] == "P02")
+    network, collector = (evaluation.get_parsed_content(key) for key in ("network", "collector"))
+    image, brain = case["image"], case["mask"]
+    np.testing.assert_array_equal(image[0].numpy(), expected.grid["image"])
+    reconstruction = evaluation.get_parsed_content("inferer")(image[None], network, ["P02"])[0, 0]
+    collector.add(CaseInfo("P02", "demo_tumour/test", 1), image[0], reconstruction, brain[0], case["seg"][0])
+    score = predictor.calibration.score
+    np.testing.assert_array_equal(collector.volume(collector.cases[0], score), expected.grid["map"])
+
     monkeypatch.chdir("/")
-    for folder in (release, unpacked) if run[0] == "ae" else (unpacked,):
-        if run[0] == "ae":
-            environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-            command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file"]
-            command += [str(folder / "configs/inference.json"), "--bundle_root", str(folder), "--input", str(scan)]
-            command += ["--results_dir", str(folder.parent / "out"), "--device", "cpu", "--report", "False"]
-            done = subprocess.run(
-                command, cwd="/", env={**environment, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True
-            )
-            assert done.returncode == 0, done.stderr
-            names = ("anomaly_map", "anomaly_mask", "pseudohealthy_T1w")
-            files = [next((folder.parent / "out").rglob(f"*_desc-{name}.nii.gz")) for name in names]
-            found = [np.asarray(nib.load(file).dataobj) for file in files]
-        else:
-            result = Predictor.load(folder / "models", folder / "configs/inference.json", **knobs).predict(scan)
-            found = list(result.images().values())
-        for ours, theirs in zip(found, expected.images().values(), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+    released = Predictor.load(release, device="cpu", noise_key="P02").predict(scan, mask)
+    np.testing.assert_array_equal(released.anomaly_map, expected.anomaly_map)
+
+    parser = ConfigParser(json.loads((release / "configs/inference.json").read_text(encoding="utf-8")))
+    parser.config.update(bundle_root=str(release), device="cpu", noise_key="P02")  # as Label's BundleInferTask does
+    label_network = parser.get_parsed_content("network_def")
+    label_network.load_state_dict(torch.load(release / "models/model.pt", weights_only=True), strict=False)
+    data = {"image": str(scan), "mask": str(mask), "case_id": "P02"}
+    for transform in parser.get_parsed_content("preprocessing").transforms:
+        data = transform(data)
+    with torch.no_grad():
+        data["pred"] = parser.get_parsed_content("inferer")(data["image"][None], label_network.eval())[0]
+    for transform in parser.get_parsed_content("postprocessing").transforms:
+        data = transform(data)
+    np.testing.assert_array_equal(data["anomaly_map"].numpy()[0], expected.anomaly_map)
+    np.testing.assert_array_equal(data["pred"].numpy()[0], expected.mask)
+
+
+def test_methods_of_one_preparation_and_post_processing_may_stand_in_one_table(trained):
+    """The protocol key covers data, preparation, post-processing and plan, not the method."""
+
+    def read(name):
+        metrics = json.loads((trained(name) / "evaluation/metrics.json").read_text(encoding="utf-8"))
+        return metrics["protocol"]["key"]
+
+    assert read("ae") == read("dae") == read("pddpm") == read("atlas")
+    assert len({read("ae"), read("vae"), read("threshold")}) == 3
+
+
+def test_a_release_runs_by_the_command_of_monai_from_the_root_of_the_disk(tiny_cohort, trained, released, tmp_path):
+    """Unpacked from the zip, in a process of its own whose only ``custom`` is the released one."""
+    shutil.unpack_archive(released("ae").with_suffix(".zip"), tmp_path)
+    unpacked = tmp_path / "ae_released"
+    scan = tiny_cohort / "Test/demo_tumour/t1/P00_t1.nii.gz"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file"]
+    command += [str(unpacked / "configs/inference.json"), "--input", str(scan), "--output_dir", str(tmp_path / "out")]
+    command += ["--device", "cpu", "--report", "False"]
+    run = lambda *more: subprocess.run(  # noqa: E731
+        [*command, *more], cwd="/", env={**environment, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True
+    )
+    lost = run()
+    assert lost.returncode == 2
+    assert "add --bundle_root RELEASE" in lost.stderr.strip().splitlines()[-1]
+    done = run("--bundle_root", str(unpacked))
+    assert done.returncode == 0, done.stderr
+    expected = Predictor.load(trained("ae"), device="cpu").predict(scan)
+    for name, array in (("anomaly_map", expected.anomaly_map), ("anomaly_mask", expected.mask)):
+        written = nib.load(next((tmp_path / "out").rglob(f"*_desc-{name}.nii.gz")))
+        np.testing.assert_array_equal(np.asarray(written.dataobj), array)
 
 
 def test_monai_checks_releases(run, release, repository, tmp_path, monkeypatch):
@@ -192,9 +283,11 @@ def test_monai_checks_releases(run, release, repository, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     verify_metadata(meta_file=meta, filepath=str(schema))
     more = {"extra_forward_args": {"timesteps": torch.tensor([1])}} if run[0] == "pddpm" else {}
-    verify_net_in_out(net_id="network_def", meta_file=meta, config_file=config, device="cpu", **more)
+    verify_net_in_out(
+        net_id="network_def", meta_file=meta, config_file=config, device="cpu", bundle_root=str(release), **more
+    )
     weights = str(release / "models/model.pt")
-    files = {"ckpt_file": weights, "meta_file": meta, "config_file": config}
+    files = {"ckpt_file": weights, "meta_file": meta, "config_file": config, "bundle_root": str(release)}
     if run[0] == "pddpm":
         with pytest.raises(RuntimeError, match="spatialattention"):
             ckpt_export("network_def", "m.ts", **files)
@@ -203,7 +296,7 @@ def test_monai_checks_releases(run, release, repository, tmp_path, monkeypatch):
         return
     ckpt_export("network_def", "m.ts", use_trace=True, **files)
     image = torch.rand(1, 1, *((96, 96, 50) if run[0] in ("atlas", "threshold") else (96, 96)))
-    network = ConfigParser(json.loads(Path(config).read_text(encoding="utf-8"))).get_parsed_content("network_def")
+    network = ModelFolder.read(release / "models").network()
     network.load_state_dict(read_state_dict(weights))
     torch.testing.assert_close(torch.jit.load("m.ts")(image), network.eval()(image))
 
@@ -214,35 +307,49 @@ def test_a_bundle_that_takes_no_scans_is_no_release(run, repository, tmp_path):
         freeze_bundle(run[1], tmp_path / "release", tmp_path / "bundle")
 
 
-def test_thresholding_of_a_scan_is_its_darkness(run, tiny_cohort):
-    if run[0] == "threshold":
-        predictor = Predictor.load(run[1], device="cpu")
-        assert predictor.calibration.score == "darkness"
-        result = predictor.predict(tiny_cohort / "Test/demo_tumour/t1/P00_t1.nii.gz")
-        inside = result.pseudohealthy != 0
-        brain = nib.load(tiny_cohort / "Test/demo_tumour/t1/P00_t1.nii.gz").get_fdata()[inside]
-        assert result.pseudohealthy[inside].max() <= np.percentile(brain, 1.5)  # 0 on the scan's own scale
-        assert inside.any()
-        with pytest.raises(ConfigError, match="belong to the score darkness, not to intensity"):
-            Predictor.load(run[1], score="intensity")
+def test_thresholding_of_a_scan_is_its_darkness(trained, tiny_cohort):
+    result = Predictor.load(trained("threshold"), device="cpu").predict(
+        tiny_cohort / "Test/demo_tumour/t1/P00_t1.nii.gz"
+    )
+    inside = result.pseudohealthy != 0
+    brain = nib.load(tiny_cohort / "Test/demo_tumour/t1/P00_t1.nii.gz").get_fdata()[inside]
+    assert result.pseudohealthy[inside].max() <= np.percentile(brain, 1.5)  # 0 on the scan's own scale
+    assert inside.any()
+    with pytest.raises(ConfigError, match="belong to the score darkness, not to intensity"):
+        Predictor.load(trained("threshold"), score="intensity")
 
 
-def test_the_calibrated_score_of_thresholding_is_taken(run, tmp_path):
-    if run[0] == "threshold":
-        folder = shutil.copytree(run[1], tmp_path / "run")
-        calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
-        (folder / "calibration.json").write_text(json.dumps({**calibration, "score": "intensity"}), encoding="utf-8")
-        parser = inference_parser(folder)
-        assert parser.get_parsed_content("scoring") is intensity
-        assert parser.get_parsed_content("calibration").score == "intensity"
-        (folder / "calibration.json").write_text("{", encoding="utf-8")
-        with pytest.raises(ConfigError, match=r"calibration.json cannot be read: .*run the evaluation"):
-            inference_parser(folder)
+def test_bright_lesions_are_found_by_brightness(trained):
+    metrics = json.loads((trained("threshold") / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    variants = metrics["datasets"]["demo_tumour"]["variants"]
+    assert variants["intensity"]["operating_points"]["tuned"]["per_case"]["dice"]["mean"] > 0.5
+    assert variants["darkness"]["pooled"]["average_precision"] < 0.1
+
+
+def test_an_evaluation_on_a_part_of_the_scans_is_never_promoted(trained, work, tiny_cohort, repository):
+    model = trained("threshold")
+    before = (model / "model.json").read_bytes()
+    overrides = {"dataset_dir": str(tiny_cohort), "cache_dir": str(work / "cache"), "model_dir": str(model), "limit": 1,
+                 "output_dir": str(work / "trial"), "test_sets": ["demo_tumour"], "tracking_uri": None, "promote": True}  # fmt: skip
+    with pytest.raises(UADError, match=r"trial .--limit 1."):
+        _run([repository / "bundles/threshold_baseline/configs/evaluate.json"], "infer", "evaluating", overrides)
+    assert (model / "model.json").read_bytes() == before
+    assert (work / "trial" / "metrics.json").is_file()
+    with pytest.raises(UADError, match="trial"):
+        promote(model, work / "trial")
+
+
+def test_a_model_of_another_bundle_is_one_sentence(trained, repository):
+    overrides = {"model_dir": str(trained("threshold")), "input": "x"}
+    with pytest.raises(
+        UADError, match=r"holds a model of the bundle threshold_baseline .* use bundles/threshold_baseline, not ae"
+    ):
+        _run([repository / "bundles/ae_baseline/configs/inference.json"], "infer", "inference", overrides)
 
 
 def _network(bundle, **knobs):
-    parser = ConfigParser({"network_def": f"%bundles/{bundle}/configs/model.json::network_def", **knobs})
-    return parser.get_parsed_content("network_def")
+    parser = ConfigParser({"network_spec": f"%bundles/{bundle}/configs/model.json::network_spec", **knobs})
+    return parser.get_parsed_content("network_spec")()
 
 
 def _knobs(bundle, *names):

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,9 +11,11 @@ import numpy as np
 import pytest
 
 from custom.core.digests import file_sha256
+from custom.runs.model_folder import ModelFolder
 
 TRAIN = "['bundles/ddpm_ssim_ens/configs/train.json','bundles/ddpm_ssim_ens/configs/small.json']"
 EVALUATE = "bundles/ddpm_ssim_ens/configs/evaluate.json"
+INFERENCE = "bundles/ddpm_ssim_ens/configs/inference.json"
 TINY = ["--channels", "[32,32]", "--num_res_blocks", "1", "--precision", "fp32", "--batch_size", "2", "--val_interval", "1",
         "--val_slices_per_volume", "1", "--checkpoint_interval", "1", "--contrast", "t1", "--dataset_name", "demo"]  # fmt: skip
 SCORES = "{'darkness': {'_target_': 'custom.scoring.darkness', '_mode_': 'callable'}}"
@@ -24,8 +27,11 @@ def bundle(repository, tiny_cohort, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
 
     def run(stage, config, output, *overrides, **environment):
+        folder = "--output_dir" if stage == "training" else "--model_dir"
         command = [sys.executable, "-m", "monai.bundle", "run", stage, "--config_file", config, "--dataset_dir", str(tiny_cohort),
-                   "--cache_dir", str(cache), "--output_dir", str(output), "--tracking_uri", "", *overrides]  # fmt: skip
+                   folder, str(output), *overrides]  # fmt: skip
+        if stage != "inference":
+            command += ["--cache_dir", str(cache), "--tracking_uri", "None"]
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment
         return subprocess.run(
             command, cwd=repository, capture_output=True, text=True, timeout=300, env=environment, check=False
@@ -43,8 +49,10 @@ def trained(bundle, tmp_path_factory):
 
 
 def test_training_leaves_a_model_that_describes_itself(trained):
-    settings = json.loads((trained / "settings.json").read_text())
-    assert (settings["contrast"], settings["channels"]) == ("t1", [32, 32])
+    model = ModelFolder.read(trained, bundle="ddpm_ssim_ens")
+    assert (model.contrast, model.parts["network"]["channels"]) == ("t1", [32, 32])
+    assert model.weights_sha256 == file_sha256(trained / "model.safetensors")
+    assert model.calibration is None
     config = json.loads((trained / "config.json").read_text())
     assert config["max_epochs"] == 2
     assert config["network_def"]["_target_"].endswith("DiffusionModelUNet")
@@ -102,12 +110,12 @@ def test_evaluation_reports_every_threshold_side_by_side(evaluated, trained):
 
 
 def test_second_evaluation_reconstructs_nothing_and_finds_the_same(evaluated, trained, bundle):
-    files = {path: path.stat().st_mtime_ns for path in (trained / "reconstructions").iterdir()}
+    files = {path: path.stat().st_mtime_ns for path in (trained / "evaluation" / "reconstructions").iterdir()}
     finished = bundle("evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--limit", "2")
     assert finished.returncode == 0, finished.stderr
     again = json.loads((trained / "evaluation" / "metrics.json").read_text())
     assert again["datasets"] == evaluated["datasets"]
-    assert {path: path.stat().st_mtime_ns for path in (trained / "reconstructions").iterdir()} == files
+    assert {path: path.stat().st_mtime_ns for path in (trained / "evaluation" / "reconstructions").iterdir()} == files
 
 
 def test_new_score_by_one_file_and_one_line(trained, bundle, repository, tmp_path):
@@ -120,7 +128,7 @@ def test_new_score_by_one_file_and_one_line(trained, bundle, repository, tmp_pat
     (tmp_path / "scoring.json").write_text(json.dumps(scoring))
     finished = bundle(
         "evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--limit", "1", "--sigma_sweep", "False",
-        "--healthy_test", "False", "--evaluation_dir", str(tmp_path / "evaluation"), "--scores", f"%{tmp_path}/scoring.json",
+        "--healthy_test", "False", "--output_dir", str(tmp_path / "evaluation"), "--scores", f"%{tmp_path}/scoring.json",
         PYTHONPATH=str(tmp_path),
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr
@@ -137,9 +145,32 @@ def test_new_score_by_one_file_and_one_line(trained, bundle, repository, tmp_pat
         ("training", TRAIN, ["--max_epochs", "abc"], 2, "must be a number"),
         ("training", TRAIN, ["--dataset_name", "ixy"], 2, "ixi"),
         ("evaluating", EVALUATE, [], 2, "no trained model"),
+        (
+            "evaluating",
+            EVALUATE,
+            ["--noise", "%custom/configs/noise.json::gaussian"],
+            2,
+            "--noise cannot be changed here",
+        ),
+        (
+            "evaluating",
+            EVALUATE,
+            ["--preparation", "%custom/configs/protocol.json::preparation"],
+            2,
+            "--preparation cannot be",
+        ),
+        ("evaluating", EVALUATE, ["--channels", "[32,64]"], 2, "--channels cannot be changed here"),
+        ("evaluating", EVALUATE, ["--contrast", "t2"], 2, "--contrast cannot be changed here"),
+        ("evaluating", EVALUATE, ["--evaluation_dir", "x"], 2, "writes to --output_dir"),
+        ("inference", INFERENCE, ["--network_def", "{}"], 2, "--network_def cannot be changed here"),
+        ("inference", INFERENCE, ["--results_dir", "x"], 2, "results go to --output_dir"),
+        ("inference", INFERENCE, ["--input", "$open('PWNED','w')"], 2, "reads as code; write ./$open"),
+        ("inference", INFERENCE, ["--input", "Study #3"], 2, "contains #"),
     ],
 )
 def test_faults_are_one_sentence_before_any_work(bundle, tmp_path, stage, config, overrides, code, sentence):
+    if stage == "inference":
+        overrides = ["--device", "cpu", *overrides]
     finished = bundle(stage, config, tmp_path / "none", *overrides)
     assert finished.returncode == code
     last = finished.stderr.strip().splitlines()[-1]
@@ -150,8 +181,6 @@ def test_faults_are_one_sentence_before_any_work(bundle, tmp_path, stage, config
 
 
 def test_broken_scan_is_named_and_nothing_is_half_written(bundle, tiny_cohort, trained, tmp_path):
-    import shutil
-
     import nibabel as nib
 
     broken = shutil.copytree(tiny_cohort, tmp_path / "cohort")
@@ -162,7 +191,7 @@ def test_broken_scan_is_named_and_nothing_is_half_written(bundle, tiny_cohort, t
     nib.save(nib.Nifti1Image(data, image.affine), path)
     finished = bundle(
         "evaluating", EVALUATE, trained, "--dataset_dir", str(broken), "--cache_dir", str(tmp_path / "cache"),
-        "--test_sets", "['demo_tumour']", "--evaluation_dir", str(tmp_path / "evaluation"),
+        "--test_sets", "['demo_tumour']", "--output_dir", str(tmp_path / "evaluation"),
     )  # fmt: skip
     assert finished.returncode == 4
     assert "P02" in finished.stderr
@@ -170,8 +199,10 @@ def test_broken_scan_is_named_and_nothing_is_half_written(bundle, tiny_cohort, t
     assert not (tmp_path / "evaluation" / "metrics.json").exists()
 
 
-def test_weights_of_another_network_are_refused(trained, bundle):
-    finished = bundle("evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--channels", "[32,64]")
+def test_exchanged_weights_are_refused(trained, bundle, tmp_path):
+    before = {path: path.read_bytes() for path in trained.glob("model.*")}
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").write_bytes(before[trained / "model.safetensors"][:-8] + bytes(8))
+    finished = bundle("evaluating", EVALUATE, tmp_path / "run", "--test_sets", "['demo_tumour']")
     assert finished.returncode == 2
-    assert "belongs to another network" in finished.stderr
-    assert file_sha256(trained / "model.safetensors")
+    assert "sha256 differs" in finished.stderr

@@ -4,11 +4,15 @@
 import json
 import re
 import shutil
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import torch
 from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
+
+from custom.core.imports import foreign_imports, modules_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir())
@@ -45,6 +49,23 @@ def test_metadata_is_valid(bundle, tmp_path, monkeypatch):
     verify_metadata(meta_file=str(bundle / "configs" / "metadata.json"), filepath=str(schema))
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
     assert metadata["version"] in metadata["changelog"]
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=_name)
+def test_every_package_that_a_prediction_imports_is_stated(bundle):
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "configs" / "inference.json"))
+    parser.resolve_macro_and_relative_ids()
+    used = foreign_imports(modules_of(parser.get())) - set(sys.stdlib_module_names) - {"torch", "monai", "numpy"}
+    optional = {"pydicom", "highdicom", "mlflow"}  # for DICOM and for tracking only
+    stated = {name.lower() for name in metadata["required_packages_version"]}
+    known = packages_distributions()  # import name -> names of packages, of itk several
+    assert {
+        name for name in used - optional if name in known and not stated & {d.lower() for d in known[name]}
+    } == set()
+    assert metadata["network_data_format"]["post_processed_outputs"]["pred"]["channel_def"]["1"] == "anomaly"
+    assert metadata["eval_metrics"]
 
 
 @pytest.mark.parametrize("path", [*CONFIGS, *SHARED], ids=_name)

@@ -101,7 +101,7 @@ def training(work, tiny_cohort, repository):
     """A training that was run undisturbed into the folder ``trained``."""
 
     def command(output):
-        return [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", TRAIN, *TINY, "--tracking_uri=",
+        return [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", TRAIN, *TINY, "--tracking_uri=None",
                 "--dataset_dir", str(tiny_cohort), "--cache_dir", str(output / "cache"), "--output_dir", str(output),
                 "--max_epochs", str(EPOCHS)]  # fmt: skip
 
@@ -135,13 +135,13 @@ def evaluation(training, tiny_cohort, work, repository):
 
     def command(output):
         return [sys.executable, "-m", "monai.bundle", "run", "evaluating", "--config_file",
-                "bundles/ddpm_ssim_ens/configs/evaluate.json", "--tracking_uri=", "--dataset_dir", str(tiny_cohort),
-                "--cache_dir", str(work / "cache"), "--output_dir", str(output), "--sigma_sweep", "False",
+                "bundles/ddpm_ssim_ens/configs/evaluate.json", "--tracking_uri=None", "--dataset_dir", str(tiny_cohort),
+                "--cache_dir", str(work / "cache"), "--model_dir", str(output), "--sigma_sweep", "False",
                 "--test_sets", "['demo_tumour']", "--limit", "1"]  # fmt: skip
 
     for name in ("evaluated", "killed_evaluation"):
         shutil.copytree(work / "trained", work / name)
-    exercise = Exercise(command, "reconstructions/[!.]*.npy", 4, repository)
+    exercise = Exercise(command, "evaluation/reconstructions/[!.]*.npy", 4, repository)
     exercise.undisturbed(work / "evaluated")
     return exercise
 
@@ -149,10 +149,16 @@ def evaluation(training, tiny_cohort, work, repository):
 def test_killed_evaluation_finds_the_same(evaluation, work):
     whole, killed = folders = work / "evaluated", work / "killed_evaluation"
     evaluation.killed(killed)
-    for name in ("evaluation/per_case.csv", "evaluation/report.md", "calibration.json", "evaluation/metrics.json"):
+    for name in (
+        "evaluation/per_case.csv",
+        "evaluation/report.md",
+        "evaluation/calibration.json",
+        "evaluation/metrics.json",
+    ):
         assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
     one, other = (
-        {path.name: file_sha256(path) for path in folder.glob("reconstructions/[!.]*.npy")} for folder in folders
+        {path.name: file_sha256(path) for path in folder.glob("evaluation/reconstructions/[!.]*.npy")}
+        for folder in folders
     )
     assert one == other
     assert len(one) == 4

@@ -6,7 +6,7 @@ from monai.bundle import ConfigWorkflow
 
 TINY = {
     "channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False, "batch_size": 2,
-    "contrast": "t1", "dataset_name": "demo", "max_epochs": 1, "tracking_uri": "",
+    "contrast": "t1", "dataset_name": "demo", "max_epochs": 1, "tracking_uri": None,
 }  # fmt: skip
 
 

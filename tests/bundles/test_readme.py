@@ -45,9 +45,18 @@ TINY = {
             "--val_slices_per_volume",
             "1",
         ),
-        *("--val_interval", "1", "--tracking_uri", ""),
+        *("--val_interval", "1", "--tracking_uri", "None"),
     ],
-    "evaluating": ["--test_sets", "['demo_tumour']", "--limit", "1", "--sigma_sweep", "False", "--tracking_uri", ""],
+    "evaluating": [
+        "--test_sets",
+        "['demo_tumour']",
+        "--test_limit",
+        "1",
+        "--sigma_sweep",
+        "False",
+        "--tracking_uri",
+        "None",
+    ],
 }
 
 

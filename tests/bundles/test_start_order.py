@@ -38,7 +38,7 @@ def start(request, tiny_cohort, tmp_path):
             if found is None:
                 raise
             return found
-        workflow.parser.get_parsed_content("lock").release()
+        workflow.parser.get_parsed_content("run_folder").lock.release()
         return None
 
     initialize.bundle = request.param
@@ -50,7 +50,7 @@ def test_wrong_data_folder_leaves_nothing_behind_that_refuses_the_corrected_comm
     assert "does not exist" in str(error)
     assert not (tmp_path / "run").exists()
     assert start() is None
-    assert (tmp_path / "run" / "settings.json").is_file()
+    assert (tmp_path / "run" / "model.json").is_file()
 
 
 def test_broken_scan_leaves_nothing_behind(start, tiny_cohort, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+from custom.core.description import build
 from custom.core.errors import ConfigError
 from custom.evaluation import EvaluationPlan, EvaluationReport, MapCollector, Measurer
 from custom.evaluation.operating_points import healthy_points, operating_points
@@ -21,6 +22,7 @@ from custom.postprocessing import PostProcessing, in_mm, none
 from custom.scoring import l1
 
 SHAPE = (16, 16, 12)
+SPACING = (2.0, 2.0, 2.0)
 PLAN = EvaluationPlan({"ms/test": "ms/val"}, "demo/val", "demo/test")
 
 
@@ -38,7 +40,7 @@ def _volumes(seed, lesion):
 
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory):
-    collector = MapCollector({"l1": l1}, {"none": none()}, tmp_path_factory.mktemp("spool"))
+    collector = MapCollector({"l1": l1}, {"none": none()}, tmp_path_factory.mktemp("spool"), SPACING)
     for group, label, seeds in (
         ("demo/val", 0, (1, 2)),
         ("demo/test", 0, (3, 4)),
@@ -104,7 +106,8 @@ def test_false_positives_of_healthy_scans_are_counted_in_ml(collector):
 
 
 def test_report_files_and_protocol(collector, tmp_path):
-    report = EvaluationReport(Measurer(), tmp_path, {"method": "x", "contrast": "t1"}, primary="l1")
+    protocol = {"method": "x", "contrast": "t1", "weights_sha256": "0" * 64}
+    report = EvaluationReport(Measurer(), tmp_path, protocol, primary="l1", reconstruction={"t_test": 5})
     numbers = report(collector, PLAN)
     result = json.loads((tmp_path / "metrics.json").read_text())
     assert (
@@ -120,9 +123,22 @@ def test_report_files_and_protocol(collector, tmp_path):
     calibration = json.loads((tmp_path / "calibration.json").read_text())
     scores = calibration["healthy_quantiles"]["scores"]
     assert scores == sorted(scores)
-    assert calibration["thresholds"]["tuned"]["ms"] == pytest.approx(
-        result["datasets"]["ms"]["variants"]["l1"]["operating_points"]["tuned"]["threshold"]
-    )
+    assert list(calibration["thresholds"]) == ["healthy_fpr_0.01", "healthy_fpr_0.05", "tuned/ms"]
+    point = result["datasets"]["ms"]["variants"]["l1"]["operating_points"]["tuned"]
+    assert calibration["thresholds"]["tuned/ms"] == {"value": point["threshold"], "source": point["source"]}
+    assert build(calibration["scoring"]) is l1
+    assert build(calibration["postprocessing"]) == none()
+    assert calibration["spacing_mm"] == list(SPACING)
+    assert calibration["reconstruction"] == {"t_test": result["protocol"]["t_test"]} == {"t_test": 5}
+    assert calibration["weights_sha256"] == "0" * 64
+    assert calibration["trial"] is None
+    assert all("/l1/" in name for name in calibration["metrics"])
+
+
+def test_a_limited_evaluation_is_a_trial(collector, tmp_path):
+    report = EvaluationReport(Measurer(), tmp_path, {"method": "x"}, primary="l1", limit=2)
+    report(collector, PLAN)
+    assert json.loads((tmp_path / "calibration.json").read_text())["trial"] == "--limit 2"
 
 
 def test_protocol_key_sees_what_matters_only():
@@ -138,7 +154,7 @@ def test_a_group_cannot_tune_itself():
 
 
 def test_same_reconstruction_scored_twice_gives_the_same_numbers(collector, tmp_path):
-    again = MapCollector({"l1": l1, "twice": l1}, {"none": none(), "other": none()}, tmp_path / "spool")
+    again = MapCollector({"l1": l1, "twice": l1}, {"none": none(), "other": none()}, tmp_path / "spool", SPACING)
     for case in collector.cases:
         again.add(case, *_volumes(int(case.case_id[1:]), case.label))
     once, twice = (Measurer()(c, PLAN).summary["datasets"]["ms"]["variants"] for c in (collector, again))
@@ -150,7 +166,7 @@ def test_same_reconstruction_scored_twice_gives_the_same_numbers(collector, tmp_
 
 def test_best_dice_of_a_blind_score_is_called_indiscriminate(tmp_path):
     """A score that is low in the lesion: the best Dice marks nearly every brain voxel, and the report says so."""
-    spool = MapCollector({"blind": lambda image, _: 2 - image, "l1": l1}, {"none": none()}, tmp_path / "spool")
+    spool = MapCollector({"blind": lambda image, _: 2 - image, "l1": l1}, {"none": none()}, tmp_path / "spool", SPACING)
     for group, label, seeds in (("demo/val", 0, (1, 2)), ("ms/val", 1, (5, 6)), ("ms/test", 1, (7, 8))):
         for seed in seeds:
             image, reconstruction, mask, seg = _volumes(seed, label)
@@ -226,7 +242,7 @@ def test_validation_scans_are_divided_where_there_is_no_healthy_test_list():
 
 
 def test_the_conformal_threshold_needs_scans_enough(tmp_path):
-    spool = MapCollector({"l1": l1}, {"none": none()}, tmp_path / "spool")
+    spool = MapCollector({"l1": l1}, {"none": none()}, tmp_path / "spool", SPACING)
     for seed in range(9):
         spool.add(CaseInfo(f"c{seed}", "demo/val", 0), *_volumes(seed, 0))
     plan = EvaluationPlan({}, "demo/val")
@@ -246,7 +262,7 @@ def test_the_conformal_threshold_needs_scans_enough(tmp_path):
 def test_the_oracle_is_what_no_threshold_exceeds(tmp_path, chain):
     """Specks and a blob under the whole chain, against every threshold there is."""
     rng = np.random.default_rng(3)
-    spool = MapCollector({"raw": lambda image, _: image}, {"chain": chain}, tmp_path / "spool")
+    spool = MapCollector({"raw": lambda image, _: image}, {"chain": chain}, tmp_path / "spool", SPACING)
     shape, mask = (30, 30, 12), torch.ones(30, 30, 12)
     for number in range(3):
         seg = torch.zeros(shape)

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
-from monai.networks.nets import DiffusionModelUNet
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from custom.cohorts.cases import Case
 from custom.core.errors import ConfigError
+from custom.core.resources import rooted
 from custom.evaluation import MapCollector, evaluation_cases, merge_shards, save_shard, standard_plan
 from custom.evaluation.shards import shard_path
 from custom.evaluation.spool import CaseInfo
 from custom.models.weights import save_weights
 from custom.postprocessing import none
+from custom.runs.model_folder import ModelFolder
 from custom.runs.start import find_foreseen
 from custom.scoring import l1
 
@@ -25,9 +26,9 @@ spec.loader.exec_module(cohort)
 tiny_cohort = cohort.tiny_cohort
 
 REPORT = {  # without figures
-    "_target_": "custom.evaluation.EvaluationReport", "measurer": {"_target_": "custom.evaluation.Measurer"},
-    "folder": "@evaluation_dir", "calibration_folder": "@output_dir", "primary": "@primary",
-    "protocol": "$dict(@protocol, **@reconstruction_settings)",
+    "_target_": "custom.evaluation.EvaluationReport",
+    "measurer": {"_target_": "custom.evaluation.Measurer"}, "folder": "@output_dir", "primary": "@primary",
+    "protocol": "@protocol", "reconstruction": "@reconstruction_settings", "limit": "@limit",
 }  # fmt: skip
 REVISION = "fixed: shards of different commits would rightly be refused"
 NETWORK = {"channels": [32, 32, 32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False}
@@ -35,20 +36,24 @@ NETWORK = {"channels": [32, 32, 32, 32], "num_res_blocks": 1, "num_head_channels
 
 def _model(folder: Path) -> Path:
     """A network with random weights in the place of a trained one."""
-    folder.mkdir()
+    training = json.loads((ROOT / "bundles/ddpm_ssim_ens/configs/train.json").read_text())
+    parts = ConfigParser(rooted(training) | NETWORK).get_parsed_content("parts")
+    model = ModelFolder.define(
+        folder,
+        bundle="ddpm_ssim_ens",
+        method="ddpm_ssim_ens",
+        contrast="t2",
+        dataset="demo",
+        fold=0,
+        seed=7,
+        parts=parts,
+    )
     torch.manual_seed(0)
-    network = DiffusionModelUNet(
-        spatial_dims=2, in_channels=1, out_channels=1, channels=NETWORK["channels"], num_res_blocks=NETWORK["num_res_blocks"],
-        attention_levels=[False] * 4, num_head_channels=32, norm_num_groups=32, resblock_updown=False,
-    )  # fmt: skip
+    network = model.network()
     for parameter in network.parameters():  # the last layer starts at zero
         torch.nn.init.normal_(parameter, std=0.05)
     save_weights(network.state_dict(), folder / "model.safetensors", {})
-    settings = NETWORK | {
-        "method": "ddpm_ssim_ens", "dataset_name": "demo", "contrast": "t2", "fold": 0, "seed": 7, "num_train_timesteps": 1000,
-        "prediction_type": "sample",
-    }  # fmt: skip
-    (folder / "settings.json").write_text(json.dumps(settings))
+    model.seal()
     return folder
 
 
@@ -59,7 +64,7 @@ def evaluated(tiny_cohort, tmp_path_factory):
         patch.chdir(ROOT)
         patch.setattr("custom.evaluation.protocol.code_revision", lambda: REVISION)
         model = _model(tmp_path_factory.mktemp("single") / "model")
-        _run("evaluating", tiny_cohort, model, sharded=False)
+        _run("evaluating", tiny_cohort, model, sharded=False, promote=True)
     return model
 
 
@@ -69,7 +74,7 @@ def _run(what: str, data: Path, model: Path, sharded: bool, **overrides) -> None
         *(["custom/configs/sharded_evaluate.json"] if sharded else []),
     ]
     settings = {
-        "dataset_dir": str(data), "output_dir": str(model), "test_sets": ["demo_tumour"], "sigma_sweep": False, "primary": "l1",
+        "dataset_dir": str(data), "model_dir": str(model), "test_sets": ["demo_tumour"], "sigma_sweep": False, "primary": "l1",
         "scores": {"l1": "%custom/configs/scoring.json::l1", "l2": "%custom/configs/scoring.json::l2"}, "report": REPORT, **overrides,
     }  # fmt: skip
     workflow = ConfigWorkflow(
@@ -95,7 +100,9 @@ def test_the_merged_result_is_exactly_that_of_one_process(tiny_cohort, evaluated
         return {name: (model / "evaluation" / name).read_bytes() for name in names}
 
     assert files(sharded) == files(single)
-    reconstructions = [{p.name: p.read_bytes() for p in (m / "reconstructions").iterdir()} for m in (single, sharded)]
+    reconstructions = [
+        {p.name: p.read_bytes() for p in (m / "evaluation/reconstructions").iterdir()} for m in (single, sharded)
+    ]
     assert reconstructions[0] == reconstructions[1]
     assert len(reconstructions[0]) == 8
 
@@ -103,14 +110,12 @@ def test_the_merged_result_is_exactly_that_of_one_process(tiny_cohort, evaluated
 def _predict(model: Path, scans: Path, results: Path, sharded: bool, **overrides) -> dict[str, bytes]:
     overlay = ["custom/configs/sharded_inference.json"] if sharded else []
     settings = {
-        "output_dir": str(model),
+        "model_dir": str(model),
         "input": str(scans),
-        "results_dir": str(results),
+        "output_dir": str(results),
         "report": False,
-        "score": "l1",
         **overrides,
     }
-    settings["scoring"] = "%custom/configs/scoring.json::l1"
     files = ["bundles/ddpm_ssim_ens/configs/inference.json", *overlay]
     ConfigWorkflow(
         files, logging_file=False, workflow_type="infer", run_id="inference", init_id="", final_id="", **settings
@@ -155,7 +160,7 @@ def test_every_scan_is_in_one_share_and_shares_are_even(tiny_cohort, tmp_path, l
 
 
 def _collector(folder: Path) -> MapCollector:
-    return MapCollector({"difference": l1}, {"none": none()}, folder)
+    return MapCollector({"difference": l1}, {"none": none()}, folder, (2.0, 2.0, 2.0))
 
 
 def _add(collector: MapCollector, number: int) -> None:

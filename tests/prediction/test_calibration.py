@@ -1,61 +1,104 @@
 # SPDX-License-Identifier: Apache-2.0
 """Thresholds by name, by rate and by hand; percentiles by interpolation."""
 
-import json
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from custom.core.description import describe
 from custom.core.errors import ConfigError
+from custom.models.weights import save_weights
+from custom.postprocessing import in_mm, none
 from custom.prediction.calibration import Calibration
+from custom.preparation.prepare import preparation
+from custom.runs.model_folder import ModelFolder
+from custom.scoring import l1
 
+QUANTILES = {"levels": [0.5, 0.9, 0.99, 0.999], "scores": [0.1, 0.2, 0.4, 0.8]}
 CONTENT: dict[str, Any] = {
-    "contrast": "t1",
     "score": "l1",
-    "thresholds": {"healthy_fpr_0.01": 0.4, "healthy_fpr_0.05": 0.3, "tuned": {"mslub": 0.35}},
-    "healthy_quantiles": {"levels": [0.0, 0.5, 0.9, 0.99, 1.0], "scores": [0.0, 0.1, 0.2, 0.4, 0.8]},
+    "scoring": describe(l1),
+    "postprocessing": describe(in_mm()),
+    "spacing_mm": [2.0, 2.0, 2.0],
+    "thresholds": {
+        "healthy_fpr_0.01": {"value": 0.4, "source": "1 % of the voxels lie above"},
+        "healthy_fpr_0.05": {"value": 0.3, "source": "5 % of the voxels lie above"},
+        "tuned/mslub": {"value": 0.35, "source": "best Dice on mslub"},
+    },
+    "healthy_quantiles": QUANTILES,
+    "trial": None,
 }
 
 
 def load(folder: Path, score: str | None = None, **changes: Any) -> Calibration:
-    (folder / "calibration.json").write_text(json.dumps(CONTENT | changes), encoding="utf-8")
-    return Calibration.load(folder, score)
+    network = functools.partial(torch.nn.Linear, in_features=1, out_features=1)
+    model = ModelFolder.define(
+        folder, bundle="ae_baseline", method="ae", contrast="t1", dataset="ixi", fold=0, seed=1,
+        parts={"network": network, "preparation": preparation("standard")},
+    )  # fmt: skip
+    save_weights(model.network(), folder / "model.safetensors", {})
+    model = model.seal()
+    return Calibration.of(model.promote({**CONTENT, "weights_sha256": model.weights_sha256, **changes}), score)
 
 
 @pytest.mark.parametrize(
     ("sensitivity", "threshold", "value"),
     [
         (None, None, 0.4),
-        ("", 0.0, 0.4),
+        ("", None, 0.4),
+        ("null", "", 0.4),
         ("healthy_fpr_0.05", None, 0.3),
         ("0.05", None, 0.3),
         (0.1, None, 0.2),
+        (0.5, None, 0.1),
+        (0.001, None, 0.8),
+        ("1e-3", None, 0.8),
         ("tuned/mslub", None, 0.35),
-        (["healthy_fpr_0.05", "tuned/mslub"], 0, 0.3),
+        (["healthy_fpr_0.05", "tuned/mslub"], None, 0.3),
         ("healthy_fpr_0.05", 0.77, 0.77),
         (None, "0.6", 0.6),
+        (None, 0, 0.0),
     ],
 )
 def test_threshold(tmp_path, sensitivity, threshold, value) -> None:
     assert load(tmp_path).threshold(sensitivity, threshold).value == pytest.approx(value)
 
 
-def test_sources_differ(tmp_path) -> None:
+@pytest.mark.parametrize("threshold", [-1, "-0.1", float("nan"), "nan", float("inf"), "high"])
+def test_no_score_is_refused(tmp_path, threshold) -> None:
+    with pytest.raises(ConfigError, match="no anomaly score"):
+        load(tmp_path).threshold(threshold=threshold)
+
+
+@pytest.mark.parametrize("rate", [0.6, 0.0009, 0.00001, 1.5, -0.1, 0])
+def test_a_rate_that_was_not_measured_is_refused(tmp_path, rate) -> None:
+    with pytest.raises(ConfigError, match=r"not measured: .* 0\.001 to 0\.5"):
+        load(tmp_path).threshold(rate)
+
+
+def test_sources_say_what_is_true(tmp_path) -> None:
     calibration = load(tmp_path)
-    assert "1 % of the voxels" in calibration.threshold().source
+    assert calibration.threshold().source == "1 % of the voxels lie above"
     assert "user" in calibration.threshold(threshold=1).source
     assert "mslub" in calibration.threshold("tuned/mslub").source
+    assert "about 10 %" in calibration.threshold(0.1).source
+    tied = load(tmp_path, healthy_quantiles={"levels": [0.5, 0.8, 0.999], "scores": [0.0, 0.0, 1.0]})
+    assert "about 20 %" in tied.threshold(0.4).source  # 80 % of the voxels are 0: a score above 0 is exceeded by 20 %
 
 
 def test_unknown_name_lists_the_known(tmp_path) -> None:
-    with pytest.raises(ConfigError, match=r"healthy_fpr_0\.01, healthy_fpr_0\.05, tuned/mslub"):
-        load(tmp_path).threshold("high")
+    for name in ("high", "$open('PWNED','w')", "@model", "nan"):
+        with pytest.raises(ConfigError, match=r"healthy_fpr_0\.01, healthy_fpr_0\.05, tuned/mslub"):
+            load(tmp_path).threshold(name)
 
 
 def test_percentiles(tmp_path) -> None:
-    found = load(tmp_path).percentile_of(np.array([0.0, 0.05, 0.2, 0.3, 2.0]))
+    quantiles = {"levels": [0.0, 0.5, 0.9, 0.99, 1.0], "scores": [0.0, 0.1, 0.2, 0.4, 0.8]}
+    found = load(tmp_path, healthy_quantiles=quantiles).percentile_of(np.array([0.0, 0.05, 0.2, 0.3, 2.0]))
     assert found == pytest.approx([0, 25, 90, 94.5, 100])
 
 
@@ -68,16 +111,21 @@ def test_percentile_of_a_tie_is_the_upper_end(tmp_path) -> None:
 def test_other_score_is_refused(tmp_path) -> None:
     with pytest.raises(ConfigError, match="belong to the score l1, not to ssim_ens"):
         load(tmp_path, score="ssim_ens")
+    assert load(tmp_path, score="l1").scoring is l1
 
 
-def test_contrast_from_the_settings(tmp_path) -> None:
-    (tmp_path / "settings.json").write_text('{"contrast": "t2"}')
-    assert load(tmp_path, contrast=None).contrast == "t2"
+def test_post_processing_and_contrast_are_those_of_the_model(tmp_path) -> None:
+    assert load(tmp_path, postprocessing=describe(none())).postprocessing == none()
+    assert load(tmp_path).contrast == "t1"
 
 
-def test_missing_and_damaged(tmp_path) -> None:
-    with pytest.raises(ConfigError, match="Run the evaluation"):
-        Calibration.load(tmp_path)
-    (tmp_path / "calibration.json").write_text("{")
-    with pytest.raises(ConfigError, match="damaged"):
-        Calibration.load(tmp_path)
+def test_another_grid_is_refused(tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"grid of \[1.0, 1.0, 1.0\] mm, its preparation gives \[2.0, 2.0, 2.0\]"):
+        load(tmp_path, spacing_mm=[1.0, 1.0, 1.0])
+
+
+def test_a_model_without_calibration_says_how_to_get_one(tmp_path) -> None:
+    load(tmp_path)
+    save_weights(torch.nn.Linear(1, 1), tmp_path / "model.safetensors", {})
+    with pytest.raises(ConfigError, match=r"no calibration.*--promote True"):
+        Calibration.of(ModelFolder.read(tmp_path).seal())

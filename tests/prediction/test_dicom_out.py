@@ -27,7 +27,7 @@ def result_for(series: Path, empty: bool = False) -> CaseResult:
     scan = read_scan(series, "sub-a")
     scores = scan.array / 400
     mask = np.zeros(scan.array.shape, np.uint8) if empty else (scan.array > 250).astype(np.uint8)
-    calibration = Calibration("t1", "l1", {"healthy_fpr_0.01": 0.5}, [(0, 0), (1, 1)], None)
+    calibration = Calibration("t1", "l1", {"healthy_fpr_0.01": Threshold(0.5, "x")}, [(0, 0), (1, 1)], None)
     return CaseResult(
         "sub-a", scores, mask, scan.array, scan.affine, {}, np.eye(4), Threshold(0.5, "x"), calibration, (), (), "dicom"
     )

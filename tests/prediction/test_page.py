@@ -37,7 +37,7 @@ def result() -> CaseResult:
     grid = {"image": image, "brain": brain, "reconstruction": image * 0.9, "map": scores, "mask": mask > 0}
     return CaseResult(
         "sub-x", scores, mask, image, AFFINE, grid, AFFINE, Threshold(0.5, "exceeded by 1 % of healthy voxels"),
-        Calibration("t1", "l1", {"healthy_fpr_0.01": 0.5}, levels, None),
+        Calibration("t1", "l1", {"healthy_fpr_0.01": Threshold(0.5, "x")}, levels, None),
         ("<script>alert('warning')</script> & more",), tuple(find_findings(mask, scores, AFFINE, np.zeros(3))), "nifti",
     )  # fmt: skip
 

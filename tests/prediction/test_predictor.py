@@ -4,7 +4,9 @@
 import contextlib
 import io
 import json
+import random
 import runpy
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,23 +15,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
+from custom.core.description import describe
 from custom.core.errors import ConfigError, DataError
-from custom.models.weights import save_weights
+from custom.core.resources import bundle_folder, rooted
+from custom.postprocessing import none
 from custom.prediction.predictor import Predictor, inference_parser, predict_batch
+from custom.preparation.prepare import preparation
+from tests.model_fixtures import blurring_model, model_folder
 
 LAS = np.array([[-4.0, 0, 0, 94], [0, 4, 0, -110], [0, 0, 5, -80], [0, 0, 0, 1]])
 RAS = np.diag([4.0, 4.0, 5.0, 1.0])
 RAS[:3, 3] = [-94, -110, -80]
 MARKER_MM = np.array([-26.0, 30.0, 20.0])
-CALIBRATION = {
-    "contrast": "t1",
-    "score": "l1",
-    "thresholds": {"healthy_fpr_0.01": 0.15, "healthy_fpr_0.05": 0.1, "tuned": {}},
-    "healthy_quantiles": {"levels": [0.0, 0.9, 0.95, 0.99, 1.0], "scores": [0.0, 0.08, 0.1, 0.15, 0.5]},
-    "reference": None,
-}
 
 
 def write_scan(path: Path, affine: np.ndarray, seed: int = 0, scale: float = 100.0) -> Path:
@@ -51,46 +50,9 @@ def write_scan(path: Path, affine: np.ndarray, seed: int = 0, scale: float = 100
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory, repository) -> Path:
-    """A bundle folder whose network is a mean filter; the results are the scan minus its blurred self."""
-    bundle = tmp_path_factory.mktemp("bundle")
-    config = json.loads((repository / "bundles/ddpm_ssim_ens/configs/inference.json").read_text())
-    config |= {
-        "network_def": {
-            "_target_": "torch.nn.Conv2d",
-            "in_channels": 1,
-            "out_channels": 1,
-            "kernel_size": 9,
-            "padding": 4,
-        },
-        "reconstruction": {
-            "_target_": "custom.reconstruction.slicewise.SlicewiseReconstruction",
-            "slice_batch_size": 50,
-        },
-        "reconstruction_settings": {},
-        "scoring": "%custom/configs/scoring.json::l1",
-        "score": "l1",
-        "device": "cpu",
-    }
-    (bundle / "configs").mkdir()
-    (bundle / "configs" / "inference.json").write_text(json.dumps(config))
-    network = torch.nn.Conv2d(1, 1, 9, padding=4)
-    torch.nn.init.constant_(network.weight, 1 / 81)
-    torch.nn.init.zeros_(network.bias)
-    return run_folder(bundle / "models", network, CALIBRATION)
-
-
-def run_folder(folder: Path, network: torch.nn.Module, calibration: dict[str, Any]) -> Path:
-    folder.mkdir()
-    save_weights(network, folder / "model.safetensors", {})
-    settings = {
-        "method": "ddpm_ssim_ens", "dataset_name": "ixi", "contrast": "t1", "fold": 0, "seed": 1,
-        "channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False,
-        "num_train_timesteps": 100, "prediction_type": "sample",
-    }  # fmt: skip
-    (folder / "settings.json").write_text(json.dumps(settings))
-    (folder / "calibration.json").write_text(json.dumps(calibration))
-    return folder
+def model(tmp_path_factory) -> Path:
+    """A model whose network is a mean filter; the results are the scan minus its blurred self."""
+    return blurring_model(tmp_path_factory.mktemp("models") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +217,7 @@ def test_faults_of_settings(model, scans, tmp_path) -> None:
         inference_parser(model, sensitivty=1)
     with pytest.raises(ConfigError, match="no trained model"):
         Predictor.load(tmp_path)
-    with pytest.raises(ConfigError, match="choose one of nifti"):
+    with pytest.raises(ConfigError, match="takes one of nifti"):
         predict_batch(model, scans, tmp_path / "out", output_format="jpeg")
     with pytest.raises(DataError, match="truncated"):
         Predictor.load(model).predict(scans / "sub-7_T1w.nii.gz")
@@ -264,23 +226,96 @@ def test_faults_of_settings(model, scans, tmp_path) -> None:
 def test_diffusion_bundle_from_anywhere(repository, scans, tmp_path, monkeypatch) -> None:
     """The bundle's own file with a tiny network: the properties MONAI asks for, and a map, from another folder."""
     monkeypatch.chdir(repository)
-    config = repository / "bundles/ddpm_ssim_ens/configs/inference.json"
-    network = inference_parser(
-        run_folder(tmp_path / "seed", torch.nn.Linear(1, 1), CALIBRATION | {"score": "ssim_ens"}), config
-    ).get_parsed_content("network_def")
+    training = json.loads((bundle_folder("ddpm_ssim_ens") / "configs/train.json").read_text())
+    small = {"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False}
+    parts = ConfigParser(rooted(training) | small | {"num_train_timesteps": 100}).get_parsed_content("parts")
+    network = parts["network"]()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(0))
-    calibration = CALIBRATION | {"score": "ssim_ens", "reconstruction": {"t_test": 50}}
-    run = run_folder(tmp_path / "run", network, calibration)
+    run = model_folder(tmp_path / "run", parts, network, bundle="ddpm_ssim_ens", reconstruction={"t_test": 50}).folder
     scan = scans / "sub-0_T1w.nii.gz"
     workflow = ConfigWorkflow(
-        str(config), workflow_type="infer", output_dir=str(run), input=str(scan), results_dir=str(tmp_path / "out"),
-        logging_file=False,
+        "bundles/ddpm_ssim_ens/configs/inference.json", workflow_type="infer", model_dir=str(run), input=str(scan),
+        output_dir=str(tmp_path / "out"), logging_file=False,
     )  # fmt: skip
     workflow.initialize()
     assert not workflow.check_properties()
     monkeypatch.chdir(tmp_path)
-    result = Predictor.load(run, device="cpu").predict(scan)
+    parser = inference_parser(run, device="cpu")
+    assert parser.get_parsed_content("reconstruction").t_test == (50,)
+    result = Predictor(parser).predict(scan)
     assert np.isfinite(result.anomaly_map).all()
     assert result.anomaly_map.max() > 0
     assert result.threshold.value == 0.15
+
+
+def test_the_model_decides_and_nothing_else(model, scans, tmp_path) -> None:
+    """Training's noise, grid and so on cannot be changed; another post-processing or preparation of the model is followed."""
+    for knob in ("noise", "preparation", "channels", "network_def", "contrast_of_training", "model", "postprocessings"):
+        with pytest.raises(ConfigError, match=f"{knob}: no setting of inference.json.*cannot be changed"):
+            inference_parser(model, **{knob: "x"})
+    scan = scans / "sub-0_T1w.nii.gz"
+    plain = Predictor.load(model).predict(scan)
+    unmasked = blurring_model(tmp_path / "none", postprocessing=describe(none()))
+    assert not np.array_equal(Predictor.load(unmasked).predict(scan).anomaly_map, plain.anomaly_map)
+    coarse = preparation("standard", shape=(64, 64, 64), spacing_mm=3.0)
+    other = blurring_model(tmp_path / "coarse", spacing_mm=[3.0] * 3, preparation=coarse)
+    assert Predictor.load(other).predict(scan).grid["map"].shape == (64, 64, 64)
+    assert Predictor.load(other).inferer.spacing_mm == (3.0, 3.0, 3.0)
+
+
+def test_configuration_beside_a_model_is_never_read(model, scans, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path(shutil.copytree(model, tmp_path / "received" / "models"))
+    for place in (folder, folder.parent):
+        (place / "configs").mkdir()
+        (place / "configs" / "inference.json").write_text(
+            json.dumps({"device": "$open('PWNED','w')", "calibration": "$open('PWNED','w')"})
+        )
+    for place in (folder, folder.parent):
+        Predictor.load(place).predict(scans / "sub-0_T1w.nii.gz")
+    assert not (tmp_path / "PWNED").exists()
+
+
+HOSTILE = (
+    "$open('PWNED','w')",
+    "@x",
+    "%TEMP%",
+    "Study #3",
+    "a::b",
+    "~",
+    "a b",
+    "'quoted'",
+    '"',
+    "line\nbreak",
+    "$RECYCLE.BIN",
+    "7",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_names(model, scans, tmp_path, monkeypatch, name) -> None:
+    """Case, file, folder, model and output called so: read there, written there, nothing is run."""
+    monkeypatch.chdir(tmp_path)
+    run = Path(shutil.copytree(model, Path(name) / "model"))
+    scan = Path(name) / f"{name}.nii.gz"
+    shutil.copy(scans / "sub-0_T1w.nii.gz", scan)
+    (record,) = predict_batch(run, scan, Path(name) / f"out {name}", report=False, contrast=name, sensitivity="0.05")
+    assert record["status"] == "done", record
+    assert record["Settings"]["declared_contrast"] == name
+    assert list((Path(name) / f"out {name}").rglob("*_desc-anomaly_map.nii.gz"))
+    assert not list(tmp_path.rglob("PWNED"))
+    with pytest.raises(ConfigError, match="is unknown; choose healthy_fpr"):
+        predict_batch(run, scan, Path(name) / "out2", sensitivity=f"{name}x")
+    assert not list(tmp_path.rglob("PWNED"))
+
+
+def test_a_call_leaves_the_process_as_it_was(model, scans, tmp_path) -> None:
+    def state() -> list[Any]:
+        numpy_state = np.random.get_state()[1].tolist()  # noqa: NPY002 - the caller's generator
+        generators = [random.getstate(), numpy_state, torch.get_rng_state().tolist()]
+        return [*generators, sys.excepthook, torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()]
+
+    before = state()
+    predict_batch(model, scans / "sub-0_T1w.nii.gz", tmp_path / "out", report=False)
+    assert state() == before

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,14 +18,18 @@ from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 from monai.data import MetaTensor
 from safetensors.torch import load_file
 
+from custom.core.description import describe
 from custom.core.errors import ConfigError
+from custom.core.resources import bundle_folder
 from custom.prediction.predictor import Predictor
 from custom.release.checked import CheckedInferer, state_sha256
 from custom.release.for_label import ForMonaiLabeld
 from custom.release.freeze import freeze_bundle, write_zip
-from custom.release.frozen_config import frozen_config
-from custom.release.label_phantoms import write_marker_model
+from custom.release.joined import join
+from custom.release.label_phantoms import THRESHOLDS, write_marker_model
 from custom.release.manifest import verify_manifest
+from custom.runs.model_folder import ModelFolder
+from custom.scoring import SSIMEnsemble
 
 NAME = "ddpm_ssim_ens_t1_fold0"
 
@@ -33,8 +38,8 @@ NAME = "ddpm_ssim_ens_t1_fold0"
 def run(tmp_path_factory) -> Path:
     """A tiny random network scored by SSIM-ens."""
     folder = write_marker_model(tmp_path_factory.mktemp("run"))
-    calibration = json.loads((folder / "calibration.json").read_text())
-    (folder / "calibration.json").write_text(json.dumps({**calibration, "score": "ssim_ens"}))
+    model = ModelFolder.read(folder)
+    model.promote({**model.calibration, "score": "ssim_ens", "scoring": describe(SSIMEnsemble([0.5, 1.1]))})
     return folder
 
 
@@ -63,7 +68,7 @@ def test_same_map_from_another_folder_without_the_repository(run, frozen, scan, 
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file"]
     command += [str(frozen / "configs/inference.json"), "--bundle_root", str(frozen), "--input", str(scan)]
-    command += ["--results_dir", str(tmp_path / "out"), "--device", "cpu", "--report", "False"]
+    command += ["--output_dir", str(tmp_path / "out"), "--device", "cpu", "--report", "False"]
     done = subprocess.run(
         command, cwd=tmp_path, env={**environment, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True
     )
@@ -75,36 +80,112 @@ def test_same_map_from_another_folder_without_the_repository(run, frozen, scan, 
     verify_manifest(frozen)
 
 
-def test_config_stands_alone(frozen) -> None:
-    text = (frozen / "configs/inference.json").read_text()
-    config = json.loads(text)
-    assert '"%' not in text
-    assert "@_meta_" not in text
-    assert str(frozen) not in text
-    assert config["channels"] == [32, 32]
-    assert config["seed"] == 1
-    assert config["displayable_configs"] == {"threshold": 0.0, "sensitivity": ["healthy_fpr_0.01", "healthy_fpr_0.05"]}
+def test_configurations_stand_alone_and_say_nothing_of_the_model(frozen) -> None:
+    for kind in ("inference", "evaluate", "train"):
+        text = (frozen / f"configs/{kind}.json").read_text()
+        config = json.loads(text)
+        assert '"%' not in text
+        assert "@_meta_" not in text
+        assert str(frozen) not in text
+        assert config["initialize"] == []
+        assert config["bundle_root"] == "."
+    assert not re.search(
+        r'"(seed|contrast|dataset|t_test)": ("t1"|"phantom"|[0-9])', (frozen / "configs/inference.json").read_text()
+    )
+    config = json.loads((frozen / "configs/inference.json").read_text())
     assert {"imports", "device", "bundle_root", "network_def", "inferer", "preprocessing", "postprocessing"} <= set(
         config
     )
     for weights in ("model.pt", "model.safetensors"):
         assert (frozen / "models" / f"{weights}.sha256").is_file()
+    assert ModelFolder.read(frozen / "models").content == ModelFolder.read(frozen / "models", "ddpm_ssim_ens").content
+    assert "terms are not known" in (frozen / "docs/data_license.txt").read_text()
+    metadata = json.loads((frozen / "configs/metadata.json").read_text())
+    assert {"safetensors", "nibabel", "scipy"} <= set(metadata["required_packages_version"])
 
 
-def test_reads_as_monai_label_reads_it(frozen) -> None:
-    """Root, device and knobs replaced as strings; the knob decides the threshold."""
+def test_only_what_is_imported_is_carried(frozen, repository) -> None:
+    carried = {path.relative_to(frozen).as_posix() for path in (frozen / "custom").rglob("*.py")}
+    assert {"custom/prediction/predictor.py", "custom/release/lint.py"} & carried == set()
+    assert {"custom/models/baur_autoencoder.py", "custom/benchmark/plan.py", "custom/cli/main.py"} & carried == set()
+    assert "custom/models/noise_scheduler.py" in carried
+    for name in carried:
+        assert (frozen / name).read_bytes() == (repository / name).read_bytes()
+
+
+def test_reads_as_monai_label_reads_it(frozen, scan, tmp_path, monkeypatch) -> None:
+    """Root, device and options replaced as its server does; the options decide the threshold, as data and never as code."""
+    monkeypatch.chdir(tmp_path)
     parser = ConfigParser(json.loads((frozen / "configs/inference.json").read_text()))
     parser.config.update(bundle_root=str(frozen), device="cpu")
-    for knobs, threshold in (
-        ({}, 0.7),
-        ({"sensitivity": "healthy_fpr_0.05"}, 0.5),
+    assert parser.get_parsed_content("displayable_configs") == {"threshold": 0.0, "sensitivity": list(THRESHOLDS)}
+    for request, threshold in (
+        ({"threshold": 0.0, "sensitivity": list(THRESHOLDS)}, 0.7),
+        ({"threshold": 0.0, "sensitivity": "healthy_fpr_0.05"}, 0.5),
         ({"threshold": 0.25, "sensitivity": "healthy_fpr_0.05"}, 0.25),
+        ({"threshold": "0.25", "sensitivity": "$open('PWNED','w')"}, 0.25),
+        ({"threshold": 0.0, "sensitivity": "$open('PWNED','w')"}, None),
+        ({"threshold": "$open('PWNED','w')", "sensitivity": "@model"}, None),
     ):
-        parser["displayable_configs"].update(knobs)
+        parser["displayable_configs"].update(request)
         parser.parse()
-        segment = parser.get_parsed_content("postprocessing").transforms[0]
-        assert segment.threshold.value == threshold
+        transforms = parser.get_parsed_content("postprocessing").transforms
+        data = {"image": str(scan), **request}
+        for transform in parser.get_parsed_content("preprocessing").transforms:
+            data = transform(data)
+        data["pred"] = torch.rand(2, *data["image"].shape[1:], generator=torch.Generator().manual_seed(0))
+        if threshold is None:
+            with pytest.raises(ConfigError, match=r"unknown|no anomaly score"):
+                transforms[0](data)
+        else:
+            assert transforms[0](data)["result"]["threshold"] == threshold
     assert isinstance(parser.get_parsed_content("inferer"), CheckedInferer)
+    assert not (tmp_path / "PWNED").exists()
+
+
+_TWO = """
+import json, sys
+from monai.bundle import ConfigParser
+for root in sys.argv[1:]:
+    sys.path.insert(0, root)
+    parser = ConfigParser(json.load(open(root + "/configs/inference.json")))
+    parser.config.update(bundle_root=root, device="cpu")
+    print(type(parser.get_parsed_content("network_def")).__name__, parser.get_parsed_content("inferer").weights_sha256)
+    parser.get_parsed_content("preprocessing"), parser.get_parsed_content("postprocessing")
+    sys.path.remove(root)
+"""
+
+
+def test_two_releases_live_in_one_process(frozen, tmp_path) -> None:
+    """As in one MONAI Label server; each needs modules that the other lacks. One of another version is refused."""
+    other = freeze_bundle(write_marker_model(tmp_path / "ae", method="ae"), tmp_path / "release")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {
+        "PYTHONDONTWRITEBYTECODE": "1"
+    }
+
+    def read(*roots):
+        command = [sys.executable, "-c", _TWO, *map(str, roots)]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    done = read(frozen, other)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["DiffusionModelUNet", "BaurAutoencoder"]
+    changed = other / "custom/scoring/residual.py"
+    changed.write_text(changed.read_text() + "\nCHANGED = True\n")
+    refused = read(frozen, other)
+    assert refused.returncode != 0
+    assert "was released with another version of custom" in refused.stderr
+    assert "scoring/residual.py differ" in refused.stderr
+
+
+def test_fine_tuning_starts_from_the_released_weights(frozen) -> None:
+    parser = ConfigParser(json.loads((frozen / "configs/train.json").read_text()))
+    parser.config.update(bundle_root=str(frozen))
+    network, state = parser.get_parsed_content("network_def"), load_file(frozen / "models/model.safetensors")
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    assert describe(parser.get_parsed_content("parts")) == ModelFolder.read(frozen / "models").content["parts"]
+    assert parser.get_parsed_content("contrast") == "t1"
+    assert parser.get_parsed_content("prepare_batch").noise == ModelFolder.read(frozen / "models").build("noise")
 
 
 def test_state_dicts_are_equal_and_flat(frozen) -> None:
@@ -123,15 +204,13 @@ def test_monai_checks(frozen, tmp_path, repository, monkeypatch) -> None:
     verify_metadata(meta_file=meta, filepath=str(schema))
     verify_net_in_out(
         net_id="network_def", meta_file=meta, config_file=config, device="cpu",
-        extra_forward_args={"timesteps": torch.tensor([1])},
+        extra_forward_args={"timesteps": torch.tensor([1])}, bundle_root=str(frozen),
     )  # fmt: skip
 
 
 def test_other_weights_are_refused(frozen) -> None:
     state = torch.load(frozen / "models/model.pt", weights_only=True)
-    parser = ConfigParser(json.loads((frozen / "configs/inference.json").read_text()))
-    parser.config.update(device="cpu")
-    network = parser.get_parsed_content("network_def").eval()
+    network = ModelFolder.read(frozen / "models").network().eval()
     inferer = CheckedInferer(lambda inputs, network: inputs + 1, state_sha256(state))
     with pytest.raises(ConfigError, match="does not have the weights of this release"):
         inferer(torch.zeros(1), network)
@@ -187,10 +266,12 @@ def test_faults(run, frozen, tmp_path) -> None:
     with pytest.raises(ConfigError, match="is no bundle"):
         freeze_bundle(run, tmp_path, bundle=tmp_path)
     (tmp_path / "configs").mkdir()
-    config = json.loads((frozen / "configs/inference.json").read_text())
+    config = json.loads((bundle_folder("ddpm_ssim_ens") / "configs/inference.json").read_text())
     (tmp_path / "configs/inference.json").write_text(json.dumps({**config, "bad": "/home/someone/file"}))
     with pytest.raises(ConfigError, match="bad holds a path of this machine"):
-        frozen_config(run, tmp_path, NAME, "0", "0")
+        freeze_bundle(run, tmp_path / "out", bundle=tmp_path)
+    with pytest.raises(ConfigError, match=r"no release in .* add --bundle_root RELEASE"):
+        join(tmp_path)
     assert not list(tmp_path.glob(".freezing-*"))
 
 

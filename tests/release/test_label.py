@@ -27,7 +27,7 @@ def test_the_model_of_every_bundle_marks_the_marker(method, tmp_path) -> None:
     """What the check of a server expects of each release: the ball of the phantom, on the left, and nothing else."""
     scan = write_phantoms(tmp_path / "scans")["oblique"]
     release = freeze_bundle(write_marker_model(tmp_path / "run", method=method), tmp_path / "release")
-    result = Predictor.load(release / "models", release / "configs/inference.json", device="cpu").predict(scan)
+    result = Predictor.load(release, device="cpu").predict(scan)
     places = np.argwhere(result.mask) @ result.affine[:3, :3].T + result.affine[:3, 3]
     assert np.linalg.norm(places.mean(axis=0) - MARKER_MM) < 1
     assert np.linalg.norm(places - MARKER_MM, axis=1).max() < RADIUS_MM + 3

@@ -12,7 +12,7 @@ from custom.runs.arguments import check_arguments
 from custom.runs.knobs import KNOBS, check_knobs, is_expression
 from custom.runs.knobs_page import STAGES, defaults, knobs_page
 
-PARTS = {"about", "bundle_root", "trained", "is_main", "settings", "lock", "saved_settings", "export", "initialize"}
+PARTS = {"about", "bundle_root", "is_main", "initialize"}
 PARTS |= {"training", "run", "model"}
 
 

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.quick
         else ["--max_epochs", str(arguments.max_epochs)]
     )
-    limit = ["--limit", "1", "--sigma_sweep", "false"] if arguments.quick else ["--limit", "3"]
+    limit = ["--test_limit", "1", "--sigma_sweep", "false"] if arguments.quick else ["--test_limit", "3"]
     patient = data / "Test" / _TEST_SETS[0] / "t2"
     steps: dict[str, list[str]] = {
         "demo cohort": ["cohort", str(data), *(["--tiny"] if arguments.quick else [])],
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         ],
         "evaluation": [
             *("evaluate", str(output), "--data", str(data), "--test_sets", *_TEST_SETS, "--t_test", "300"),
-            *("--precision", "auto", *limit, "--tracking_uri", tracking),
+            *("--precision", "auto", *limit, "--promote", "true", "--tracking_uri", tracking),
         ],
     }
     start = time.monotonic()

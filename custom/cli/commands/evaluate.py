@@ -2,7 +2,8 @@
 """Measure a trained model on patients: thresholds from validation scans, tables and figures of the test scans.
 
 Every setting of the bundle's evaluate.json is an option, for example
-`uad evaluate RUN --data DATA --test_sets demo_tumour demo_ms --limit 5`; `uad evaluate RUN --help` lists them.
+`uad evaluate RUN --data DATA --test_sets demo_tumour demo_ms --test_limit 5`; `uad evaluate RUN --help` lists them.
+With `--promote` the thresholds become those that predictions with this model use.
 """
 
 import argparse
@@ -35,12 +36,12 @@ def settings_help(words: Sequence[str]) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate."""
     bundle = bundle_of(arguments.run)
-    values = {"dataset_dir": arguments.data, "output_dir": arguments.run}
+    values = {"dataset_dir": arguments.data, "model_dir": arguments.run}
     if arguments.output:
-        values["evaluation_dir"] = arguments.output
+        values["output_dir"] = arguments.output
     require_writable(arguments.output or arguments.run)
-    found = run_bundle(bundle, "evaluate", values, arguments.settings, arguments.preset, ["evaluation_dir"])
-    folder = Path(found["evaluation_dir"])
+    found = run_bundle(bundle, "evaluate", values, arguments.settings, arguments.preset, ["output_dir"])
+    folder = Path(found["output_dir"])
     closing(
         {"tables": folder / "report.md", "figures": folder / "figures", "every scan": folder / "per_case.csv"},
         {
