@@ -15,9 +15,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ..core.errors import ConfigError, DataError
+from ..volumes.dicom import is_dicom_series
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".nhdr")
 MASK_NAMES = ("_mask", "_brainmask", "_brain_mask", "_desc-brain_mask")
@@ -82,7 +84,7 @@ def find_scans(given: str | Path, mask: str | Path | None = None) -> list[ScanSo
     if not paths:
         raise DataError(
             f"there is no scan in {shown(path)}: expected {', '.join(ENDINGS)} files or folders with a DICOM series; "
-            "brain masks and results (_mask, _desc-...) do not count"
+            f"brain masks and results (_mask, _desc-...) do not count{_series_below(path)}"
         )
     if mask is not None and mask.is_file() and len(paths) > 1:
         raise DataError(f"one mask file for {len(paths)} scans; give a folder of masks named like the scans instead")
@@ -216,15 +218,11 @@ def stem_of(path: Path) -> str:
     return path.name
 
 
-def is_dicom_series(folder: Path) -> bool:
-    """Tell whether a folder directly holds DICOM files."""
-    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    return any(_is_dicom(p) for p in files[:5])
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+def _series_below(folder: Path) -> str:
+    """Return a hint at series in folders of folders (PATIENT/STUDY/SERIES), which are not searched."""
+    below = (p for p in sorted(folder.rglob("*")) if p.is_dir() and is_dicom_series(p)) if folder.is_dir() else iter(())
+    found = [shown(p.relative_to(folder)) for p in islice(below, 3)]
+    return f"; deeper folders hold DICOM series ({', '.join(found)}): give one of them" if found else ""
 
 
 def _is_scan(path: Path) -> bool:

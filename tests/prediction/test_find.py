@@ -148,3 +148,14 @@ def test_nothing_there(tmp_path: Path) -> None:
         find_scans(tmp_path / "no")
     with pytest.raises(DataError, match="there is no scan"):
         find_scans(tmp_path)
+
+
+def test_dicom_without_preamble_among_other_files_and_deeper_down(tmp_path) -> None:
+    series = tmp_path / "PAT" / "ST" / "SE"
+    series.mkdir(parents=True)
+    for number in range(7):
+        (series / f"A{number}.txt").write_text("notes")
+    (series / "IM1").write_bytes(b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + bytes(200))
+    assert [source.path for source in find_scans(series)] == [series]
+    with pytest.raises(DataError, match=r"deeper folders hold DICOM series \(ST/SE\): give one of them"):
+        find_scans(tmp_path / "PAT")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import DataError
+from ...preparation.brain import background_of
 from ...volumes.limits import MAX_VOXELS
 from ...volumes.read import read_stored
 from ...volumes.resampling import to_closest_ras
@@ -94,7 +95,8 @@ def _report(scan: Scan, kind: Kind) -> FileReport:
         faults.append(("spacing-unexpected", f"the spacing is {found} mm, expected 1 or 2 mm in all axes"))
     voxels = np.nan_to_num(scan.array, nan=0.0, posinf=0.0, neginf=0.0)
     ras, affine = to_closest_ras(voxels, scan.affine)
-    occupied = ras != 0
+    background = background_of(ras) if is_image else None
+    occupied = ras != np.float32(background or 0.0)
     box = _box(occupied)
     return FileReport(
         tuple(faults),
