@@ -23,6 +23,8 @@ from ..runs.lock import RunLock
 from .case_result import CaseResult
 from .derivatives import case_files, case_folder, image_names, write_copy, write_description, write_image
 from .find import ScanSource, shown
+from .group_table import write_group_tables
+from .views import View
 
 Record = dict[str, Any]
 FORMATS = ("nifti", "source", "dicom")
@@ -43,6 +45,8 @@ class ResultsFolder:
         output_format: "nifti", "source" (additionally NRRD or MetaImage for such scans) or "dicom" (additionally DICOM
             SEG and parametric map for DICOM series).
         report: write the HTML reports.
+        viewer: "niivue" or "none", see :func:`custom.prediction.page.write_case_report`.
+        view: "neurological" or "radiological".
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class ResultsFolder:
         contrast: str,
         output_format: str = "nifti",
         report: bool = True,
+        viewer: str = "niivue",
+        view: View = "neurological",
     ) -> None:
         if output_format not in FORMATS:
             raise ConfigError(f"output_format {output_format!r} is unknown; choose one of {', '.join(FORMATS)}.")
@@ -60,6 +66,7 @@ class ResultsFolder:
         self.contrast = contrast
         self.output_format = output_format
         self.report = report
+        self.viewer, self.view = viewer, view
         self.records: dict[str, Record] = {}
         self._lock = RunLock(self.folder)
 
@@ -135,7 +142,7 @@ class ResultsFolder:
         if self.report:
             from .page import write_case_report  # matplotlib takes a second to load
 
-            write_case_report(self.folder, summary, result)
+            write_case_report(self.folder, summary, result, self.viewer, self.view)
         summary["Outputs"] = {
             os.path.relpath(path, folder): file_sha256(path) for path in case_files(self.folder, source.case_id)
         }
@@ -153,6 +160,7 @@ class ResultsFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         together = [*self._earlier(), *records]
         write_checked_json(self.folder / "summary.json", {"cases": together, "Settings": self.settings})
+        write_group_tables(self.folder, together)
         if self.report:
             from .page import write_batch_report
 
@@ -223,7 +231,7 @@ class ResultsFolder:
 
     def _key(self, source: ScanSource, identity: Mapping[str, str]) -> str:
         mask = file_sha256(source.mask) if source.mask else None
-        options = [self.output_format, self.report]
+        options = [self.output_format, self.report, self.viewer, self.view]
         text = json.dumps([__version__, identity["Sha256"], mask, self.settings, options], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..core.errors import DataError
 from ..volumes.resampling import resample
 from .prepare import Preparation
+from .raw_scans import for_raw_scans
 from .subject import Subject
 
 Data = Mapping[Hashable, Any]
@@ -35,11 +36,23 @@ class ToModelGridd(MapTransform):
         preparation: preparation of the training scans (:class:`custom.preparation.prepare.Preparation`).
         mask_key: entry that holds the brain mask ``[1, X, Y, Z]`` on the scan's grid, where there is one; it is used
             up.
+        extractor: how the brain of a head is found, see :func:`custom.preparation.raw_scans.raw_steps`; None takes
+            extracted brains only and adds no step.
+        register: whether scans are registered, see there.
     """
 
-    def __init__(self, keys: KeysCollection, preparation: Preparation, mask_key: str = "mask") -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        preparation: Preparation,
+        mask_key: str = "mask",
+        extractor: str | None = None,
+        register: str = "auto",
+    ) -> None:
         super().__init__(keys)
-        self.preparation = preparation
+        self.preparation = (
+            preparation if extractor is None else for_raw_scans(preparation, extractor, register=register)
+        )
         self.mask_key = mask_key
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:

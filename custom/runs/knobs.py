@@ -220,6 +220,17 @@ KNOBS: dict[str, Knob] = {
     "threshold": Knob("number", "anomaly score above which a voxel is marked", 0, above=True, nothing=True),
     "output_format": _word("source and dicom write these formats beside NIfTI", "nifti", "source", "dicom"),
     "report": _switch("write HTML pages"),
+    "viewer": _word("interactive part of a page; none leaves every script out", "niivue", "none"),
+    "view": _word("which side of a picture the patient's left is on", "neurological", "radiological"),
+    "extractor": _word(
+        "how the brain of a head is found; auto takes the first that is installed, none refuses heads",
+        "auto",
+        "hd_bet",
+        "deepbet",
+        "atlas",
+        "none",
+    ),
+    "register": _word("registration to the training scans' space: auto only heads", "auto", "always", "never"),
     "debug": _switch("stop at the first error and show it in full"),
     "num_workers": _count("processes that read scans ahead", 0, 1024),
 }

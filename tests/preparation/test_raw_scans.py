@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """A head from the scanner through extraction, bias correction and registration, against what it was made with."""
 
+import json
+
 import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
 from scipy import ndimage
 
 from custom.core.errors import ConfigError, DataError
 from custom.preparation.bias_field import bias_field
 from custom.preparation.brain_extraction import ExtractBrain, extract_brain
 from custom.preparation.extract_hd_bet import flushed_denormals
+from custom.preparation.grid_dictionary import ToModelGridd, to_scan_grid
 from custom.preparation.prepare import preparation
 from custom.preparation.raw_scans import for_raw_scans, raw_steps
 from custom.preparation.registration import TemplateRegistration, register_to_template
-from custom.preparation.registration_step import join_template_mask
+from custom.preparation.registration_step import COHORT_SCALE, join_template_mask
 from custom.preparation.subject import Subject
 from custom.volumes.packaged_template import brain_template
 from custom.volumes.resampling import resample
@@ -161,3 +166,30 @@ def test_denormals_are_as_before() -> None:
     with flushed_denormals():
         assert (tiny * 1.0 == 0).item()
     assert (tiny * 1.0 == 0).item() == before
+
+
+def test_a_heat_map_returns_to_the_heads_own_voxels(head, prepared) -> None:
+    """One interpolation out: a sphere on the model's grid peaks in the head where the matrices say."""
+    image, _, affine = head
+    place = np.array([40, 60, 25])
+    volume = torch.zeros(1, *prepared.image.shape)
+    volume[0, place[0] - 2 : place[0] + 3, place[1] - 2 : place[1] + 3, place[2] - 2 : place[2] + 3] = 1
+    meta = {"original_affine": torch.from_numpy(affine), "spatial_shape": torch.tensor(image.shape)}
+    grid = prepared.to_scan_world @ prepared.affine
+    native = to_scan_grid(volume, MetaTensor(volume, affine=torch.from_numpy(grid), meta=meta)).numpy()[0]
+    centre = affine[:3, :3] @ np.average(np.argwhere(native > 0.5), axis=0) + affine[:3, 3]
+    wanted = placed() @ np.diag([1 / COHORT_SCALE] * 3 + [1.0]) @ prepared.affine @ [*place, 1]
+    assert np.linalg.norm(centre - wanted[:3]) < 3.0
+
+
+def test_the_dictionary_transform_takes_heads_where_an_extractor_is_named(head, monkeypatch) -> None:
+    image, mask, affine = head
+    monkeypatch.setattr("custom.preparation.brain_extraction.extract_brain", lambda *given: mask)
+    scan = MetaTensor(torch.from_numpy(image)[None], affine=torch.from_numpy(affine))
+    taken = ToModelGridd("image", preparation("standard"), extractor="atlas", register="never")({"image": scan})[
+        "image"
+    ]
+    assert json.loads(taken.meta["record"])["brain_extraction"]["source"] == "atlas"
+    assert taken.meta["mask_ml"] == pytest.approx(mask.sum() * 12 / 1000)
+    with pytest.raises(DataError, match="skull"):
+        ToModelGridd("image", preparation("standard"))({"image": scan})

@@ -29,6 +29,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", default="nifti", choices=["nifti", "source", "dicom"], help="write this format too")
     parser.add_argument("--no-report", action="store_true", help="no HTML pages")
+    parser.add_argument("--viewer", default="niivue", choices=["niivue", "none"], help="interactive part of the pages")
+    parser.add_argument(
+        "--view", default="neurological", choices=["neurological", "radiological"], help="side of the patient's left"
+    )
+    parser.add_argument(
+        "--extractor",
+        default="auto",
+        choices=["auto", "hd_bet", "deepbet", "atlas", "none"],
+        help="how the brain of a scan with its skull is found; auto takes the first that is installed",
+    )
+    parser.add_argument(
+        "--register",
+        default="auto",
+        choices=["auto", "always", "never"],
+        help="registration to the space of the training scans; auto: scans with their skull",
+    )
     parser.add_argument("--debug", action="store_true", help="stop at the first error and show it in full")
 
 
@@ -66,6 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
         contrast=arguments.contrast,
         output_format=arguments.format,
         report=not arguments.no_report,
+        viewer=arguments.viewer,
+        view=arguments.view,
+        extractor=arguments.extractor,
+        register=arguments.register,
         debug=arguments.debug,
     )
     written: dict[str, str | Path] = {"maps and findings": output, "summary": output / "summary.json"}
