@@ -58,7 +58,7 @@ def test_the_brain_is_where_it_was_put(prepared) -> None:
     apart = points @ (found - placed())[:3, :3].T + (found - placed())[:3, 3]
     assert np.linalg.norm(apart, axis=1).mean() < 2.0
     assert prepared.record["registration"]["pose_ratio"] > 1.5
-    assert prepared.record["registration"]["mask_overlap"] > 0.92
+    assert prepared.record["registration"]["mask_overlap"] > 0.9
 
 
 def test_the_mask_on_the_models_grid_is_the_brain(head, prepared) -> None:

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibrate a model anew on healthy scans of another scanner: thresholds and percentiles that hold there.
+
+On patients of two other scanners, a threshold that 0.1 % of healthy training voxels exceed marked 31 to 155 ml instead of
+1.25. Ten to fifteen healthy scans of the own scanner cure that. Every quantile is the median over the scans of each scan's
+own quantile, so that one odd brain does not move it; odd scans are named.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import ConfigError, DataError
+from ..preparation.quality import build_reference
+from ..runs.model_folder import FILE_NAME, ModelFolder
+
+FEWEST, ENOUGH = 5, 10
+RATES = (0.01, 0.05, 0.001)
+OUTLIER_DEVIATIONS = 5.0
+_OUTLIER_LEVEL = 0.99
+
+
+@dataclass(frozen=True)
+class HealthyScan:
+    """One healthy scan as the model sees it.
+
+    Attributes:
+        case_id: name.
+        scores: anomaly scores inside the brain.
+        image, brain: on the model's grid.
+    """
+
+    case_id: str
+    scores: NDArray[np.float32]
+    image: NDArray[np.float32]
+    brain: NDArray[np.bool_]
+
+
+def robust_quantiles(scans: Sequence[HealthyScan], levels: Sequence[float]) -> tuple[list[float], list[str]]:
+    """Return the median over scans of each scan's quantiles, rising, and the names of the odd scans.
+
+    A scan is odd if its 99 % quantile lies more than 5 median absolute deviations above the median.
+
+    Raises:
+        DataError: fewer than five scans.
+    """
+    if len(scans) < FEWEST:
+        raise DataError(
+            f"{len(scans)} healthy scans are too few to calibrate with; give at least {FEWEST}, better {ENOUGH}"
+        )
+    own = np.array([np.quantile(scan.scores, [*levels, _OUTLIER_LEVEL]) for scan in scans])
+    middle = np.median(own, axis=0)
+    spread = float(np.median(np.abs(own[:, -1] - middle[-1])))
+    odd = [
+        scan.case_id
+        for scan, value in zip(scans, own[:, -1], strict=True)
+        if value > middle[-1] + OUTLIER_DEVIATIONS * max(spread, 1e-9)
+    ]
+    return np.maximum.accumulate(middle[:-1]).tolist(), odd
+
+
+def recalibrated(
+    calibration: Mapping[str, Any], scans: Sequence[HealthyScan], scanner: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the calibration section for a scanner, and the names of the odd scans.
+
+    Args:
+        calibration: of the model, see :mod:`custom.runs.model_folder`; score, post-processing and grid stay.
+        scans: healthy scans of the scanner.
+        scanner: its name, for reports.
+    """
+    levels = [float(level) for level in calibration["healthy_quantiles"]["levels"]]
+    scores, odd = robust_quantiles(scans, levels)
+    thresholds = {}
+    for rate in RATES:
+        source = f"median over {len(scans)} healthy scans of {scanner} of the value that {100 * rate:g} % of the scan's brain exceeds"
+        if odd:
+            source += f"; far above it: {', '.join(odd)}"
+        (value,), _ = robust_quantiles(scans, [1 - rate])
+        thresholds[f"healthy_fpr_{rate:g}"] = {"value": value, "source": source}
+    own = {
+        "thresholds": thresholds,
+        "healthy_quantiles": {"levels": levels, "scores": scores},
+        "healthy_scans": len(scans),
+        "reference": build_reference([(scan.image, scan.brain) for scan in scans]),
+        "scanner": scanner,
+        "odd_scans": odd,
+        "trial": None,
+    }
+    return {**calibration, **own}, odd
+
+
+def calibrate(model_dir: Path, healthy: Path, output_dir: Path, scanner: str, mask: str | None = None) -> list[str]:
+    """Write a copy of a model that is calibrated on healthy scans, and return the names of the odd scans.
+
+    Args:
+        model_dir: calibrated model; it stays as it is.
+        healthy: healthy scans of one scanner, see :func:`custom.prediction.find.find_scans`.
+        output_dir: folder of the copy; must not hold a model.
+        scanner: name of the scanner.
+        mask: brain masks, see there.
+    """
+    from ..core.progress import progress
+    from .find import find_scans
+    from .predictor import Predictor, model_folder
+
+    if (output_dir / FILE_NAME).exists():
+        raise ConfigError(f"{output_dir} holds a model already; choose another folder")
+    predictor = Predictor.load(model_dir)
+    sources = find_scans(healthy, mask)
+    scans = []
+    for source in progress(sources, total=len(sources), desc="healthy scans", unit="scan"):
+        grid = predictor.predict(source.path, source.mask).grid
+        brain = np.asarray(grid["brain"]) > 0
+        scans.append(HealthyScan(source.case_id, grid["map"][brain], grid["image"], brain))
+    model = ModelFolder.read(model_folder(model_dir))
+    if model.calibration is None:
+        raise ConfigError(f"the model in {model_dir} has no calibration to start from; evaluate and promote it first")
+    calibration, odd = recalibrated(model.calibration, scans, scanner)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    for path in (model.folder / FILE_NAME, model.weights):
+        shutil.copyfile(path, output_dir / path.name)
+    ModelFolder.read(output_dir).promote(calibration)
+    return odd

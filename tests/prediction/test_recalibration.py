@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Robust quantiles: one odd brain is named and moves nothing."""
+
+import numpy as np
+import pytest
+
+from custom.cli.main import main
+from custom.core.errors import DataError
+from custom.prediction.predictor import Predictor
+from custom.prediction.recalibration import HealthyScan, recalibrated, robust_quantiles
+from tests.model_fixtures import blurring_model
+from tests.prediction.test_predictor import RAS, write_scan
+
+LEVELS = [0.5, 0.9, 0.99, 0.999]
+
+
+def scans(count: int, odd: int | None = None) -> list[HealthyScan]:
+    found = []
+    for k in range(count):
+        rng = np.random.default_rng(k)
+        brain = np.ones((24, 24, 12), dtype=bool)
+        scores = rng.exponential(0.1 * (1 + 0.02 * k), brain.sum()).astype(np.float32)
+        if k == odd:
+            scores *= 8
+        found.append(HealthyScan(f"sub-{k}", scores, rng.random(brain.shape).astype(np.float32), brain))
+    return found
+
+
+def test_one_odd_brain_moves_nothing() -> None:
+    plain, nothing = robust_quantiles(scans(11), LEVELS)
+    moved, odd = robust_quantiles(scans(11, odd=4), LEVELS)
+    assert nothing == []
+    assert odd == ["sub-4"]
+    assert moved == pytest.approx(plain, rel=0.05)  # one rank of eleven
+    pooled = np.quantile(np.concatenate([scan.scores for scan in scans(11, odd=4)]), 0.999)
+    assert pooled > 1.5 * moved[-1]  # what pooling would have done
+    assert plain == sorted(plain)
+
+
+def test_thresholds_are_those_of_exponential_scores() -> None:
+    before = {"score": "l1", "healthy_quantiles": {"levels": LEVELS, "scores": [0.1, 0.2, 0.3, 0.4]}, "thresholds": {}}
+    after, _ = recalibrated(before, scans(11), "the scanner")
+    assert after["score"] == "l1"
+    assert after["thresholds"]["healthy_fpr_0.01"]["value"] == pytest.approx(0.11 * np.log(100), rel=0.05)
+    assert "11 healthy scans of the scanner" in after["thresholds"]["healthy_fpr_0.01"]["source"]
+    assert after["scanner"] == "the scanner"
+    assert before["healthy_quantiles"]["scores"][0] == 0.1
+
+
+def test_too_few() -> None:
+    with pytest.raises(DataError, match="at least 5"):
+        robust_quantiles(scans(4), LEVELS)
+
+
+def test_a_calibrated_copy_predicts(tmp_path, capsys) -> None:
+    """The command, on a model of a mean filter and six made brains: own thresholds, the original untouched."""
+    model = blurring_model(tmp_path / "model")
+    before = (model / "model.json").read_bytes()
+    healthy = tmp_path / "healthy"
+    healthy.mkdir()
+    for number in range(6):
+        write_scan(healthy / f"sub-{number}_T1w.nii.gz", RAS, seed=number)
+    copy = tmp_path / "copy"
+    assert main(["calibrate", str(model), str(healthy), "-o", str(copy), "--scanner", "Scanner A"]) == 0
+    assert (model / "model.json").read_bytes() == before
+    threshold = Predictor.load(copy, extractor="none").predict(healthy / "sub-0_T1w.nii.gz").threshold
+    assert "6 healthy scans of Scanner A" in threshold.source
+    assert threshold.value != Predictor.load(model).calibration.threshold().value
+    assert main(["calibrate", str(model), str(healthy), "-o", str(copy), "--scanner", "B"]) == 2
+    assert "holds a model already" in capsys.readouterr().err
