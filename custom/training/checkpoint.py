@@ -22,6 +22,7 @@ from ignite.engine import Engine, Events
 from ..core.errors import UADError
 from ..runs.failure import on_failure
 from .checkpoint_files import CheckpointFolder, load_objects
+from .forecast import TimeForecast, require_memory_of
 
 logger = logging.getLogger(__name__)
 _FIRST = 10
@@ -93,7 +94,9 @@ class CrashSafeCheckpoint:
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer, behind averaging and validation: what they did in an epoch is then saved with it."""
+        engine.add_event_handler(Events.STARTED, lambda e: require_memory_of(e, self.write))
         engine.add_event_handler(Events.STARTED, self.start)
+        TimeForecast(self.write).attach(engine)
         engine.add_event_handler(Events.EPOCH_STARTED, lambda e: self.sampler.set_epoch(e.state.epoch))
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.watch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_done)
@@ -138,10 +141,12 @@ class CrashSafeCheckpoint:
 
     def _stop(self, engine: Engine, number: int) -> None:
         self.save(engine)
+        epochs = engine.state.iteration // engine.state.epoch_length
+        use = f" With --max_epochs {epochs}, it ends there and exports the best weights so far." if epochs else ""
         raise Interrupted(
             number,
             f"stopped by {signal.Signals(number).name} after iteration {engine.state.iteration}; everything is saved. "
-            f"Run the same command again to resume from {self.files.folder}.",
+            f"Run the same command again to resume from {self.files.folder}.{use}",
         )
 
     def save(self, engine: Engine) -> None:

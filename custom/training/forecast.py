@@ -7,6 +7,7 @@ of the machine is refused before anything is written, instead of being killed by
 """
 
 import copy
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from ..core.errors import ResourceError
 
+_LOG = logging.getLogger(__name__)
 GIB = 2**30
 _WORK = (
     1.25  # kept tensors to peak of a step: gradients of activations and work space; measured, see docs/robustness.md
@@ -164,6 +166,27 @@ def require_memory(
             "with more memory."
         )
     return found
+
+
+def require_memory_of(engine: Engine, show: bool = True) -> None:
+    """Do :func:`require_memory` for a trainer that is about to start; what cannot be forecast is let through.
+
+    Args:
+        engine: MONAI ``SupervisedTrainer``.
+        show: False on all processes but the first.
+    """
+    network = getattr(engine.network, "_orig_mod", engine.network)  # of torch.compile
+    network = getattr(network, "module", network)  # of a distributed training
+    precision = getattr(getattr(engine.inferer, "precision", None), "value", "fp32")
+    try:
+        with torch.random.fork_rng(devices=[]):  # a loader and layers draw from the global generator
+            require_memory(
+                network, engine.data_loader, engine.prepare_batch, engine.inferer, engine.state.device, precision, show
+            )
+    except ResourceError:
+        raise
+    except Exception as error:  # a forecast never costs a training
+        _LOG.info("no forecast of memory: %s: %s", type(error).__name__, error)
 
 
 def free_bytes(device: torch.device) -> float:

@@ -18,7 +18,7 @@ import torch
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 
-from custom.core.errors import ConfigError, UADError
+from custom.core.errors import ConfigError, ResourceError, UADError
 from custom.training.averaging import AveragedWeights
 from custom.training.checkpoint import CrashSafeCheckpoint
 from custom.training.checkpoint_files import CheckpointFolder
@@ -210,6 +210,36 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
         trainer.run()
     assert signal.getsignal(signal.SIGINT) is before
     assert CheckpointFolder(tmp_path / "checkpoints").newest()[1]["iteration"] == 5
+
+
+def test_a_training_larger_than_the_memory_ends_before_its_first_step(tmp_path, monkeypatch, capsys):
+    trainer = build(tmp_path)
+    steps = []
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda _: steps.append(1))
+    monkeypatch.setattr("custom.training.forecast.free_bytes", lambda device: 100.0)
+    with pytest.raises(ResourceError, match=r"needs about .* are free; .*small preset"):
+        trainer.run()
+    assert steps == []
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_stopped_training_ends_with_fewer_epochs_and_its_weights_can_be_exported(tmp_path):
+    trainer = build(tmp_path)
+    trainer.add_event_handler(Events.ITERATION_STARTED(once=13), lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(UADError, match=r"after iteration 13; .* With --max_epochs 2, it ends there and exports"):
+        trainer.run()
+    again, steps, ended = build(tmp_path, max_epochs=2), [], []
+    again.add_event_handler(Events.ITERATION_STARTED, lambda _: steps.append(1))
+    again.add_event_handler(Events.COMPLETED, lambda _: ended.append(1))
+    again.run()
+    assert (steps, ended) == ([], [1])
+
+
+def test_a_training_says_what_it_needs(tmp_path, capsys):
+    build(tmp_path, max_epochs=1).run()
+    said = capsys.readouterr().err
+    assert "million parameters, batches of 2 slices: about" in said
+    assert "s a step, 3 steps to go" in said
 
 
 def test_a_loss_that_runs_away_stops_with_a_sentence(tmp_path):
