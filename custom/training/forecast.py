@@ -106,7 +106,8 @@ def forecast_training(
         raise _Reached
 
     batch = next(iter(dataloader))
-    inputs, _, arguments, keywords = prepare_batch(batch, device, False)
+    inputs, _, *rest = prepare_batch(batch, device, False)
+    arguments, keywords = rest if rest else ((), {})
     hook = network.register_forward_pre_hook(stop, with_kwargs=True)
     try:
         inferer(inputs, network, *arguments, **keywords)
