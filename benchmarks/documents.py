@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from custom.benchmark.rendering import markdown, read_table
-from custom.core.errors import DataError
+from custom.core.errors import DataError, UADError
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -52,21 +52,26 @@ def filled(text: str, results: Path = RESULTS) -> str:
 
 
 def main() -> int:
-    """Fill or check; return 1 if ``--check`` found a difference."""
+    """Fill or check; return 1 if a file is missing, or if ``--check`` found a difference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    changed = []
+    changed, faults = [], 0
     for path in documents():
         text = path.read_text(encoding="utf-8")
-        new = filled(text)
+        try:
+            new = filled(text)
+        except UADError as error:
+            print(f"{path.relative_to(ROOT)}: {error}", file=sys.stderr)
+            faults += 1
+            continue
         if new != text:
             changed.append(path)
             if not check:
                 path.write_text(new, encoding="utf-8")
     for path in changed:
         print(f"{path.relative_to(ROOT)}: {'differs from its result files' if check else 'filled'}")
-    return int(check and bool(changed))
+    return int(faults > 0 or (check and bool(changed)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every table of the documents is what its result file gives."""
+"""Every table of the documents is what its result file gives, and no measured table stands outside of one."""
+
+import re
 
 import pytest
 
-from benchmarks.documents import ROOT, documents, filled
+from benchmarks.documents import BLOCK, ROOT, documents, filled
 from custom.benchmark.rendering import markdown, read_table, write_json
 from custom.benchmark.tables import Cell, Table
 from custom.core.errors import ConfigError, DataError, UADError
@@ -15,6 +17,21 @@ TABLE = Table("t", ("row",), ("a", "b"), ((("x",), (Cell(0.5, 0.1, 0.4, 0.6, 2, 
 def test_tables_of_the_documents_are_those_of_their_files(path):
     text = path.read_text(encoding="utf-8")
     assert filled(text) == text, "run: python -m benchmarks.documents"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "docs" / "results.md", *sorted(ROOT.glob("bundles/*/docs/README.md"))],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_measured_tables_stand_between_markers(path):
+    outside = BLOCK.sub("", path.read_text(encoding="utf-8"))
+    rows = [
+        line
+        for line in outside.splitlines()
+        if line.startswith("|") and re.search(r"\|\s*\d+\.\d[\d\s.±()\[\],x%to]*\|", line)
+    ]
+    assert not rows, "a table of decimal numbers that no file gives"
 
 
 def test_a_table_survives_its_file(tmp_path):
