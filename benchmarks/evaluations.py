@@ -13,20 +13,13 @@ from custom.benchmark.tables import Table
 from custom.core.files import read_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
-SKIPPED = ("oracle", "tuned", "interval_search")
 
 
-def table(title: str, evaluations: list[tuple[str, str, Path]]) -> Table:
-    """Return the table of (method, score, folder)."""
+def table(title: str, evaluations: list[tuple[str, str, Path]], points: list[str]) -> Table:
+    """Return the table of (method, score, folder), with the Dice at the thresholds called ``points``."""
     read = [
         (method, score, read_json(folder / "metrics.json", "evaluate again.")) for method, score, folder in evaluations
     ]
-    points = list(
-        dict.fromkeys(
-            p for _, s, m in read for d in m["datasets"].values() for p in d["variants"][s]["operating_points"]
-        )
-    )
-    points = [name for name in points if name not in SKIPPED]
     columns = ("AP, pooled", "x uninformative", *(f"Dice, {name}" for name in points), "best Dice")
     rows = []
     datasets = list(dict.fromkeys(name for _, _, metrics in read for name in metrics["datasets"]))
@@ -61,11 +54,16 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("title")
     parser.add_argument("evaluations", nargs="+")
+    parser.add_argument("--points", nargs="+", default=["healthy_fpr_0.001"], help="thresholds to show")
     arguments = parser.parse_args()
     parts = [(*text.partition("=")[0].split("/"), Path(text.partition("=")[2])) for text in arguments.evaluations]
     shown = " ".join(text.partition("=")[0] + "=FOLDER" for text in arguments.evaluations)
     command = f"python -m benchmarks.evaluations {arguments.name} '{arguments.title}' {shown}"
-    write_json(table(arguments.title, [(m, s, f) for m, s, f in parts]), RESULTS / f"{arguments.name}.json", command)
+    write_json(
+        table(arguments.title, [(m, s, f) for m, s, f in parts], arguments.points),
+        RESULTS / f"{arguments.name}.json",
+        command,
+    )
 
 
 if __name__ == "__main__":

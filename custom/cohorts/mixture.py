@@ -47,3 +47,9 @@ def mixed_datalist(
         found: list[Any] = datalist(root, name, split, contrast, fold, preparation, cache_dir, workers)
         cases += found
     return cases
+
+
+def gate_sources(sources: Sequence[Mapping[str, str]], contrast: str, fold: int) -> None:
+    """Refuse faulty lists of any source before anything is written."""
+    for source in sources:
+        gate_splits(source["data_root"], source["dataset"], contrast, fold, parts=["train", "val"])

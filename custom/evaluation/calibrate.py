@@ -27,6 +27,7 @@ QUANTILE_LEVELS = (
     *(0.9965, 0.998, 0.9985, 0.999, 0.9993, 0.9995, 0.9997, 0.9999),
 )
 MIN_REFERENCE_SCANS = 3
+TYPICAL = "typical_"
 
 
 def calibration_of(
@@ -46,7 +47,10 @@ def calibration_of(
     histogram = collector.brain[primary, plan.healthy_calibration]
     quantiles = [histogram.normal_quantile_threshold(1 - level) for level in levels] if cases else []
     scans = [(collector.volume(case, "image"), collector.volume(case, "mask")) for case in cases]
-    thresholds = {point.name: point for point in healthy_points(collector, plan, primary)} if cases else {}
+    typical_first = sorted(
+        healthy_points(collector, plan, primary) if cases else [], key=lambda point: not point.name.startswith(TYPICAL)
+    )
+    thresholds = {point.name: point for point in typical_first}  # the default is one that an odd scan does not move
     for (dataset, variant), points in measured.points.items():
         if variant == primary:
             thresholds |= {f"tuned/{dataset}": point for point in points if point.name == "tuned"}

@@ -67,6 +67,11 @@ class RestorationNetwork(nn.Module):
         use_mirrored: bool = True,
     ) -> None:
         super().__init__()
+        if len(channels) < 3 or any(width % groups for width in channels):
+            raise ConfigError(
+                f"a restoration network needs the widths of three or more levels, each a multiple of groups={groups}, got "
+                f"channels={tuple(channels)}."
+            )
         self.neighbours = neighbours
         self.use_severity, self.use_healthy_mean, self.use_mirrored = use_severity, use_healthy_mean, use_mirrored
         self.factor = 2 ** len(channels)

@@ -18,6 +18,7 @@ from ..models.weights import metadata_of
 from ..runs.model_folder import ModelFolder
 
 AGAIN = "copy it again from the run."
+SYNTHETIC = "demo"
 SIZES = {
     "lesion_recall_0_to_100_mm3": "below 0.1 ml", "lesion_recall_100_to_1000_mm3": "0.1 to 1 ml",
     "lesion_recall_1000_to_10000_mm3": "1 to 10 ml", "lesion_recall_10000_and_more_mm3": "10 ml and more",
@@ -52,10 +53,10 @@ def write_card(
         "Research only; not a medical device. Written by `uad card` from result files.",
         "",
         *_training(model, run, cohorts),
-        *_use(model.calibration),
+        *_use(model.calibration, model),
     ]
     for result in results:
-        lines += [*_healthy(result, model.calibration["score"]), *_patients(result, model.calibration["score"])]
+        lines += [*_healthy(result, model.calibration), *_patients(result, model.calibration)]
     path = model.folder / "card.md"
     atomic_write_text(path, "\n".join(lines).rstrip() + "\n")
     return path
@@ -97,14 +98,23 @@ def _public_command(command: Sequence[str]) -> str:
     return " ".join(shown)
 
 
-def _use(calibration: Mapping[str, Any]) -> Iterator[str]:
+def _use(calibration: Mapping[str, Any], model: ModelFolder) -> Iterator[str]:
     yield from ["## Score and thresholds", "", f"Score: `{calibration['score']}`. Thresholds, the default first:", ""]
     for name, entry in calibration["thresholds"].items():
         yield f"- `{name}` {entry['value']:.4g}: {entry['source']}"
+    declared = DATASETS.get(model.dataset)
+    yield from [
+        "",
+        f"They were measured on {calibration['healthy_scans']} healthy scans of {declared.title if declared else model.dataset}.",
+    ]
+    if model.dataset == SYNTHETIC:
+        yield "These brains are synthetic: on real scans the rates of false positives may be others."
+    yield "On scans of another scanner or preparation the ranks within a scan hold better than the thresholds do."
     yield ""
 
 
-def _healthy(result: Mapping[str, Any], score: str) -> Iterator[str]:
+def _healthy(result: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iterator[str]:
+    score, shown = calibration["score"], _shown(calibration)
     yield from ["## Healthy scans: what is marked by mistake", ""]
     yield from [
         "| scans | threshold | ml a scan: mean | median | largest | scans with any |",
@@ -112,7 +122,7 @@ def _healthy(result: Mapping[str, Any], score: str) -> Iterator[str]:
     ]
     for group, block in result["healthy"].items():
         for name, point in block["variants"].get(score, {}).items():
-            if ":" in name:
+            if name not in shown:
                 continue
             found = point["false_positives"]
             marked = f"{int(found['flagged_scans'])} of {int(found['scans'])}"
@@ -122,7 +132,8 @@ def _healthy(result: Mapping[str, Any], score: str) -> Iterator[str]:
     yield ""
 
 
-def _patients(result: Mapping[str, Any], score: str) -> Iterator[str]:
+def _patients(result: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iterator[str]:
+    score, shown = calibration["score"], _shown(calibration)
     yield from ["## Lesions: what is found", "", "AP and Dice in %; AP of a map that knows nothing in parentheses.", ""]
     yield "| data set | scans | AP | threshold | Dice | ml marked by mistake | " + " | ".join(SIZES.values()) + " |"
     yield "|" + "---|" * (6 + len(SIZES))
@@ -131,7 +142,7 @@ def _patients(result: Mapping[str, Any], score: str) -> Iterator[str]:
         found = block["variants"][score]
         nothing = block["variants"].get("uninformative", {}).get("pooled", {}).get("average_precision")
         for name, point in found["operating_points"].items():
-            if name in ("oracle", "tuned", "interval_search"):
+            if name not in shown:
                 continue
             sizes = [_percent(point["lesion_wise"].get(key)) for key in SIZES]
             precision = f"{_percent(found['pooled']['average_precision'])} ({_percent(nothing)})"
@@ -141,7 +152,7 @@ def _patients(result: Mapping[str, Any], score: str) -> Iterator[str]:
                 f"{'-' if wrong is None else f'{wrong:.1f}'} | {' | '.join(sizes)} |"
             )
             for key, words in SIZES.items():
-                if point["lesion_wise"].get(key) == 0:
+                if point["lesion_wise"].get(key) == 0 and name == shown[0]:
                     blind.setdefault(f"{dataset} at {name}", []).append(words)
     yield from [
         "",
@@ -152,6 +163,12 @@ def _patients(result: Mapping[str, Any], score: str) -> Iterator[str]:
         yield from ["What it did not see at all:", ""]
         yield from (f"- {place}: lesions of {', '.join(words)}" for place, words in blind.items())
         yield ""
+
+
+def _shown(calibration: Mapping[str, Any]) -> list[str]:
+    """Return the default threshold and the conformal one: the others are between or beyond them."""
+    first, *others = calibration["thresholds"]
+    return [first, *(name for name in others if name.startswith("conformal"))]
 
 
 def _percent(value: float | None) -> str:

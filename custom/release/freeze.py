@@ -41,6 +41,8 @@ _TYPES = ("detection", "classification", "deepgrow", "deepedit")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
+TERMS = ("LICENSE*", "NOTICE*", "card.md")
+
 
 def freeze_bundle(
     model_dir: str | Path,
@@ -102,6 +104,9 @@ def _fill(
     network = load_weights(model.network(), model.weights, model.weights_sha256)
     for path in (model.weights, model.folder / MODEL_JSON):
         shutil.copyfile(path, models / path.name)
+    for pattern in TERMS:  # those of the weights, which may be others than those of the code
+        for path in sorted(model.folder.glob(pattern)):
+            shutil.copyfile(path, models / path.name)
     torch.save(dict(network.state_dict()), models / "model.pt")
     for path in (models / model.weights.name, models / "model.pt"):
         atomic_write_text(path.with_name(f"{path.name}.sha256"), f"{file_sha256(path)}  {path.name}\n")

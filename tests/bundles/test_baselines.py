@@ -165,7 +165,9 @@ def test_trained_and_evaluated(run):
     assert bool(read_state_dict(folder / "model.safetensors")) == (method != "threshold")
     calibration = Calibration.of(model)
     assert calibration.score == {"dae": "l1", "atlas": "zscore", "threshold": "darkness"}.get(method, "ssim_ens")
-    assert list(calibration.thresholds) == ["healthy_fpr_0.01", "healthy_fpr_0.05", "tuned/demo_tumour"]
+    assert list(calibration.thresholds) == [
+        "typical_fpr_0.01", "typical_fpr_0.05", "healthy_fpr_0.01", "healthy_fpr_0.05", "tuned/demo_tumour",
+    ]  # fmt: skip
 
 
 def test_what_was_trained_with_is_what_is_applied(run):

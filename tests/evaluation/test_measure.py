@@ -123,7 +123,9 @@ def test_report_files_and_protocol(collector, tmp_path):
     calibration = json.loads((tmp_path / "calibration.json").read_text())
     scores = calibration["healthy_quantiles"]["scores"]
     assert scores == sorted(scores)
-    assert list(calibration["thresholds"]) == ["healthy_fpr_0.01", "healthy_fpr_0.05", "tuned/ms"]
+    assert list(calibration["thresholds"]) == [
+        "typical_fpr_0.01", "typical_fpr_0.05", "healthy_fpr_0.01", "healthy_fpr_0.05", "tuned/ms",
+    ]  # fmt: skip
     point = result["datasets"]["ms"]["variants"]["l1"]["operating_points"]["tuned"]
     assert calibration["thresholds"]["tuned/ms"] == {"value": point["threshold"], "source": point["source"]}
     assert build(calibration["scoring"]) is l1
@@ -297,7 +299,7 @@ def test_the_oracle_is_what_no_threshold_exceeds(tmp_path, chain):
 
 def test_the_typical_threshold_is_a_median_and_names_the_odd_scan(tmp_path):
     """Seven scans alike and one with residuals ten times as large: the pooled quantile follows it, the median does not."""
-    collector = MapCollector({"l1": l1}, {"none": none()}, tmp_path)
+    collector = MapCollector({"l1": l1}, {"none": none()}, tmp_path, SPACING)
     plan = EvaluationPlan({"ms/test": None}, "demo/val", None)
     own = {fpr: [] for fpr in plan.healthy_fprs}
     for seed in range(8):
@@ -317,4 +319,4 @@ def test_the_typical_threshold_is_a_median_and_names_the_odd_scan(tmp_path):
 
 def test_a_score_cannot_take_the_name_of_a_volume(tmp_path):
     with pytest.raises(ConfigError, match="cannot be called mask"):
-        MapCollector({"mask": l1}, {"none": none()}, tmp_path)
+        MapCollector({"mask": l1}, {"none": none()}, tmp_path, SPACING)

@@ -61,6 +61,9 @@ def test_wrong_inputs_are_refused():
         _network()(*_inputs(channels=1))
     with pytest.raises(ConfigError, match="multiples of 8"):
         _network()(torch.zeros(1, 3, 36, 48), torch.ones(1), torch.zeros(1, dtype=torch.long))
+    for channels in ((8, 16), (8, 16, 18)):
+        with pytest.raises(ConfigError, match="three or more levels"):
+            RestorationNetwork((32, 48, 5), channels, groups=4)
     with pytest.raises(ConfigError, match="the healthy mean has"):
         _network().with_healthy_mean(torch.zeros(4, 4, 4))
 

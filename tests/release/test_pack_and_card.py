@@ -39,7 +39,7 @@ def run(tmp_path):
 
 def _calibration(model):
     return {
-        "score": "l1", "trial": None, "weights_sha256": model.weights_sha256,
+        "score": "l1", "trial": None, "healthy_scans": 7, "weights_sha256": model.weights_sha256,
         "thresholds": {"typical_fpr_0.001": {"value": 0.4, "source": "a median"}},
         "healthy_quantiles": {"levels": [0.5, 0.99], "scores": [0.1, 0.4]},
     }  # fmt: skip
@@ -117,7 +117,7 @@ def test_the_card_tells_what_the_files_hold_and_no_path_of_this_machine(run, tmp
     for part in (
         "30 minutes", "0.2500", "iteration 70", "CC BY-SA 3.0", "32.1 (1.2)", "45.6", "7.2", "| 1.5 | 0.5 | 9.0 | 3 of 7 |",
         "lesions of below 0.1 ml", "--healthy 9", "--seed 5 --variety wide", "--dataset_dir DATASET_DIR", "'SYNTHETIC'",
-        "typical_fpr_0.001` 0.4: a median",
+        "typical_fpr_0.001` 0.4: a median", "7 healthy scans of IXI",
     ):  # fmt: skip
         assert part in text, part
     assert "/home/me" not in text

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The models in the package: whole, small, licensed, and taken for their own contrast only."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from custom.core.errors import ConfigError
+from custom.models.weights import load_weights
+from custom.prediction.calibration import Calibration
+from custom.prediction.find import find_scans
+from custom.prediction.released import card_of, choose_model, released_model, released_models
+from custom.release.freeze import freeze_bundle
+from custom.synthetic import make_subject
+from custom.synthetic.fields import OUTPUT_AFFINE
+
+NAMES = [model.folder.name for model in released_models()]
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """T1, T2, and a scan of noise, of a synthetic person."""
+    folder = tmp_path_factory.mktemp("scans")
+    subject = make_subject(99, 40.0)
+    noise = np.random.default_rng(0).integers(1, 300, subject.mask.shape).astype(np.int16) * subject.mask
+    for name, values in {**subject.images, "noise": noise}.items():
+        nib.save(nib.Nifti1Image(values, OUTPUT_AFFINE), folder / f"person_{name}.nii.gz")
+        nib.save(nib.Nifti1Image(subject.mask, OUTPUT_AFFINE), folder / f"person_{name}_mask.nii.gz")
+    return folder
+
+
+def test_there_is_a_model_for_both_contrasts_and_all_are_small():
+    assert {model.contrast for model in released_models()} >= {"t1", "t2"}
+    assert sum(model.weights.stat().st_size for model in released_models()) < 10e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_released_model_is_whole_and_says_what_it_is(name):
+    model = released_model(name)
+    network = load_weights(model.network(), model.weights, model.weights_sha256)
+    assert float(network.healthy_mean.max()) > 0.5
+    with torch.no_grad():
+        output = network(torch.rand(1, 3, 96, 96), torch.tensor([0.6]), torch.tensor([25]))
+    assert output.shape == (1, 2, 96, 96)
+    calibration = Calibration.of(model)
+    assert calibration.threshold().value > 0
+    card = card_of(model).read_text(encoding="utf-8")
+    for part in (model.weights_sha256, calibration.score, "Research only", "Train it again from scratch"):
+        assert part in card
+    assert "/work" not in card
+    for part in ("LICENSE", "NOTICE"):
+        assert (model.folder / part).stat().st_size > 500
+
+
+@pytest.mark.parametrize("contrast", ["t1", "t2"])
+def test_the_model_for_the_contrast_is_taken_declared_or_recognised(scans, contrast):
+    sources = find_scans(scans / f"person_{contrast}.nii.gz")
+    recognised = choose_model(sources)
+    declared = choose_model(sources, contrast.upper())
+    assert recognised.model.contrast == declared.model.contrast == contrast
+    assert f"the model for {contrast.upper()}" in recognised.reason
+    assert "declared" in declared.reason
+
+
+def test_no_model_is_taken_in_silence_for_anything_else(scans):
+    with pytest.raises(ConfigError, match="does not look like a contrast"):
+        choose_model(find_scans(scans / "person_noise.nii.gz"))
+    with pytest.raises(ConfigError, match="no released model is for PD"):
+        choose_model(find_scans(scans / "person_t1.nii.gz"), "pd")
+    both = [*find_scans(scans / "person_t1.nii.gz"), *find_scans(scans / "person_t2.nii.gz")]
+    with pytest.raises(ConfigError, match="look like different contrasts"):
+        choose_model(both)
+
+
+def test_a_frozen_release_carries_the_terms_of_the_weights(tmp_path):
+    model = released_model("restoration_t1")
+    frozen = freeze_bundle(model.folder, tmp_path)
+    for name in ("LICENSE", "LICENSE-SBIA.txt", "NOTICE", "card.md"):
+        assert (frozen / "models" / name).read_bytes() == (model.folder / name).read_bytes()
+    assert not (frozen / "custom" / "released").exists()
