@@ -23,6 +23,7 @@ from monai.bundle import ConfigParser
 from ..core.errors import ConfigError
 from ..core.files import read_json
 from ..core.resources import bundle_folder, rooted
+from ..core.seeding import kept_generators
 from ..runs.knobs import check_knobs, closest
 from ..runs.model_folder import FILE_NAME, ModelFolder
 from ..runs.start import find_foreseen
@@ -64,7 +65,8 @@ class Predictor:
         Raises:
             ConfigError: no such model, bundle or setting; a model without calibration.
         """
-        return cls(inference_parser(model_dir, config, **knobs))
+        with kept_generators():  # a network that is built draws weights, although its own are loaded
+            return cls(inference_parser(model_dir, config, **knobs))
 
     def predict(self, scan: str | Path, mask: str | Path | None = None) -> CaseResult:
         """Return maps, mask, pseudo-healthy image and findings of one scan.
@@ -101,7 +103,8 @@ def predict_batch(
         **knobs: settings of ``inference.json``.
     """
     parser = inference_parser(model_dir, config, input=str(given), output_dir=str(output_dir), **knobs)
-    _content(parser, "evaluator").run()
+    with kept_generators():
+        _content(parser, "evaluator").run()
     records: list[dict[str, Any]] = _content(parser, "results").finish(strict=False)
     return records
 
