@@ -70,8 +70,10 @@ def region_at(point_mm: NDArray[np.float64]) -> str:
     ['frontal lobe', 'cerebellum', 'occipital lobe', 'temporal lobe', 'basal ganglia']
     """
     x, y, z = abs(float(point_mm[0])), float(point_mm[1]), float(point_mm[2])
-    if x < 18 and -48 < y < 2 and z < -8 - 0.25 * max(-y - 20, 0):
+    if x < 18 and -48 < y < -8 and z < -8 - 0.25 * max(-y - 20, 0):
         return "brain stem"
+    if x < 18 and -8 <= y < 18 and z < -12:
+        return "base of the brain"
     if -92 < y < -36 and z < -20 + 0.6 * max(14 - x, 0):
         return "cerebellum"
     if x < 24 and -34 < y < -2 and -2 < z < 18:

@@ -89,7 +89,7 @@ class CheckScand(MapTransform):
             image, mask = grid.numpy()
             affine = np.asarray(grid.meta["original_affine"], dtype=np.float64)
             spacing = [float(s) for s in spacing_of(affine)]
-            step = float(spacing_of(np.asarray(grid.affine))[0])
+            step = float(abs(np.linalg.det(np.asarray(grid.affine)[:3, :3])) ** (1 / 3))  # a registration stretches it
             notes = [n for n in json.loads(grid.meta.get("notes", "[]")) if "training range" not in n]
             if self.contrast and self.contrast.lower() != self.calibration.contrast.lower():
                 notes.append(

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from custom.prediction.anatomy import region_at
 from custom.prediction.findings import find_findings, place_of
 
 LAS = np.array([[-2.0, 0, 0, 60], [0, 2, 0, -60], [0, 0, 3, -45], [0, 0, 0, 1]])
@@ -61,3 +62,24 @@ def test_places_have_names_where_template_space_is_known() -> None:
     assert finding.tissue == "grey matter"
     assert finding.ventricle_mm < 10
     assert finding.words == "left temporal lobe, grey matter"
+
+
+@pytest.mark.parametrize(
+    ("point", "region"),
+    [
+        ((-38, -22, 56), "frontal lobe"),  # precentral gyrus, hand
+        ((-46, -28, 52), "parietal lobe"),  # postcentral gyrus
+        ((-14, -98, -2), "occipital lobe"),
+        ((6, -80, 24), "occipital lobe"),  # cuneus
+        ((36, -50, -18), "temporal lobe"),  # fusiform gyrus, above the tentorium
+        ((-30, -60, -40), "cerebellum"),
+        ((0, -26, -32), "brain stem"),  # pons
+        ((2, 4, -24), "base of the brain"),  # in front of it
+        ((10, -18, 8), "thalamus"),
+        ((-12, 12, 10), "basal ganglia"),
+        ((38, 4, 0), "insula"),
+        ((-26, -20, -16), "temporal lobe"),  # hippocampus
+    ],
+)
+def test_well_known_places(point, region) -> None:
+    assert region_at(np.array(point)) == region
