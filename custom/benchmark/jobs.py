@@ -21,6 +21,7 @@ from typing import Any
 from ..core.errors import ConfigError
 
 DONE, STARTED = "done.json", "job.json"
+PRETRAINING = "pretraining"  # stage of an encoder, and its folder below the job's
 _live: set["subprocess.Popen[str]"] = set()
 _live_lock = threading.Lock()
 
@@ -30,7 +31,7 @@ class Stage:
     """One command of a job.
 
     Attributes:
-        name: "training", "evaluation", ...; also the name of its log.
+        name: "pretraining", "training", "evaluation", ...; also the name of its log.
         arguments: of ``python -m monai.bundle run``.
         digests: of everything the stage depends on.
         product: file below the job's folder that a finished stage leaves.

@@ -20,7 +20,7 @@ from ..core.errors import ConfigError
 from ..runs.arguments import check_arguments, resolved_config
 from ..runs.model_folder import WEIGHTS
 from .digests import code_digest, configuration_digest, file_digests
-from .jobs import Job, Stage
+from .jobs import PRETRAINING, Job, Stage
 from .spec import ContrastSpec, MatrixSpec, MethodSpec, hint
 
 BASELINES = {"threshold": "intensity thresholding", "atlas": "the voxel-wise atlas"}
@@ -95,8 +95,15 @@ def _job(
         where["cache_dir"] = places.cache_dir
     model = {"dataset_name": data.dataset_name, "contrast": contrast, "fold": fold, "seed": spec.seed}
     general = {**where, **model, "output_dir": str(folder), **spec.train, **data.train}
-    training = _arguments("training", method.training, general, method.train)
-    stages = [_stage("training", resolve(training), training, WEIGHTS, None, _lists(places, data, fold, test=False))]
+    lists, stages, own = _lists(places, data, fold, test=False), [], dict(method.train)
+    if method.pretraining:
+        encoder = {"output_dir": str(folder / PRETRAINING)}
+        arguments = _arguments("training", method.pretraining, general, {**method.pretrain, **encoder})
+        stages.append(_stage(PRETRAINING, resolve(arguments), arguments, f"{PRETRAINING}/{WEIGHTS}", None, lists))
+        own["encoder_dir"] = encoder["output_dir"]
+    training = _arguments("training", method.training, general, own)
+    config = {**resolve(training), **({"encoder_dir": PRETRAINING} if method.pretraining else {})}  # wherever it lies
+    stages.append(_stage("training", config, training, WEIGHTS, None, lists))
     general = {**where, "model_dir": str(folder), "reconstruction_dir": str(folder / RECONSTRUCTIONS), **spec.evaluate}
     general |= data.evaluate
     general |= {"test_sets": list(data.test_sets), "test_split": data.test_split, "tuning_sets": data.tuning_sets}

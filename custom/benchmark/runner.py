@@ -24,7 +24,7 @@ from typing import Any
 from ..core.errors import ConfigError, UADError
 from ..core.files import atomic_write_json
 from ..runs.outbox import Outbox
-from .jobs import DONE, STARTED, Job, Outcome, Stage, last_words, pending_stages, read_json
+from .jobs import DONE, PRETRAINING, STARTED, Job, Outcome, Stage, last_words, pending_stages, read_json
 
 LOCK, PREVIOUS = ".job.lock", "previous"
 PATIENCE_S = 120.0
@@ -61,7 +61,7 @@ def run(job: Job, lock: int, ran: list[str]) -> None:
     done: dict[str, Any] = read_json(folder / DONE).get("stages", {})
     kept = [stage.name for stage in job.stages if stage not in pending]
     done = {name: done[name] for name in kept}
-    if not kept:
+    if any(stage.clears is None for stage in pending):
         _make_room(job, folder)
     atomic_write_json(folder / DONE, {"job": job.name, "stages": done})
     outbox = Outbox(folder)
@@ -94,25 +94,39 @@ def run(job: Job, lock: int, ran: list[str]) -> None:
 def _make_room(job: Job, folder: Path) -> None:
     """Keep the folder of the same, interrupted training; set that of another one aside; refuse a foreign one.
 
-    What was trained from other digests goes to ``previous`` (one generation), without evaluations and reconstructions.
+    What was trained from other digests goes to ``previous`` (one generation), without evaluations and reconstructions. The
+    encoder of an unchanged pre-training stays.
     """
     started = read_json(folder / STARTED)
-    first = job.stages[0]
-    inside = [path for path in folder.iterdir() if path.name not in (LOCK, STARTED, PREVIOUS)]
+    inside = [path for path in folder.iterdir() if path.name not in (LOCK, STARTED, PREVIOUS, DONE)]
     if inside and not started:
         raise ConfigError(
             f"{folder} holds files that no job made ({inside[0].name}); move them or choose another output_dir."
         )
     known = started.get("digests", {})
-    if any(known.get(key) != digest for key, digest in first.digests.items() if not (job.any_code and key == "code")):
+    digests = {
+        stage.name: {f"{stage.name} {key}": digest for key, digest in stage.digests.items()}
+        for stage in job.stages
+        if stage.clears is None
+    }
+    changed = [
+        name
+        for name, own in digests.items()
+        if any(known.get(key) != digest for key, digest in own.items() if not (job.any_code and key.endswith("code")))
+    ]
+    if changed:
+        stays = () if PRETRAINING in changed else (PRETRAINING, f"{PRETRAINING}.log")
         shutil.rmtree(folder / PREVIOUS, ignore_errors=True)
         for path in inside:
+            if path.name in stays:
+                continue
             if path.name.startswith(("evaluation", "reconstructions")):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             else:
                 (folder / PREVIOUS).mkdir(exist_ok=True)
                 path.rename(folder / PREVIOUS / path.name)
-    atomic_write_json(folder / STARTED, {"job": job.name, "labels": dict(job.labels), "digests": dict(first.digests)})
+    merged = {key: digest for own in digests.values() for key, digest in own.items()}
+    atomic_write_json(folder / STARTED, {"job": job.name, "labels": dict(job.labels), "digests": merged})
 
 
 def _command(job: Job, stage: Stage, log: Path, lock: int) -> int:

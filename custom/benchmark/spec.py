@@ -10,6 +10,7 @@
       "methods": {
         "ddpm": {
           "bundle": "ddpm_ssim_ens", "train_overlays": ["bundles/ddpm_ssim_ens/configs/small.json"],
+          "pretraining": ["bundles/cddpm/configs/spark_pretraining.json"], "pretrain": {"max_epochs": 50},   encoder first
           "train": {"lr": 5e-4}, "evaluate": {"t_test": 500}, "scores": ["l1", "ssim_ens"], "contrasts": ["t2"],
           "evaluations": {"ddpm, 3 t": {"t_test": [250, 500, 750]}}             more rows from the same model
         }
@@ -40,10 +41,12 @@ _METHOD_KEYS = {
     *(
         "about",
         "bundle",
+        "pretraining",
         "training",
         "evaluating",
         "train_overlays",
         "evaluate_overlays",
+        "pretrain",
         "train",
         "evaluate",
         "scores",
@@ -78,6 +81,8 @@ class MethodSpec:
     evaluate: Mapping[str, Any]
     contrasts: tuple[str, ...]
     evaluations: Mapping[str, Mapping[str, Any]]
+    pretraining: tuple[str, ...] = ()
+    pretrain: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,8 @@ def _method(name: str, entry: Mapping[str, Any], contrasts: tuple[str, ...], whe
     evaluating += entry.get("evaluate_overlays", ())
     if not training or not evaluating:
         raise ConfigError(f"{where}: name its bundle, or the lists training and evaluating of configuration files.")
-    missing = [file for file in (*training, *evaluating) if not Path(file).is_file()]
+    pretraining = tuple(entry.get("pretraining", ()))
+    missing = [file for file in (*pretraining, *training, *evaluating) if not Path(file).is_file()]
     if missing:
         raise ConfigError(f"{where}: {missing[0]} does not exist (paths are relative to the root of the repository).")
     if not entry.get("scores"):
@@ -173,7 +179,7 @@ def _method(name: str, entry: Mapping[str, Any], contrasts: tuple[str, ...], whe
     _known(dict.fromkeys(own), set(contrasts), f"{where}, contrasts")
     return MethodSpec(
         name, tuple(training), tuple(evaluating), tuple(entry["scores"]), entry.get("train", {}),
-        entry.get("evaluate", {}), own, entry.get("evaluations", {}),
+        entry.get("evaluate", {}), own, entry.get("evaluations", {}), pretraining, entry.get("pretrain", {}),
     )  # fmt: skip
 
 

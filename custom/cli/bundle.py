@@ -16,7 +16,7 @@ from ..core.resources import bundle_folder, resource, rooted
 from ..runs.knobs import KNOBS, check_knobs
 from .overrides import Words, as_objects, choice_names, settings_of, typed
 
-_RUN_IDS = {"train": "training", "evaluate": "evaluating", "inference": "inference"}
+_RUN_IDS = {"train": "training", "spark_pretraining": "training", "evaluate": "evaluating", "inference": "inference"}
 
 
 def config_files(bundle: Path, stage: str, presets: Sequence[str] = ()) -> list[Path]:
@@ -24,7 +24,7 @@ def config_files(bundle: Path, stage: str, presets: Sequence[str] = ()) -> list[
 
     Args:
         bundle: folder of the bundle.
-        stage: "train", "evaluate" or "inference".
+        stage: "train", "spark_pretraining", "evaluate" or "inference".
         presets: names of JSON files in the bundle's ``configs`` or in ``custom/configs``, or paths of others.
 
     Raises:
@@ -65,7 +65,7 @@ def run_bundle(
 
     Args:
         bundle: folder of the bundle.
-        stage: "train", "evaluate" or "inference".
+        stage: "train", "spark_pretraining", "evaluate" or "inference".
         values: overrides as objects; those that the configuration does not know are an error.
         settings: overrides as words of a command line, see :func:`~custom.cli.overrides.typed`.
         presets: see :func:`config_files`.
@@ -95,7 +95,7 @@ def run_bundle(
     workflow = ConfigWorkflow(
         config_file=[str(file) for file in files],
         run_id=run_id or _RUN_IDS[stage],
-        workflow_type="train" if stage == "train" else "infer",
+        workflow_type="train" if _RUN_IDS[stage] == "training" else "infer",
     )
     pairs, given = as_objects(overrides)
     workflow.parser.set(rooted(workflow.parser.get()))

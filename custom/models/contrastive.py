@@ -144,6 +144,12 @@ def masked_loss(output: ContrastiveOutput, target: Tensor, loss: MaskedReconstru
     return result
 
 
-def spread(output: ContrastiveOutput) -> Tensor:
+def contrast(output: ContrastiveOutput, target: Tensor, loss: EpsilonInfoNCE) -> Tensor:
+    """Return the contrastive loss of ``output`` alone; ``target`` is not needed."""
+    result: Tensor = loss(output.one, output.other, output.groups)
+    return result
+
+
+def spread(output: ContrastiveOutput, target: Tensor | None = None) -> Tensor:
     """Return the spread of the clean view's features in [0, 1]; near 0 the encoder has collapsed."""
     return feature_spread(output.one)

@@ -11,7 +11,12 @@ from ..core.files import atomic_write_text
 from ..core.resources import bundle_folder, bundle_names
 from .knobs import KNOBS, Knob
 
-STAGES = {"train": "train", "evaluate": "evaluate", "inference": "predict"}
+STAGES = {
+    "train": "train",
+    "spark_pretraining": "train --stage spark_pretraining",
+    "evaluate": "evaluate",
+    "inference": "predict",
+}
 _HEAD = """# Settings
 
 Made by `make docs` from `custom/runs/knobs.py` and the bundles' files; a test compares them. On the command line of `uad`
@@ -38,7 +43,8 @@ def defaults() -> dict[str, dict[tuple[str, str], Any]]:
     found: dict[str, dict[tuple[str, str], Any]] = {}
     for bundle in bundle_names():
         for stage in STAGES:
-            for name, value in _top(bundle_folder(bundle) / "configs" / f"{stage}.json").items():
+            path = bundle_folder(bundle) / "configs" / f"{stage}.json"
+            for name, value in (_top(path) if path.is_file() else {}).items():
                 found.setdefault(name, {})[stage, bundle] = value
     return found
 

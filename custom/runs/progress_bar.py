@@ -102,15 +102,14 @@ def _duration(seconds: float) -> str:
 
 
 class ValidationLine:
-    """Print the metric of every validation on stderr.
+    """Print the key metric of every validation on stderr.
 
     Args:
-        metric: its name in ``engine.state.metrics``.
         show: False on all processes but the first.
     """
 
-    def __init__(self, metric: str, show: bool = True) -> None:
-        self.metric, self.show = metric, show
+    def __init__(self, show: bool = True) -> None:
+        self.show = show
 
     def attach(self, engine: Engine) -> None:
         """Register with the validation's engine."""
@@ -119,5 +118,6 @@ class ValidationLine:
 
     def __call__(self, engine: Engine) -> None:
         """Print the line."""
-        value = engine.state.metrics[self.metric]
-        tqdm.write(f"validation, epoch {engine.state.epoch}: {self.metric} {value:.5f}", file=sys.stderr)
+        metric = engine.state.key_metric_name
+        value = engine.state.metrics[metric]
+        tqdm.write(f"validation, epoch {engine.state.epoch}: {metric} {value:.5f}", file=sys.stderr)

@@ -45,7 +45,8 @@ class CrashSafeCheckpoint:
         sampler: batch sampler with ``set_epoch`` and ``start_at``.
         every_epochs: epochs between two checkpoints.
         resume: go on from the newest checkpoint in ``folder`` if there is one.
-        metric: name of the validation metric (smaller is better) that the best checkpoint is chosen by.
+        metric: name of the validation metric (smaller is better) that the best checkpoint is chosen by; None: the
+            validation's key metric.
         keep_last: newest checkpoints that stay.
         check_every: iterations between two looks at the loss (each look waits for a GPU).
         write: False on all processes but the first of a distributed run.
@@ -161,11 +162,12 @@ class CrashSafeCheckpoint:
 
     def validated(self, engine: Engine, trainer: Engine) -> None:
         """Keep the best checkpoint; called when the validation ``engine`` has ended."""
-        value = float(engine.state.metrics[self.metric])
+        metric = self.metric or engine.state.key_metric_name
+        value = float(engine.state.metrics[metric])
         if value < self.best_value:
             self.best_value = value
             if self.write:
-                info = {"epoch": trainer.state.epoch, "metric": self.metric, "value": value}
+                info = {"epoch": trainer.state.epoch, "metric": metric, "value": value}
                 self.files.save(self._content(trainer), trainer.state.iteration, info, best=True)
 
     def _content(self, engine: Engine) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..core.errors import ConfigError, UADError
+from ..models.shared_batch_norm import with_shared_batch_norm
 
 T = TypeVar("T")
 _LOST = ("gloo", "nccl", "connection", "processgroup", "socket", "peer")
@@ -92,12 +93,14 @@ def leave() -> None:
 def wrapped(network: nn.Module, own: torch.device, world_size: int = 2) -> nn.Module:
     """Return the network whose backward pass averages gradients; of a single process, ``network`` itself.
 
-    All processes have the weights of the first one afterwards.
+    All processes have the weights of the first one afterwards, and batch normalisations take the whole batch's statistics.
     """
     if world_size == 1:
         return network.to(own)
     ids = [own.index] if own.type == "cuda" else None
-    return DistributedDataParallel(network.to(own), device_ids=ids, gradient_as_bucket_view=True)
+    return DistributedDataParallel(
+        with_shared_batch_norm(network).to(own), device_ids=ids, gradient_as_bucket_view=True
+    )
 
 
 def unwrapped(network: nn.Module) -> nn.Module:

@@ -39,7 +39,7 @@ def fake(tmp_path):
     script.write_text(FAKE)
     journal.touch()
 
-    def make(name="job", digest="1", gate=None, fail=None, any_code=False, code="1"):
+    def make(name="job", digest="1", gate=None, fail=None, any_code=False, code="1", encoder=None):
         folder = tmp_path / "out" / "runs" / name
         common = ["--output_dir", str(folder), "--journal", str(journal)]
         common += ["--gate", str(gate)] if gate else []
@@ -52,6 +52,10 @@ def fake(tmp_path):
                 "evaluation/metrics.json", "evaluation",
             ),
         )  # fmt: skip
+        if encoder is not None:
+            product = "pretraining/model.safetensors"
+            first = ("training", *common, "--product", product)
+            stages = (Stage("pretraining", first, {"configuration": encoder}, product), *stages)
         labels = {"method": name, "contrast": "t1", "fold": 0, "rows": {"evaluation": name}}
         return Job(name, str(folder), stages, str(tmp_path), labels, (str(script),), any_code=any_code)
 

@@ -87,6 +87,20 @@ def test_an_interrupted_training_keeps_its_checkpoints(fake, tmp_path):
     assert checkpoint.exists()
 
 
+def test_an_encoder_stays_when_only_the_training_changes(fake):
+    job = fake("a", encoder="1")
+    assert execute(job).ran == ("pretraining", "training", "evaluation")
+    folder = Path(job.folder)
+    (folder / "pretraining" / "mark").touch()
+    (folder / "checkpoint").touch()
+    assert execute(fake("a", encoder="1", digest="2")).ran == ("training", "evaluation")
+    assert (folder / "pretraining" / "mark").exists()
+    assert not (folder / "checkpoint").exists()
+    assert (folder / "previous" / "checkpoint").exists()
+    assert execute(fake("a", encoder="2", digest="2")).ran == ("pretraining", "training", "evaluation")
+    assert not (folder / "pretraining" / "mark").exists()
+
+
 def test_a_foreign_folder_is_left_alone(fake):
     job = fake("a")
     Path(job.folder).mkdir(parents=True)

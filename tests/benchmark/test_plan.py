@@ -141,3 +141,22 @@ def test_missing_scans_are_told_before_any_training(world):
     (world.root / "data/Test/demo_tumour/t2/P1_t2.nii.gz").unlink()
     with pytest.raises(UADError, match=r"P1_t2\.nii\.gz"):
         plan_jobs(world.spec(), world.places)
+
+
+def test_an_encoder_is_pretrained_first_and_handed_over(world):
+    methods = copy.deepcopy(world.content["methods"])
+    train = json.loads((world.root / "net_train.json").read_text())
+    (world.root / "net_train.json").write_text(json.dumps(train | {"encoder_dir": None}))
+    (world.root / "encoder.json").write_text(json.dumps(train | {"method": "spark"}))
+    methods["net"] |= {"pretraining": [str(world.root / "encoder.json")], "pretrain": {"max_epochs": 9}}
+    jobs = plan_jobs(world.spec(methods=methods), world.places)
+    job = next(job for job in jobs if job.labels["method"] == "net")
+    assert [stage.name for stage in job.stages] == ["pretraining", "training", "evaluation"]
+    assert job.labels["kind"] == "net"
+    first, second = (dict(zip(s.arguments[1::2], s.arguments[2::2], strict=True)) for s in job.stages[:2])
+    assert first["--output_dir"] == second["--encoder_dir"] == f"{job.folder}/pretraining"
+    assert job.stages[0].product == "pretraining/model.safetensors"
+    assert (first["--max_epochs"], first["--fold"], second["--output_dir"]) == ("9", "0", job.folder)
+    methods["net"]["pretrain"] = {"epochs": 9}
+    with pytest.raises(UADError, match="--epochs is no setting"):
+        plan_jobs(world.spec(methods=methods), world.places)

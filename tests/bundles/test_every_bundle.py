@@ -18,7 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir())
 CONFIGS = [path for bundle in BUNDLES for path in sorted((bundle / "configs").glob("*.json"))]
 SHARED = sorted((ROOT / "custom" / "configs").glob("*.json"))
-WORKFLOWS = [path for path in CONFIGS if path.name in ("train.json", "evaluate.json", "inference.json")]
+WORKFLOWS = [
+    path for path in CONFIGS if path.name in ("train.json", "spark_pretraining.json", "evaluate.json", "inference.json")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +115,20 @@ def test_network_agrees_with_the_metadata(bundle):
         device="cpu",
         extra_forward_args={"timesteps": torch.tensor([1])},
         channels=[32, 32], num_res_blocks=1, num_head_channels=32,
+    )  # fmt: skip
+
+
+def test_conditioned_network_agrees_with_the_metadata():
+    bundle = ROOT / "bundles/cddpm"
+    verify_net_in_out(
+        net_id="network_def",
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        config_file=str(bundle / "configs" / "train.json"),
+        device="cpu",
+        extra_forward_args={"timesteps": torch.tensor([1]), "image": torch.rand(1, 1, 96, 96)},
+        network_def="$@network_spec().eval()",
+        channels=[32, 32], num_res_blocks=1, num_head_channels=32,
+        encoder_block="basic", encoder_layers=[1, 1, 1, 1], encoder_widths=[4, 4, 8, 8],
     )  # fmt: skip
 
 

@@ -13,12 +13,17 @@ from ...core.resources import bundle_folder, bundle_names
 from ..bundle import run_bundle, settings_table
 from ..words import closing, command_line
 
+STAGES = ("train", "spark_pretraining")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("bundle", help=f"{', '.join(bundle_names())}, or the folder of another bundle")
     parser.add_argument("--data", required=True, help="folder with splits, Train and Test")
     parser.add_argument("-o", "--output", help="folder of the model (default: output/METHOD/DATASET_CONTRAST_foldN)")
+    parser.add_argument(
+        "--stage", choices=STAGES, default="train", help="spark_pretraining: the encoder of cddpm, for --encoder_dir"
+    )
     parser.add_argument(
         "--preset", action="append", default=[], help="settings by name, for example small; may be repeated"
     )
@@ -28,7 +33,7 @@ def settings_help(words: Sequence[str]) -> str:
     """Return the settings of the bundle that is named in ``words``."""
     named = next((word for word in words if word in bundle_names()), None)
     return (
-        settings_table(bundle_folder(named), "train")
+        settings_table(bundle_folder(named), next((word for word in words if word in STAGES[1:]), "train"))
         if named
         else "`uad train BUNDLE --help` lists the bundle's settings."
     )
@@ -41,8 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         require_writable(arguments.output)
         values["output_dir"] = arguments.output
-    found = run_bundle(bundle, "train", values, arguments.settings, arguments.preset, ["output_dir"])
+    found = run_bundle(bundle, arguments.stage, values, arguments.settings, arguments.preset, ["output_dir"])
     folder = found["output_dir"]
+    if arguments.stage != "train":
+        following = command_line("uad", "train", bundle.name, "--data", arguments.data, "--encoder_dir", folder)
+        closing({"encoder": folder}, {"train a model with it": following})
+        return 0
     closing(
         {"model": folder},
         {"measure it on the test scans": command_line("uad", "evaluate", folder, "--data", arguments.data)},
