@@ -7,9 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # label/ is no part of the installed package
+
 from custom.core.errors import UADError
-from custom.release.label_check import check_label_server, table
-from custom.release.label_environment import ENV_PYTHON
+from label.check import check_label_server, table
+from label.environment import ENV_PYTHON
 
 
 def main() -> int:

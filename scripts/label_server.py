@@ -5,8 +5,10 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))  # label/ is no part of the installed package
+
 from custom.core.errors import UADError
-from custom.release.label_environment import create_environment, serve
+from label.environment import create_environment, serve
 
 
 def main() -> int:

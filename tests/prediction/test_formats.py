@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from custom.prediction.predictor import predict_batch
-from custom.release.label_phantoms import MARKER_MM, RADIUS_MM, write_marker_model, write_phantoms
 from custom.volumes.itk_io import write_with_itk
 from custom.volumes.read import read_stored
+from label.phantoms import MARKER_MM, RADIUS_MM, write_marker_model, write_phantoms
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from custom.prediction.predictor import predict_batch
-from custom.release.label_phantoms import write_marker_model, write_phantoms
+from label.phantoms import write_marker_model, write_phantoms
 
 _OPENED: list[str] = []
 _WATCHING: list[bool] = []

@@ -26,10 +26,10 @@ from custom.release.checked import CheckedInferer, state_sha256
 from custom.release.for_label import ForMonaiLabeld
 from custom.release.freeze import freeze_bundle, write_zip
 from custom.release.joined import join
-from custom.release.label_phantoms import THRESHOLDS, write_marker_model
 from custom.release.manifest import verify_manifest
 from custom.runs.model_folder import ModelFolder
 from custom.scoring import SSIMEnsemble
+from label.phantoms import THRESHOLDS, write_marker_model
 
 NAME = "ddpm_ssim_ens_t1_fold0"
 

@@ -9,9 +9,9 @@ import pytest
 from custom.core.errors import ConfigError
 from custom.prediction.predictor import Predictor
 from custom.release.freeze import freeze_bundle
-from custom.release.label_check import check_label_server, table
-from custom.release.label_environment import ENV_PYTHON, install_app, server_command, server_environment
-from custom.release.label_phantoms import MARKER_MM, METHODS, RADIUS_MM, write_marker_model, write_phantoms
+from label.check import check_label_server, table
+from label.environment import ENV_PYTHON, install_app, server_command, server_environment
+from label.phantoms import MARKER_MM, METHODS, RADIUS_MM, write_marker_model, write_phantoms
 
 
 def test_real_server(tmp_path) -> None:

@@ -28,13 +28,14 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import ConfigError
-from ..prediction.predictor import Predictor
-from ..volumes.resampling import affine_distance_mm
-from .checked import REFUSAL
-from .freeze import freeze_bundle
-from .label_environment import install_app, server_command, server_environment
-from .label_phantoms import MARKER_MM, METHODS, THRESHOLDS, write_marker_model, write_phantoms
+from custom.core.errors import ConfigError
+from custom.prediction.predictor import Predictor
+from custom.release.checked import REFUSAL
+from custom.release.freeze import freeze_bundle
+from custom.volumes.resampling import affine_distance_mm
+
+from .environment import install_app, server_command, server_environment
+from .phantoms import MARKER_MM, METHODS, THRESHOLDS, write_marker_model, write_phantoms
 
 MODEL, EXCHANGED = "ddpm_marker", "ddpm_exchanged"
 OTHERS = tuple(method for method in METHODS if method != "ddpm_ssim_ens")

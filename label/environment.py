@@ -13,9 +13,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..core.errors import ConfigError
+from custom.core.errors import ConfigError
 
-CONSTRAINTS = Path(__file__).resolve().parents[2] / "label" / "constraints-label.txt"
+CONSTRAINTS = Path(__file__).resolve().with_name("constraints-label.txt")
 ENV_PYTHON = "UAD_LABEL_PYTHON"
 _INSTALLS = (
     "torch numpy setuptools<81 wheel",

@@ -15,14 +15,14 @@ import torch
 from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 
-from ..core.description import describe
-from ..core.files import read_json
-from ..core.resources import bundle_folder, rooted
-from ..models.voxel_atlas import VoxelAtlas
-from ..models.weights import save_weights
-from ..postprocessing import in_mm
-from ..runs.model_folder import WEIGHTS, ModelFolder
-from ..scoring import StandardScore, intensity
+from custom.core.description import describe
+from custom.core.files import read_json
+from custom.core.resources import bundle_folder, rooted
+from custom.models.voxel_atlas import VoxelAtlas
+from custom.models.weights import save_weights
+from custom.postprocessing import in_mm
+from custom.runs.model_folder import WEIGHTS, ModelFolder
+from custom.scoring import StandardScore, intensity
 
 MARKER_MM = np.array([-26.0, 30.0, 20.0])
 RADIUS_MM = 16.0
