@@ -96,12 +96,15 @@ def _recognise(source: ScanSource, models: Sequence[ModelFolder], known: str) ->
     }
     read = ReadScand("image")(data)
     likeness: dict[str, float] = {}
+    grids: dict[Any, Any] = {}  # models that share a preparation share its result
     for model in models:
         reference = usable_reference((model.calibration or {}).get("reference"))
         if reference is None or "picture" not in reference or model.contrast in likeness:
             continue
-        grid = ToModelGridd("image", preparation=model.build("preparation"))(dict(read))["image"]
-        image, mask = np.asarray(grid)
+        preparation = model.build("preparation")
+        if preparation not in grids:
+            grids[preparation] = np.asarray(ToModelGridd("image", preparation, extractor="auto")(dict(read))["image"])
+        image, mask = grids[preparation]
         likeness[model.contrast] = compare(image, mask, reference)["correlation"] - reference["min_correlation"]
     best = max(likeness, key=lambda contrast: likeness[contrast], default=None)
     if best is None or likeness[best] < 0:
