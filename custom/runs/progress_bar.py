@@ -7,13 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ignite.engine import Engine, Events
-from torch import nn
 from tqdm import tqdm
 
-from .cost import announce
 from .failure import on_failure
-
-_PRICED_STEPS = 3
 
 
 class ProgressBar:
@@ -28,8 +24,7 @@ class ProgressBar:
     def __init__(self, desc: str, every_s: float = 20.0, show: bool = True) -> None:
         self.desc, self.every_s, self.show = desc, every_s, show
         self._bar: Any = None
-        self._start = self._last = self._second = 0.0
-        self._priced = True
+        self._start = self._last = 0.0
         self._first = 0
 
     def attach(self, engine: Engine) -> None:
@@ -44,12 +39,6 @@ class ProgressBar:
         """Open the bar at the iteration where the run begins."""
         self._start = self._last = time.monotonic()
         self._first = engine.state.iteration
-        self._priced = False
-        network = getattr(engine, "network", None)
-        if getattr(engine, "optimizer", None) is not None and isinstance(network, nn.Module):
-            announce(network)
-        else:
-            self._priced = True
         if sys.stderr.isatty():
             total = engine.state.max_epochs * engine.state.epoch_length
             self._bar = tqdm(
@@ -61,13 +50,6 @@ class ProgressBar:
         now, done = time.monotonic(), engine.state.iteration
         total = engine.state.max_epochs * engine.state.epoch_length
         due = now - self._last >= (1.0 if self._bar is not None else self.every_s) or done == total
-        if not self._priced and done - self._first == _PRICED_STEPS:  # the first step is slower than all others
-            self._priced = True
-            a_step = (now - self._second) / (_PRICED_STEPS - 1)
-            text = f"{self.desc}: {_duration(a_step)} a step, {_duration(a_step * (total - self._first))} in all"
-            tqdm.write(text, file=sys.stderr)
-        elif done - self._first == 1:
-            self._second = now
         if self._bar is not None:
             self._bar.update()
         if not due:  # the loss is looked at rarely: every look waits for a GPU
@@ -86,19 +68,6 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def _duration(seconds: float) -> str:
-    """Return a time as a person says it.
-
-    >>> _duration(0.25), _duration(90), _duration(7200), _duration(400000)
-    ('0.25 s', '1.5 min', '2.0 h', '4.6 days')
-    """
-    if seconds < 60:
-        return f"{seconds:.2g} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 class ValidationLine:
