@@ -130,12 +130,16 @@ KNOBS: dict[str, Knob] = {
     ),
     "promote": _switch("make the calibration of this evaluation that of the model"),
     "limit": _count("at most this many scans of a group; a quick look, whose results are not promoted", nothing=True),
+    "more_sources": Knob("any", "further healthy cohorts to train on: [{'data_root': ..., 'dataset': ...}, ...]"),
+    "storage": _word("number format of the training volumes in memory", "float16", "float32"),
     # training
     "max_epochs": _count("epochs in all; an epoch shows slices_per_volume slices of every scan"),
     "batch_size": _count("slices in a step, of all processes together", 1, 65536),
     "slices_per_volume": _count("slices drawn of every scan in an epoch", 1, 65536),
     "lr": Knob("number", "learning rate", 0, 1, above=True),
     "lr_half_period": _count("steps after which the learning rate has fallen to its least"),
+    "warmup_steps": _count("steps over which the learning rate rises to lr", 0),
+    "curriculum_share": Knob("number", "share of the training over which the corruption becomes harder", 0, 1),
     "weight_decay": Knob("number", "decay of the weights in the optimiser", 0, 1),
     "ema_decay": Knob("number", "decay of the averaged weights, which are the ones that are kept", 0, 1, below=True),
     "max_gradient_norm": Knob(
@@ -191,6 +195,10 @@ KNOBS: dict[str, Knob] = {
     "projection_dim": _count("length of the projection head's output; null: no head", 1, 65536, nothing=True),
     "same_subject": _switch("slices of one subject are negatives of each other"),
     "second_view": Knob("any", "augmentation of the second view; null: none", nothing=True),
+    "neighbours": _count("neighbouring slices on either side that the network sees", 0, 64),
+    "use_severity": _switch("tell the network how strong the corruption is"),
+    "use_healthy_mean": _switch("show the network the healthy mean of the slice"),
+    "use_mirrored": _switch("show the network the mirrored slice"),
     "patch_px": _count("side of the noised box in pixels (pDDPM); null noises all", 1, 4096, nothing=True),
     "patch_stride_px": _count("distance of two boxes in pixels; null: as long as a box", 1, 4096, nothing=True),
     "variational": _switch("variational autoencoder instead of a plain one"),
@@ -220,6 +228,9 @@ KNOBS: dict[str, Knob] = {
     "shard": _count("number of this process's share of the scans", 0, 99_999),
     "num_shards": _count("number of shares", 1, 100_000),
     # reconstruction
+    "severities": Knob(
+        "numbers", "severities that a scan is restored with; scores see all restorations", 0, 1, above=True
+    ),
     "t_test": Knob(
         "whole numbers", "noise steps of the test, 1 to T; of several the reconstructions are averaged", 1, 100_000
     ),
