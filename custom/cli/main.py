@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from .. import __version__
+from ..core.files import expanded
 from ..core.foreseen import explain
 from . import commands
 from .overrides import split_command
@@ -80,6 +81,9 @@ def _run(words: list[str]) -> int:
     if arguments.command is None:
         parser.print_help()
         return 0
+    for name, value in vars(arguments).items():  # "--output=~/x", and what no shell has expanded
+        if isinstance(value, str) and value.startswith("~"):
+            setattr(arguments, name, str(expanded(value)))
     arguments.settings = settings
     prepare_process()
     return int(modules[arguments.command].run(arguments))

@@ -10,10 +10,10 @@ import ast
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError
+from ..core.files import expanded
 from ..core.resources import resource
 from ..runs.knobs import KNOBS
 
@@ -97,7 +97,7 @@ def typed(name: str, words: Words, config: Mapping[str, Any], file: str) -> Any:
     if isinstance(default, str) and default.startswith("%"):
         return _choice(name, text, default)
     if kind == "path":
-        return str(Path(text).expanduser())
+        return str(expanded(text))
     if kind == "word":
         return text
     value = _literal(words)

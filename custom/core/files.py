@@ -119,3 +119,14 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path whose leading ``~`` is the home folder, unless something in the current folder has that very name.
+
+    In that case it becomes absolute, since some libraries (nibabel) expand whatever begins with ``~``.
+    """
+    path = Path(path)
+    if not path.parts or not path.parts[0].startswith("~"):
+        return path
+    return path.absolute() if Path(path.parts[0]).exists() else path.expanduser()

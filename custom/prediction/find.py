@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..core.errors import ConfigError, DataError
+from ..core.files import expanded
 from ..volumes.dicom import is_dicom_series
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".nhdr")
@@ -67,11 +68,11 @@ def find_scans(given: str | Path, mask: str | Path | None = None) -> list[ScanSo
     Raises:
         DataError: nothing there, or a mask that does not exist.
     """
-    path = Path(given).expanduser()
+    path = expanded(given)
     if not path.exists():
         raise DataError(f"{shown(path)} does not exist; give a scan, a folder or a list of scans (.txt)")
     if mask is not None:
-        mask = Path(mask).expanduser()
+        mask = expanded(mask)
         if not mask.exists():
             raise DataError(f"the mask {shown(mask)} does not exist; give a mask, a folder of masks, or none")
     if path.suffix.lower() == ".txt":
@@ -136,7 +137,7 @@ def _listed_scans(path: Path) -> list[Path]:
     except UnicodeDecodeError as error:
         raise DataError("the list is not UTF-8 text; save the list as UTF-8", case=shown(path.name)) from error
     lines = [line.strip() for line in text.splitlines()]
-    wanted = [path.parent / Path(line).expanduser() for line in lines if line and not line.startswith("//")]
+    wanted = [path.parent / expanded(line) for line in lines if line and not line.startswith("//")]
     if "\0" in text:
         raise DataError("the list holds null bytes, so it is no text; save the list as UTF-8", case=shown(path.name))
     return wanted

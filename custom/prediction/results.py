@@ -19,6 +19,7 @@ from typing import Any
 from .. import __version__
 from ..core.digests import DamagedFileError, file_sha256, read_checked_json, write_checked_json
 from ..core.errors import ConfigError, DataError
+from ..core.files import expanded
 from ..runs.lock import RunLock
 from .case_result import CaseResult
 from .derivatives import case_files, case_folder, image_names, write_copy, write_description, write_image
@@ -61,7 +62,7 @@ class ResultsFolder:
     ) -> None:
         if output_format not in FORMATS:
             raise ConfigError(f"output_format {output_format!r} is unknown; choose one of {', '.join(FORMATS)}.")
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(folder)
         self.settings = json.loads(json.dumps(settings))
         self.contrast = contrast
         self.output_format = output_format

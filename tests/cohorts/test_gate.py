@@ -175,7 +175,7 @@ def test_the_table_fits_the_terminal_and_loses_nothing(width):
     assert "2 errors, 0 warnings" in " ".join(text.split())
 
 
-def test_command_line(root, repository, tmp_path):
+def test_command_line(root, repository, tmp_path, monkeypatch):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "scripts/check_data.py", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(repository)}
@@ -194,7 +194,8 @@ def test_command_line(root, repository, tmp_path):
     assert run(str(root), "--allow", "damaged").returncode == 0
     wrong = run(str(root), "--datasets", "mslup")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
-    assert "Traceback" in run(str(root), "--datasets", "mslup", "--debug").stderr
+    monkeypatch.setenv("UAD_DEBUG", "1")
+    assert "Traceback" in run(str(root), "--datasets", "mslup").stderr
 
 
 def _picture(array: np.ndarray) -> str:

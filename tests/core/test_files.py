@@ -2,11 +2,12 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from custom.core.errors import ConfigError
-from custom.core.files import atomic_path, atomic_write_json, atomic_write_text, read_json, remove_left_overs
+from custom.core.files import atomic_path, atomic_write_json, atomic_write_text, expanded, read_json, remove_left_overs
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -69,3 +70,12 @@ def test_left_overs_of_killed_processes_go_and_those_of_living_ones_stay(tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-1-new.json", "result.json"]
     remove_left_overs(tmp_path, older_than_s=0)
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_leading_tilde_is_the_home_folder_unless_something_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert expanded("~/a") == tmp_path / "home" / "a"
+    assert expanded("a/~") == Path("a/~")
+    (tmp_path / "~").mkdir()
+    assert expanded("~/a") == tmp_path / "~" / "a"

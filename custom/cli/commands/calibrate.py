@@ -26,10 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ...runs.start import start
 
     start(seed=0)
-    output = Path(arguments.output).expanduser()
+    output = Path(arguments.output)
     odd = calibrate(
-        Path(arguments.model).expanduser(),
-        Path(arguments.scans).expanduser(),
+        Path(arguments.model),
+        Path(arguments.scans),
         output,
         arguments.scanner,
         arguments.mask,

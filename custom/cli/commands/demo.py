@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...runs.sync import default_uri
     from ..main import main
 
-    data, output = Path(arguments.data).expanduser(), Path(arguments.output).expanduser()
+    data, output = Path(arguments.data), Path(arguments.output)
     require_writable(data)
     require_writable(output)
     tracking = default_uri(f"sqlite:///{output.parent / 'mlflow.db'}")

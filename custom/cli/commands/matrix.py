@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the matrix."""
     from dataclasses import replace
 
-    output = Path(arguments.output).expanduser().resolve()
+    output = Path(arguments.output).resolve()
     if arguments.only != "plan":
         require_writable(output)
     from ...benchmark.plan import Places
@@ -53,8 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ...runs.sync import default_uri
 
     tracking = arguments.tracking_uri or default_uri(f"sqlite:///{output / 'mlflow.db'}")
-    cache = str(Path(arguments.cache_dir).expanduser().resolve()) if arguments.cache_dir else None
-    data = Path(arguments.data).expanduser().resolve()
+    cache = str(Path(arguments.cache_dir).resolve()) if arguments.cache_dir else None
+    data = Path(arguments.data).resolve()
     places = Places(str(data), str(output), cache, None if tracking == "none" else tracking)
     spec = read_spec(arguments.matrix)
     spec = replace(spec, folds=tuple(arguments.folds)) if arguments.folds else spec

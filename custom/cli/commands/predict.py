@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     import os
     from pathlib import Path
 
-    output = Path(arguments.output).expanduser()
+    output = Path(arguments.output)
     require_writable(output)
     if arguments.debug:
         os.environ["UAD_DEBUG"] = "1"
@@ -66,17 +66,17 @@ def run(arguments: argparse.Namespace) -> int:
         seed=0
     )  # the noise of a scan has seeds of its own; deterministic algorithms as in `monai.bundle run inference`
     if arguments.model is None:
-        choice = choose_model(find_scans(Path(arguments.input).expanduser(), arguments.mask), arguments.contrast)
+        choice = choose_model(find_scans(Path(arguments.input), arguments.mask), arguments.contrast)
         folder = choice.model.folder
         print(f"model: {folder.name}, {choice.reason}")
     else:
         named = released_model(arguments.model)
-        folder = named.folder if named else Path(arguments.model).expanduser()
+        folder = named.folder if named else Path(arguments.model)
     records = predict_batch(
         folder,
-        Path(arguments.input).expanduser(),
+        Path(arguments.input),
         output,
-        mask=str(Path(arguments.mask).expanduser()) if arguments.mask else None,
+        mask=str(Path(arguments.mask)) if arguments.mask else None,
         sensitivity=arguments.sensitivity,
         threshold=arguments.threshold,
         contrast=arguments.contrast,

@@ -63,9 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.layout and arguments.layout[0] != "papers":
         raise ConfigError(f"the layout {arguments.layout[0]!r} is unknown; the one there is: papers")
-    output = Path(arguments.output).expanduser()
+    output = Path(arguments.output)
     require_writable(output)
-    given, contrast = Path(arguments.input).expanduser(), arguments.contrast.lower()
+    given, contrast = Path(arguments.input), arguments.contrast.lower()
     if arguments.download:
         found = find_download(arguments.download, given, contrast)
         scans, people = list(found.scans), found.people or participants(given)
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         "look at every page, then": command_line("uad", "predict", arguments.input, "-o", "maps", "--model", "MODEL")
     }
     if arguments.layout:
-        data = Path(arguments.layout[1]).expanduser()
+        data = Path(arguments.layout[1])
         written["list"] = write_papers_layout(scans, records, output, data, arguments.name, arguments.patients, people)
         following = {"look for faults in the cohort": command_line("uad", "check", data)}
     closing(written, following)
