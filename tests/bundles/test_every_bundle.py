@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for every folder in ``bundles/``; a new one is found here by itself."""
 
+import inspect
 import json
 import re
 import shutil
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from pydoc import locate
 
 import pytest
 import torch
-from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
+from monai.bundle import ComponentLocator, ConfigParser, verify_metadata, verify_net_in_out
 
 from custom.core.imports import foreign_imports, modules_of
 
@@ -103,6 +105,44 @@ def test_every_reference_has_a_target(path):
                 assert isinstance(node, dict), f"@{reference} in {value}"
                 assert part in node, f"@{reference} in {value} has no target"
                 node = node[part]
+
+
+MONAI = ComponentLocator(excludes=("apps",))  # names without dots
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=_name)
+def test_every_component_takes_its_arguments(path):
+    parser = ConfigParser()
+    parser.read_config(str(path))
+    parser.resolve_macro_and_relative_ids()
+    faults = []
+    for node in _components(parser.get()):
+        name = node["_target_"]
+        target = locate(name if "." in name else f"{MONAI.get_component_module_name(name)}.{name}")
+        if target is None:
+            faults.append(f"{node['_target_']} does not exist")
+            continue
+        try:
+            signature = inspect.signature(target)
+        except ValueError:  # written in C
+            continue
+        given = {key: None for key in node if not key.startswith("_")}
+        try:
+            # of a callable the caller gives the rest
+            (signature.bind_partial if node.get("_mode_") == "callable" else signature.bind)(**given)
+        except TypeError as error:
+            faults.append(f"{node['_target_']}: {error}")
+    assert not faults
+
+
+def _components(node):
+    if isinstance(node, dict):
+        if isinstance(node.get("_target_"), str) and not node["_target_"].startswith(("$", "@")):
+            yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from _components(item)
 
 
 DIFFUSION = [b for b in BUNDLES if "DiffusionModelUNet" in "".join(p.read_text() for p in b.glob("configs/model.json"))]
