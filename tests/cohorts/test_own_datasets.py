@@ -9,6 +9,7 @@ import pytest
 
 from custom.cohorts.cases import datalist
 from custom.cohorts.datasets import get_dataset
+from custom.cohorts.datasets.own import declare
 from custom.cohorts.folds import make_splits
 from custom.cohorts.gate import check
 from custom.cohorts.split_csv import load_split
@@ -97,3 +98,21 @@ def test_no_json_and_two_of_a_name(tmp_path):
 def test_an_unknown_name_says_where_to_declare_it(tmp_path):
     with pytest.raises(ConfigError, match=r"dataset\.json"):
         get_dataset("mysite", tmp_path)
+
+
+def test_a_data_set_is_declared_once(tmp_path):
+    (tmp_path / "Train/site/flair").mkdir(parents=True)
+    assert declare(tmp_path, "site", True, "([^_]+)") == tmp_path / "dataset.json"
+    written = (tmp_path / "dataset.json").read_text(encoding="utf-8")
+    assert declare(tmp_path, "site", True, "([^_]+)") is None
+    assert (tmp_path / "dataset.json").read_text(encoding="utf-8") == written
+    assert get_dataset("site", tmp_path).contrasts == ("flair",)
+    assert get_dataset("site", tmp_path).subject_of("sub-1_ses-2") == "sub-1"
+    with pytest.raises(ConfigError, match="holds healthy scans, the new scans are patients"):
+        declare(tmp_path, "site", False, "([^_]+)")
+    with pytest.raises(ConfigError, match="lower-case letters"):
+        declare(tmp_path, "Clinic", False, "([^_]+)")
+    (tmp_path / "Test/clinic/t1").mkdir(parents=True)
+    declare(tmp_path, "clinic", False, "([^_]+)")
+    assert get_dataset("site", tmp_path).healthy
+    assert not get_dataset("clinic", tmp_path).healthy

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from custom.cli.main import main
+from custom.cohorts.datasets import get_dataset
 from custom.core.errors import DataError
 from custom.preparation.scan_quality import LIMITS, cut_share, measures, worst
 from custom.preparation.subject import Subject
@@ -128,6 +129,14 @@ def test_command(scans, tmp_path, capsys) -> None:
     arguments = ["prepare", str(tmp_path / "in"), "-o", str(tmp_path / "o"), "--contrast", "T2", "--spacing", "2"]
     assert main([*arguments, "--extractor", "atlas"]) == 4
     assert "no head here" in capsys.readouterr().out
+
+
+def test_command_makes_a_data_set_of_any_contrast(scans, tmp_path) -> None:
+    arguments = ["prepare", str(tmp_path / "in"), "-o", str(tmp_path / "o"), "--contrast", "flair", "--spacing", "2"]
+    data = tmp_path / "DATA"
+    main([*arguments, "--extractor", "atlas", "--layout", "papers", str(data), "--name", "mysite"])
+    assert get_dataset("mysite", data).contrasts == ("flair",)
+    assert get_dataset("mysite", data).healthy
 
 
 def test_bids(tmp_path, image) -> None:

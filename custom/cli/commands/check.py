@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("data_root", metavar="DATA", help="folder with splits, Train and Test")
     parser.add_argument("--datasets", help="names, separated by commas (default: those that are there)")
-    parser.add_argument("--contrast", choices=("t1", "t2"), help="default: those that are there")
+    parser.add_argument("--contrast", help="t1, t2, flair, ... (default: those that are there)")
     parser.add_argument("--fold", type=int, help="only the lists of this fold and those without folds (default: all)")
     parser.add_argument("--allow", default="", help="codes, separated by commas, that count as warnings")
     parser.add_argument(

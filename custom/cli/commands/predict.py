@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sensitivity", help="name of a calibrated threshold, or wanted healthy false-positive rate (0.01)"
     )
     parser.add_argument("--threshold", type=float, help="anomaly score that decides instead")
-    parser.add_argument(
-        "--contrast", choices=["t1", "t2", "flair"], help="contrast of the scans; warns if not the model's"
-    )
+    parser.add_argument("--contrast", help="contrast of the scans, t1, t2, ...; warns if it is not the model's")
     parser.add_argument("--format", default="nifti", choices=["nifti", "source", "dicom"], help="write this format too")
     parser.add_argument("--no-report", action="store_true", help="no HTML pages")
     parser.add_argument("--viewer", default="niivue", choices=["niivue", "none"], help="interactive part of the pages")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prepare scans as the scanner gave them: extract the brain, correct the bias field, register.
 
-A scan, a folder of scans, a list, a BIDS data set, or a public data set as it was downloaded (--download). A page per scan shows what was done and how well. Finished scans
-are kept. With --layout papers the results become a cohort that can be trained on or tested with.
+A scan, a folder of scans, a list, a BIDS data set, or a public data set as it was downloaded (--download). A page per
+scan shows what was done and how well. Finished scans are kept. With --layout papers the results become a cohort that can be trained on or tested with.
 
 Exit code 4: a scan failed and is left out; the others are done.
 """
@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout", nargs=2, metavar=("papers", "DATA"), help="link the results into the data folder DATA"
     )
-    parser.add_argument("--name", default="own", help="name of the data set in DATA")
+    parser.add_argument(
+        "--name", default="own", help="name of the data set in DATA; a new one is declared in DATA/dataset.json"
+    )
     parser.add_argument("--patients", action="store_true", help="the scans are patients (Test), not healthy (Train)")
 
 
@@ -54,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Prepare."""
     from pathlib import Path
 
+    from ...cohorts.datasets import DATASETS
+    from ...cohorts.datasets.own import declare
     from ...core.errors import ConfigError
     from ...rawscans.batch import prepare_batch, usable
     from ...rawscans.chain import RawSettings
@@ -94,6 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.layout:
         data = Path(arguments.layout[1])
         written["list"] = write_papers_layout(scans, records, output, data, arguments.name, arguments.patients, people)
-        following = {"look for faults in the cohort": command_line("uad", "check", data)}
+        if arguments.name not in DATASETS and any(usable(record) for record in records):
+            declared = declare(data, arguments.name, not arguments.patients, r"([^_]+)")  # the subject, not the session
+            written |= {"data set": declared} if declared else {}
+        following = {"make the lists": command_line("uad", "splits", data, "--dataset", arguments.name)}
     closing(written, following)
     return 0 if all(usable(record) for record in records) else 4

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...core.errors import ConfigError
-from ...core.files import read_json
+from ...core.files import atomic_write_json, read_json
 from .base import DatasetDeclaration, cross_validation_files, patient_files
 
 FILE_NAME = "dataset.json"
@@ -51,6 +51,30 @@ def own_datasets(data_root: str | Path) -> Mapping[str, DatasetDeclaration]:
             raise ConfigError(f"{path}: two data sets are called {declaration.name!r}; rename one.")
         found[declaration.name] = declaration
     return found
+
+
+def declare(data_root: str | Path, name: str, healthy: bool, subject_pattern: str) -> Path | None:
+    """Add a data set to ``data_root/dataset.json`` unless one of that name is declared; return the file if it was written.
+
+    Raises:
+        ConfigError: the name or the pattern cannot be used, or the name is declared for the other kind of scans.
+    """
+    path = Path(data_root) / FILE_NAME
+    known = own_datasets(data_root)
+    if name in known:
+        if known[name].healthy != healthy:
+            kinds = ("patients", "healthy scans")
+            raise ConfigError(
+                f"{path}: {name!r} holds {kinds[not healthy]}, the new scans are {kinds[healthy]}; choose another name."
+            )
+        return None
+    entry = {"name": name, "healthy": healthy, "subject_pattern": subject_pattern}
+    _declaration(
+        path, {**entry, "contrasts": ["t1"]}
+    )  # the real ones are the folders that are there, whenever it is read
+    content = read_json(path, "correct it, or remove it.") if path.is_file() else {"datasets": []}
+    atomic_write_json(path, {"datasets": [*content.get("datasets", [content]), entry]})
+    return path
 
 
 def _declaration(path: Path, entry: Any) -> DatasetDeclaration:
