@@ -7,10 +7,9 @@ file and list; for that, compare the digest of the archive with the one its auth
 
 import hashlib
 import json
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import jsonschema
 
 from ..core.errors import ConfigError
 from ..core.files import atomic_write_json
@@ -18,26 +17,7 @@ from ..core.files import atomic_write_json
 MANIFEST = "manifest.json"
 MAX_BYTES = 16 << 20
 _NAMED = 10
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["version", "files"],
-    "additionalProperties": False,
-    "properties": {
-        "version": {"const": 1},
-        "files": {
-            "type": "object",
-            "additionalProperties": {
-                "type": "object",
-                "required": ["sha256", "bytes"],
-                "additionalProperties": False,
-                "properties": {
-                    "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-                    "bytes": {"type": "integer", "minimum": 0},
-                },
-            },
-        },
-    },
-}
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def write_manifest(folder: str | Path) -> Path:
@@ -54,24 +34,40 @@ def read_manifest(path: str | Path) -> dict[str, dict[str, Any]]:
     """Return name -> ``{"sha256", "bytes"}``.
 
     Raises:
-        ConfigError: missing, not JSON, not as the schema says, or names that leave the folder.
+        ConfigError: missing, not JSON, not of the expected form, or names that leave the folder.
     """
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"more than {MAX_BYTES} bytes")
         content = json.loads(path.read_bytes().decode("utf-8"))
-        jsonschema.validate(content, SCHEMA)
-    except jsonschema.ValidationError as error:
-        raise _unreadable(path, error.message[:160]) from None
+        files = _files_of(content)
     except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path, str(error)[:160] or type(error).__name__) from None
-    files: dict[str, dict[str, Any]] = content["files"]
     for name in files:
         parts = PurePosixPath(name).parts
         if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or ":" in parts[0]:
             raise _unreadable(path, f"the name {name[:80]!r} leaves the folder")
     return files
+
+
+def _files_of(content: Any) -> dict[str, dict[str, Any]]:
+    """Return the list of files in the content of a manifest, or raise a ``ValueError`` that says what is not of its form."""
+    if not isinstance(content, dict) or set(content) != {"version", "files"}:
+        raise ValueError("expected an object with version and files, and nothing else")
+    if type(content["version"]) is not int or content["version"] != 1:
+        raise ValueError(f"version {str(content['version'])[:40]!r}, expected 1")
+    if not isinstance(content["files"], dict):
+        raise ValueError("files is not an object")
+    for name, entry in content["files"].items():
+        if not isinstance(entry, dict) or set(entry) != {"sha256", "bytes"}:
+            raise ValueError(f"the entry of {name[:80]!r} does not consist of sha256 and bytes")
+        digest, size = entry["sha256"], entry["bytes"]
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise ValueError(f"the sha256 of {name[:80]!r} is not 64 hexadecimal digits")
+        if type(size) is not int or size < 0:
+            raise ValueError(f"the bytes of {name[:80]!r} are not a whole number of at least 0")
+    return content["files"]
 
 
 def verify_manifest(folder: str | Path) -> None:
