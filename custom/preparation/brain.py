@@ -50,8 +50,7 @@ class BrainMask:
         if subject.mask is None:
             background = background_of(subject.image)
             if not subject.is_flat:
-                signal = subject.image if background is None else np.abs(subject.image - np.float32(background))
-                refuse_skull(signal, np.array(subject.spacing_mm), subject.case)
+                refuse_skull(above_background(subject.image), np.array(subject.spacing_mm), subject.case)
             if background is None:
                 raise DataError(
                     "the background is not one value, so the brain cannot be told from it; set the background to 0 or give "
@@ -92,6 +91,12 @@ def background_of(image: Floats) -> float | None:
     background = float(np.median(border))
     noise = _noise(image - np.float32(background))
     return background if float((np.abs(border - background) <= noise).mean()) >= _BORDER_SHARE else None
+
+
+def above_background(image: Floats) -> Floats:
+    """Return the distance of every voxel of ``[X, Y, Z]`` from the value of the background; ``image`` if there is none."""
+    background = background_of(image)
+    return image if background is None else np.abs(image - np.float32(background))
 
 
 def find_brain(image: Floats, background: float, case: str) -> tuple[Mask, tuple[str, ...]]:

@@ -25,6 +25,7 @@ from scipy import ndimage
 
 from ..core.errors import ConfigError
 from ..volumes.resampling import Affine, Floats, spacing_of, to_closest_ras
+from .brain import above_background
 from .extract_atlas import AtlasExtraction
 from .extract_deepbet import WEIGHTS_SHA256 as DEEPBET_SHA256
 from .extract_deepbet import DeepBet
@@ -63,10 +64,11 @@ class ExtractBrain:
         """Return the subject with a mask, or as it is; what was done stands in its record."""
         if subject.mask is not None:
             return subject.recorded(RECORD, {"source": "given mask"})
-        if subject.is_flat or not skull_signs(subject.image, np.array(subject.spacing_mm)).skull_on:
+        spacing_mm = np.array(subject.spacing_mm)
+        if subject.is_flat or not skull_signs(above_background(subject.image), spacing_mm).skull_on:
             return subject.recorded(RECORD, {"source": "already extracted"})
         if self.extractor == "none":
-            refuse_skull(subject.image, np.array(subject.spacing_mm), subject.case)
+            refuse_skull(above_background(subject.image), spacing_mm, subject.case)
         name = installed_extractor() if self.extractor == "auto" else self.extractor
         mask = extract_brain(subject.image, subject.affine, name, subject.case)
         record = {"source": name, "weights_sha256": weights_sha256(name)}

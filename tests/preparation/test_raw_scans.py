@@ -127,6 +127,21 @@ def test_prepared_scans_pass_untouched() -> None:
         assert after.mask is given.mask
 
 
+@pytest.mark.parametrize("background", [12.0, -1.0, 300.0])
+def test_an_extracted_brain_on_another_background_is_no_head(background) -> None:
+    template = brain_template()
+    image = np.where(template.mask, template.t1 + max(background, 0), background).astype(np.float32)
+    after = ExtractBrain("none")(Subject("x", image, template.affine))
+    assert after.mask is None
+    assert after.record["brain_extraction"] == {"source": "already extracted"}
+
+
+def test_a_head_above_a_constant_is_a_head(head) -> None:
+    image, _, affine = head
+    with pytest.raises(DataError, match="skull"):
+        ExtractBrain("none")(Subject("x", image + np.float32(50), affine))
+
+
 def test_voxel_order_changes_nothing(head, monkeypatch) -> None:
     """An extractor sees RAS axes whatever the file's order is, and the mask comes back in that order."""
     image, _, affine = head
