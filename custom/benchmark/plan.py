@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..cohorts.datasets import get_dataset
+from ..cohorts.datasets import get_dataset, tuned_on
 from ..cohorts.split_csv import load_split
 from ..core.errors import ConfigError
 from ..runs.arguments import check_arguments, resolved_config
@@ -168,7 +168,8 @@ def _lists(places: Places, data: ContrastSpec, fold: int, test: bool) -> list[tu
     wanted = [(data.dataset_name, "train"), (data.dataset_name, "val")]
     if test:
         wanted = [(data.dataset_name, "val"), *((name, data.test_split) for name in data.test_sets)]
-        wanted += [(tuned, "val") for name in data.test_sets if (tuned := (data.tuning_sets or {}).get(name, name))]
+        tuned = (tuned_on(name, data.tuning_sets, places.dataset_dir) for name in data.test_sets)
+        wanted += [(name, "val") for name in tuned if name]
     folder = Path(places.dataset_dir) / "splits"
     return [
         (f"{name}/{split}", folder / get_dataset(name, places.dataset_dir).split_file(split, fold))
@@ -243,7 +244,8 @@ def _check_data(resolve: Resolve, spec: MatrixSpec, places: Places, jobs: Sequen
         wanted: list[tuple[str, str]] = [(data.dataset_name, "train"), (data.dataset_name, "val")]
         wanted += [(data.dataset_name, "test")] if healthy_test else []
         wanted += [(name, data.test_split) for name in data.test_sets]
-        wanted += [(tuned, "val") for name in data.test_sets if (tuned := (data.tuning_sets or {}).get(name, name))]
+        tuned = (tuned_on(name, data.tuning_sets, places.dataset_dir) for name in data.test_sets)
+        wanted += [(name, "val") for name in tuned if name]
         for name, split in wanted:
             number = fold if get_dataset(name, places.dataset_dir).has_folds(split) else None
             if (name, split, contrast, number) not in seen:

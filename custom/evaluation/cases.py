@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cohorts.cases import Case, datalist
-from ..cohorts.datasets import get_dataset
+from ..cohorts.datasets import get_dataset, tuned_on
 from ..cohorts.gate import gate_splits
 from ..core.errors import ConfigError
 from ..volumes.records import ScanRecord
@@ -31,7 +31,7 @@ def standard_plan(
         test_sets: names of patient data sets.
         test_split: split that is tested.
         tuning_sets: ``{test set: data set its threshold is tuned on}``; a name mapped to "" is not tuned. Others
-            use themselves.
+            use themselves, if they have a val list.
         tuning_split: split that is tuned on.
         healthy_test: count false positives on the healthy test split; False: the validation scans are divided by a hash of
             their names, one half calibrates and false positives are counted on the other.
@@ -46,7 +46,7 @@ def standard_plan(
     wrong = [name for name in test_sets if get_dataset(name, data_root).healthy]
     if wrong or not test_sets:
         raise ConfigError(f"test_sets must name patient data sets, got {list(test_sets)}.")
-    tuning = {name: (tuning_sets or {}).get(name, name) for name in test_sets}
+    tuning = {name: tuned_on(name, tuning_sets, data_root) for name in test_sets}
     return EvaluationPlan(
         tests={f"{name}/{test_split}": f"{tuned}/{tuning_split}" if tuned else None for name, tuned in tuning.items()},
         healthy_calibration=f"{dataset_name}/val" if healthy_test else f"{dataset_name}/val_calibration",

@@ -83,6 +83,7 @@ def _declare(root: Path, kinds: Sequence[str], record: ScanRecord) -> None:
     made = [
         {
             "name": f"planted_{kind}", "healthy": False, "contrasts": [record.contrast], "folder": f"Test/planted_{kind}",
+            "splits": ["test"],
             "title": f"{record.dataset} with planted lesions: {kind}", "licence": f"that of {record.dataset}",
             "citation": f"made from healthy scans of {record.dataset} by custom.synthetic.planting",
         }

@@ -75,6 +75,8 @@ def test_from_a_folder_of_scans_to_prepared_cases(tmp_path, contrast):
         ({"name": "site", "healthy": True, "folder": "../elsewhere", "contrasts": ["t1"]}, "relative to the data root"),
         ({"name": "site", "healthy": True, "subject_pattern": "(", "contrasts": ["t1"]}, "no regular expression"),
         ({"name": "site", "healthy": True, "subject_pattern": "sub", "contrasts": ["t1"]}, "needs a group"),
+        ({"name": "site", "healthy": False, "splits": ["train"], "contrasts": ["t1"]}, "some of val, test"),
+        ({"name": "site", "healthy": False, "splits": "test", "contrasts": ["t1"]}, "must be a list"),
         ({"name": "ixi", "healthy": True, "contrasts": ["t1"]}, "is built in"),
         ({"name": "site", "healthy": True, "title": 3, "contrasts": ["t1"]}, "must be a text"),
     ],
@@ -116,3 +118,16 @@ def test_a_data_set_is_declared_once(tmp_path):
     declare(tmp_path, "clinic", False, "([^_]+)")
     assert get_dataset("site", tmp_path).healthy
     assert not get_dataset("clinic", tmp_path).healthy
+
+
+def test_patients_without_a_val_list_tune_no_threshold(tmp_path):
+    _declare(
+        tmp_path,
+        {"name": "site", "healthy": True, "contrasts": ["t1"]},
+        {"name": "clinic", "healthy": False, "contrasts": ["t1"]},
+        {"name": "planted", "healthy": False, "contrasts": ["t1"], "splits": ["test"]},
+    )
+    plan = standard_plan("site", ["clinic", "planted"], data_root=tmp_path)
+    assert plan.tests == {"clinic/test": "clinic/val", "planted/test": None}
+    plan = standard_plan("site", ["planted"], tuning_sets={"planted": "clinic"}, data_root=tmp_path)
+    assert plan.tests == {"planted/test": "clinic/val"}

@@ -62,4 +62,13 @@ def get_dataset(name: str, data_root: str | Path) -> DatasetDeclaration:
     )
 
 
-__all__ = ["DATASETS", "DatasetDeclaration", "get_dataset", "known_datasets"]
+def tuned_on(name: str, tuning_sets: Mapping[str, str] | None, data_root: str | Path) -> str:
+    """Return the data set whose labelled scans give the thresholds for the test set ``name``; "" if none does.
+
+    Without an entry in ``tuning_sets`` a test set is tuned on its own val list, unless it is declared to have none.
+    """
+    itself = name if "val" in get_dataset(name, data_root).split_files else ""
+    return (tuning_sets or {}).get(name, itself)
+
+
+__all__ = ["DATASETS", "DatasetDeclaration", "get_dataset", "known_datasets", "tuned_on"]

@@ -11,7 +11,8 @@
 
 Only ``name`` and ``healthy`` are needed. ``folder`` is ``Train/<name>`` or ``Test/<name>``, with a subfolder per contrast
 (files ``<case>_<contrast>.nii.gz``), and ``mask`` and ``seg`` beside them. ``contrasts`` defaults to the subfolders that
-are there. The split lists are called ``<name>_train_fold0.csv`` and so on.
+are there. The split lists are called ``<name>_train_fold0.csv`` and so on; ``splits`` says which of them there are, for
+example ``["test"]`` for patients that no threshold is tuned on.
 """
 
 import re
@@ -27,7 +28,7 @@ FILE_NAME = "dataset.json"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _CONTRAST = re.compile(r"[a-z][a-z0-9]*")
 _TEXTS = ("title", "citation", "licence", "subject_pattern", "folder", "how_to_get")
-_KEYS = {"name", "healthy", "contrasts", *_TEXTS}
+_KEYS = {"name", "healthy", "contrasts", "splits", *_TEXTS}
 _NOT_CONTRASTS = {"mask", "seg"}
 
 
@@ -114,10 +115,19 @@ def _declaration(path: Path, entry: Any) -> DatasetDeclaration:
         contrasts=_contrasts(path, name, entry.get("contrasts"), path.parent / folder),
         healthy=healthy,
         folder=folder,
-        split_files=cross_validation_files(name) if healthy else patient_files(name),
+        split_files=_split_files(path, name, healthy, entry.get("splits")),
         subject_pattern=pattern,
         how_to_get=entry.get("how_to_get") or f"declared in {path}",
     )
+
+
+def _split_files(path: Path, name: str, healthy: bool, stated: Any) -> Mapping[str, str]:
+    files = cross_validation_files(name) if healthy else patient_files(name)
+    if stated is None:
+        return files
+    if not isinstance(stated, list) or not stated or any(split not in files for split in stated):
+        raise ConfigError(f"{path}, {name}: 'splits' must be a list of some of {', '.join(files)}, got {stated!r}.")
+    return {split: file for split, file in files.items() if split in stated}
 
 
 def _contrasts(path: Path, name: str, stated: Any, folder: Path) -> tuple[str, ...]:
