@@ -7,6 +7,8 @@ A document holds a pair of markers, and between them stands what ``docs/results/
     ...
     <!-- /table -->
 
+``<!-- table: NAME rows: l1 uninformative -->`` takes only the rows of which a name at the left is listed.
+
 ``python -m benchmarks.documents`` fills all documents, ``--check`` only says which would change. The result files are
 written by ``uad``'s matrix (``OUTPUT/tables/*.json``, copied) and by the modules of this folder.
 """
@@ -15,6 +17,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from custom.benchmark.rendering import markdown, read_table
@@ -22,7 +25,9 @@ from custom.core.errors import DataError, UADError
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-BLOCK = re.compile(r"<!-- table: (?P<name>[\w./-]+) -->\n(?P<body>.*?)<!-- /table -->", re.DOTALL)
+BLOCK = re.compile(
+    r"<!-- table: (?P<name>[\w./-]+)(?: rows: (?P<rows>[\w ./-]+?))? -->\n(?P<body>.*?)<!-- /table -->", re.DOTALL
+)
 
 
 def documents(root: Path = ROOT) -> Iterator[Path]:
@@ -36,19 +41,24 @@ def filled(text: str, results: Path = RESULTS) -> str:
     """Return the document with every marked table as its file gives it.
 
     Raises:
-        DataError: a marker is not closed, or its file does not exist.
+        DataError: a marker is not closed, its file does not exist, or has no such row.
     """
     if text.count("<!-- table: ") != len(BLOCK.findall(text)) or text.count("<!-- /table -->") != len(
         BLOCK.findall(text)
     ):
         raise DataError("a marker <!-- table: NAME --> has no <!-- /table --> behind it, or the other way round.")
-    return BLOCK.sub(
-        lambda found: (
-            f"<!-- table: {found['name']} -->\n{markdown(read_table(results / (found['name'] + '.json')))}"
-            "<!-- /table -->"
-        ),
-        text,
-    )
+    return BLOCK.sub(lambda found: _block(found, results), text)
+
+
+def _block(found: re.Match[str], results: Path) -> str:
+    table, marker = read_table(results / f"{found['name']}.json"), found[0].partition("\n")[0]
+    if found["rows"]:
+        wanted = set(found["rows"].split())
+        rows = tuple(row for row in table.rows if wanted & set(row[0]))
+        if missing := sorted(wanted.difference(*(row[0] for row in rows))):
+            raise DataError(f"{marker}: the table has no row {', '.join(missing)}.")
+        table = replace(table, rows=rows)
+    return f"{marker}\n{markdown(table)}<!-- /table -->"
 
 
 def main() -> int:

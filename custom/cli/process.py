@@ -37,7 +37,7 @@ def _name_the_user() -> None:
 def _wait_politely() -> None:
     """Let the threads of torch sleep instead of spin while they wait, if other processes want the same cores.
 
-    Alone, spinning is faster; beside others it takes the time away from those that work. Measured in docs/benchmarks.md.
+    Alone, spinning is faster; beside others it takes the time away from those that work.
     ``OMP_WAIT_POLICY`` in the environment decides instead.
     """
     if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):

@@ -47,6 +47,16 @@ def test_a_document_is_filled(tmp_path):
     assert "50.00 ± 10.00" in new
 
 
+def test_a_document_may_take_some_rows(tmp_path):
+    rows = tuple(((name, "score"), (str(n), "text")) for n, name in enumerate(("first", "second", "third")))
+    write_json(Table("t", ("row", "kind"), ("a", "b"), rows, (), 1.0), tmp_path / "t.json")
+    new = filled("<!-- table: t rows: third first -->\n<!-- /table -->", tmp_path)
+    assert [line.split("|")[1].strip() for line in new.splitlines() if "| score |" in line] == ["first", "third"]
+    assert filled(new, tmp_path) == new
+    with pytest.raises(DataError, match="fourth"):
+        filled("<!-- table: t rows: first fourth -->\n<!-- /table -->", tmp_path)
+
+
 @pytest.mark.parametrize("text", ["<!-- table: t -->\n", "<!-- /table -->", "<!-- table: u -->\n<!-- /table -->"])
 def test_faulty_markers_are_named(tmp_path, text):
     with pytest.raises(UADError):
