@@ -3,6 +3,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,9 @@ def subjects(size: str = "small", shape: tuple[int, int, int] = (192, 192, 100))
         case = prepare_case(scan, how)
         image, mask = torch.from_numpy(case.image[0]), case.mask[0] > 0
         slices = image.permute(2, 0, 1)[:, None] * 2 - 1
-        fields = make_noise(slices, generator_for(SEED, "reconstruction", scan.case_id, T_TEST))
+        fields = replace(make_noise, samples_per_origin=1)(
+            slices, generator_for(SEED, "reconstruction", scan.case_id, T_TEST)
+        )
         index = torch.tensor([T_TEST - 1])
         parts = []
         for clean, field in zip(slices.split(1), fields.split(1), strict=True):

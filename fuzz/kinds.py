@@ -90,7 +90,9 @@ def _read_reconstructions(folder: Path) -> Any:
 
 
 def _collector(folder: Path) -> MapCollector:
-    return MapCollector({"difference": lambda a, b: (a - b.mean).abs()}, {"none": none()}, folder / "maps")
+    return MapCollector(
+        {"difference": lambda a, b: (a - b.mean).abs()}, {"none": none()}, folder / "maps", (2.0, 2.0, 2.0)
+    )
 
 
 def _make_shards(folder: Path) -> list[Path]:
@@ -287,7 +289,7 @@ def _read_scans(folder: Path) -> Any:
 
 
 class _Result:
-    affine, kind = np.eye(4), "nifti"
+    affine, kind, header, sha256 = np.eye(4), "nifti", b"", ""
 
     def images(self) -> dict[str, Any]:
         array = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
@@ -304,9 +306,7 @@ def _results(folder: Path) -> ResultsFolder:
 def _make_results(folder: Path) -> list[Path]:
     _make_scans(folder / "in")
     results, before = _results(folder), page.write_case_report
-    page.write_case_report = lambda root, summary, result: (root / f"{summary['case_id']}.html").write_text(
-        "page " * 20
-    )  # type: ignore[assignment,return-value]
+    page.write_case_report = lambda root, summary, *_: (root / f"{summary['case_id']}.html").write_text("page " * 20)  # type: ignore[assignment,return-value]
     try:
         for source in results.pending(find_scans(folder / "in"), exclusive=False):
             results.save(source, _Result(), 1.0)  # type: ignore[arg-type]

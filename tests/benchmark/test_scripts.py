@@ -73,7 +73,7 @@ def test_compare_prints_the_table(call, finished, baselines, tmp_path):
     finished("ddpm", 0, {"mslub": {"l1": cases, "ssim_ens": {c: v + 0.1 for c, v in cases.items()}, "ssim_0.3": cases}})
     code, out, _ = call("compare.py", tmp_path / "results", "--output", tmp_path / "table")
     assert code == 0
-    assert "| ddpm | ssim_ens | 30.00 [" in out
+    assert "| ddpm | ssim_ens | 30.00 (" in out
     assert "ssim_0.3" not in out
     assert "| ddpm ssim_ens | ddpm l1 | mslub (T2) | 10.00 | 0.0625 |" in out
     assert (tmp_path / "table.tex").is_file()

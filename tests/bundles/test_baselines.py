@@ -24,6 +24,7 @@ from custom.postprocessing import in_mm, none
 from custom.prediction.calibration import Calibration
 from custom.prediction.predictor import Predictor, inference_parser
 from custom.preparation.prepare import preparation
+from custom.preparation.raw_scans import for_raw_scans
 from custom.release.freeze import freeze_bundle
 from custom.runs.model_folder import ModelFolder
 from custom.runs.start import find_foreseen
@@ -176,7 +177,8 @@ def test_what_was_trained_with_is_what_is_applied(run):
     model, parser = ModelFolder.read(folder), inference_parser(folder, device="cpu")
     expected = {"threshold": preparation("isbi2024"), "vae": preparation(percentiles=(2, 98), clip_and_mask=False)}
     assert model.build("preparation") == expected.get(method, preparation("standard"))
-    assert parser.get_parsed_content("preprocessing").transforms[1].preparation == model.build("preparation")
+    used = parser.get_parsed_content("preprocessing").transforms[1].preparation
+    assert used == for_raw_scans(model.build("preparation"), "auto", register="auto")  # adds steps for heads only
     assert parser.get_parsed_content("postprocessing_chain") == (none() if method == "vae" else in_mm())
     assert set(model.content["parts"]) == {"network", "preparation"} | {
         "pddpm": {"scheduler", "noise", "patches"}, "dae": {"corruption"},

@@ -50,7 +50,7 @@ def trained(bundle, tmp_path_factory):
 
 def test_training_leaves_a_model_that_describes_itself(trained):
     model = ModelFolder.read(trained, bundle="ddpm_ssim_ens")
-    assert (model.contrast, model.parts["network"]["channels"]) == ("t1", [32, 32])
+    assert (model.contrast, model.content["parts"]["network"]["channels"]) == ("t1", [32, 32])
     assert model.weights_sha256 == file_sha256(trained / "model.safetensors")
     assert model.calibration is None
     config = json.loads((trained / "config.json").read_text())

@@ -25,7 +25,7 @@ from custom.prediction.results import ResultsFolder
 class Result:
     """As much of a result as its folder needs."""
 
-    affine, kind = np.eye(4), "nifti"
+    affine, kind, header, sha256 = np.eye(4), "nifti", b"", ""
 
     def __init__(self, value: float = 0.5) -> None:
         self.value = value
@@ -46,7 +46,7 @@ def scan(path: Path, value: int = 1) -> Path:
 
 @pytest.fixture(autouse=True)
 def simple_pages(monkeypatch) -> None:
-    def case_page(folder: Path, summary: dict[str, Any], result: Any) -> None:
+    def case_page(folder: Path, summary: dict[str, Any], result: Any, *_: Any) -> None:
         (folder / "figures").mkdir(exist_ok=True)
         (folder / "figures" / f"{summary['case_id']}_desc-anomaly_overview.png").write_bytes(b"png")
         (folder / f"{summary['case_id']}.html").write_text(f"{result.value}")

@@ -159,7 +159,8 @@ def test_labels_lie_where_the_image_lies(tmp_path, label_halving, shift):
     distances = []
     for start in (6, 7):
         image = np.zeros((24, 28, 16), np.float32)
-        image[start : start + 10, start + 2 : start + 12, start - 3 : start + 5] = 100
+        x, y, z = np.meshgrid(*(np.abs(np.arange(n) - (n - 1) / 2) for n in (10, 10, 8)), indexing="ij")
+        image[start : start + 10, start + 2 : start + 12, start - 3 : start + 5] = 100 - x - y - z  # symmetric
         label = (image > 0).astype(np.uint8)
         how = preparation("standard", label_halving=label_halving, **SMALL)
         case = prepare_case(scan(tmp_path, image, np.ones_like(label), label), how)
@@ -218,7 +219,7 @@ def test_unusable_cases(tmp_path):
     thin[10, ::2] = 1
     with pytest.raises(DataError, match="empty on the model's grid"):
         prepare_case(scan(tmp_path, image, thin), how)
-    flat = mask * np.float32(3)
+    flat = np.where(mask > 0, np.float32(3), np.arange(mask.size, dtype=np.float32).reshape(mask.shape))
     with pytest.raises(DataError, match="no contrast inside the brain"):
         prepare_case(scan(tmp_path, flat, mask), how)
 
