@@ -34,6 +34,23 @@ def test_measured_tables_stand_between_markers(path):
     assert not rows, "a table of decimal numbers that no file gives"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [*documents(), *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"))],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_links_lead_somewhere(path):
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    assert [t for t in targets if "://" not in t and not (path.parent / t).exists()] == []
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = [*ROOT.glob("docs/*.md"), *ROOT.glob("bundles/*/docs/README.md"), *ROOT.glob("custom/released/*/card.md")]
+    linked = {(ROOT / "docs" / target).resolve() for target in re.findall(r"\]\(([^)#]+)\)", index)}
+    assert {page for page in pages if page != ROOT / "docs" / "README.md"} <= linked
+
+
 def test_a_table_survives_its_file(tmp_path):
     assert read_table(write_json(TABLE, tmp_path / "t.json", "a command")) == TABLE
 

@@ -1,26 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``docs/robustness.md`` names tests that exist and counts that are true."""
+"""``docs/robustness.md`` counts the planted faults rightly; its rows are held by ``tests/test_robustness.py``."""
 
 import ast
-import re
-
-
-def test_every_named_test_exists(repository):
-    text = (repository / "docs/robustness.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"((?:\w+/)?test_\w+\.py)(?:::(\w+))?", text))
-    assert len(named) > 50
-    assert sum(bool(function) for _, function in named) > 15
-
-    def exists(name, function):
-        path = repository / "tests" / name
-        return path.is_file() and (not function or f"def {function}(" in path.read_text(encoding="utf-8"))
-
-    assert {one for one in named if not exists(*one)} == set()
-
-
-def test_every_fault_has_a_row(repository):
-    text = (repository / "docs/robustness.md").read_text(encoding="utf-8")
-    assert [int(n) for n in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)] == list(range(1, 72))
 
 
 def test_the_number_of_planted_faults_is_that_of_the_document(repository):

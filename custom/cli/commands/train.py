@@ -54,6 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     closing(
         {"model": folder},
-        {"measure it on the test scans": command_line("uad", "evaluate", folder, "--data", arguments.data)},
+        {
+            "measure it on patients (of your own: --test_sets NAME) and get its thresholds": command_line(
+                "uad", "evaluate", folder, "--data", arguments.data, "--promote"
+            )
+        },
     )
     return 0
