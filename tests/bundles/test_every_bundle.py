@@ -86,8 +86,9 @@ def test_macros_exist_and_no_hash(path):
         file, _, key = macro[1:].partition("::")
         node = json.loads((ROOT / file).read_text(encoding="utf-8"))
         for part in filter(None, key.split("::")):
-            assert part in node, f"{macro} does not exist"
-            node = node[part]
+            step = int(part) if isinstance(node, list) else part
+            assert step in (range(len(node)) if isinstance(node, list) else node), f"{macro} does not exist"
+            node = node[step]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=_name)
@@ -190,3 +191,22 @@ def _strings(node):
             yield from _strings(value)
     elif isinstance(node, str):
         yield node
+
+
+@pytest.mark.parametrize("path", [p for p in WORKFLOWS if p.name in ("evaluate.json", "inference.json")], ids=_name)
+def test_monais_own_tracking_reaches_the_check_that_refuses_it(path):
+    """MONAI appends its handler before anything of this package runs, so the handlers must be a list by then."""
+    from monai.bundle.utils import DEFAULT_HANDLERS_ID
+    from monai.bundle.workflows import ConfigWorkflow
+
+    parser = ConfigParser()
+    parser.read_config(str(path))
+    parser["save_execute_config"] = False
+    listed = list(parser["handlers"])
+    ConfigWorkflow.patch_bundle_tracking(
+        parser, {"handlers_id": DEFAULT_HANDLERS_ID, "configs": {"evaluator": {"_target_": "x"}}}
+    )
+    assert parser["handlers"] == [*listed, {"_target_": "x"}]
+    stem = "evaluation" if path.name == "evaluate.json" else "inference"
+    shared = json.loads((ROOT / "custom/configs" / f"{stem}.json").read_text(encoding="utf-8"))["handlers"]
+    assert listed == [f"%custom/configs/{stem}.json::handlers::{number}" for number in range(len(shared))]
