@@ -27,7 +27,7 @@ def _imported(config):
         if match := _MACRO.match(text):
             part = json.loads((ROOT / match["file"]).read_text(encoding="utf-8"))
             for key in match["key"].split("::"):
-                part = part[key]
+                part = part[int(key)] if isinstance(part, list) else part[key]
             yield part
 
 
