@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 
-from custom.core.digests import file_sha256, read_checked_json
+from custom.core.digests import CONTENT_KEY, file_sha256, read_checked_json
 from custom.runs.model_folder import ModelFolder
 
 KILLS = int(os.environ.get("UAD_KILLS", "2"))
@@ -174,7 +174,7 @@ def _results(folder):
             image = nib.load(path)
             found[path.name] = (np.asarray(image.dataobj).tobytes(), image.header.binaryblock)
         elif path.name.endswith("_summary.json"):
-            found[path.name] = json.loads(path.read_text()) | {"Seconds": None, "Outputs": None}
+            found[path.name] = json.loads(path.read_text()) | {"Seconds": None, "Outputs": None, CONTENT_KEY: None}
         else:
             found[path.name] = path.suffix
     return found
