@@ -33,7 +33,7 @@ from custom.evaluation import EvaluationPlan, MapCollector, Measurer
 from custom.evaluation.spool import CaseInfo
 from custom.metrics import ScoreHistogram
 from custom.postprocessing import in_mm
-from custom.scoring import SSIMEnsemble
+from custom.scoring import SSIMEnsemble, l1
 from custom.volumes.records import ScanRecord
 
 MIB = 2**20
@@ -100,7 +100,7 @@ def evaluation(count: int, folder: str, shape: Shape) -> dict[str, float]:
     """Collect ``count`` reconstructions with two scores, write their maps, freeze thresholds and measure every case."""
     torch.set_num_threads(1)
     collector = MapCollector(
-        {"ssim_ens": SSIMEnsemble([0.5, 1.1, 1.7]), "l1": lambda a, b: (a - b).abs()},
+        {"ssim_ens": SSIMEnsemble([0.5, 1.1, 1.7]), "l1": l1},
         {"in_mm": in_mm()},
         folder,
         (2.0, 2.0, 2.0),
