@@ -32,7 +32,7 @@ def start(seed: int, num_threads: int | None = None, deterministic: bool = True)
 
     Args:
         seed: seeds Python, NumPy and torch. Only code outside this package draws from these global generators;
-            ours is seeded by name, see :mod:`custom.seeding`.
+            ours is seeded by name, see :mod:`custom.core.seeding`.
         num_threads: threads of torch on the CPU; None leaves torch's choice.
         deterministic: refuse non-deterministic CUDA algorithms where torch knows a deterministic one.
 

@@ -2,7 +2,7 @@
 """Crash-safe training: save, stop on request, resume to the same bits.
 
 Data order, slices, timesteps, noise, augmentation and dropout are functions of (seed, epoch, batch), see
-:mod:`custom.seeding`; network, averaged weights, optimiser, scaler and the iteration are therefore all there is to
+:mod:`custom.core.seeding`; network, averaged weights, optimiser, scaler and the iteration are therefore all there is to
 save. A run that is killed anywhere and started again ends with the weights of an undisturbed one (on the CPU, bit for
 bit). The best checkpoint is chosen on the deterministic validation metric and stores it.
 """
