@@ -90,7 +90,6 @@ def run_bundle(
             raise ConfigError(f"{name} is no setting of {label}.")
         overrides[name] = value
     check_knobs({**config, **overrides})
-    check_knobs({**config, **overrides})
     overrides.setdefault("bundle_root", str(bundle))
     workflow = ConfigWorkflow(
         config_file=[str(file) for file in files],

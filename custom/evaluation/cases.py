@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cohorts.cases import Case, datalist
-from ..cohorts.datasets import get_dataset, tuned_on
+from ..cohorts.datasets import get_dataset, known_datasets, tuned_on
 from ..cohorts.gate import gate_splits
 from ..core.errors import ConfigError
 from ..volumes.records import ScanRecord
@@ -16,19 +16,20 @@ from .plan import EvaluationPlan, half_of, source_of
 
 def standard_plan(
     dataset_name: str,
-    test_sets: Sequence[str],
+    test_sets: Sequence[str] | None = None,
     test_split: str = "test",
     tuning_sets: Mapping[str, str] | None = None,
     tuning_split: str = "val",
     healthy_test: bool = True,
     healthy_fprs: Sequence[float] = (0.01, 0.05),
     data_root: str | Path = ".",
+    contrast: str | None = None,
 ) -> EvaluationPlan:
     """Return the papers' plan: every test set is tuned on its own labelled validation scans.
 
     Args:
         dataset_name: healthy data set that the model was trained on; its val split calibrates the healthy thresholds.
-        test_sets: names of patient data sets.
+        test_sets: names of patient data sets; None: :func:`listed_patients` of the data root.
         test_split: split that is tested.
         tuning_sets: ``{test set: data set its threshold is tuned on}``; a name mapped to "" is not tuned. Others
             use themselves, if they have a val list.
@@ -37,12 +38,15 @@ def standard_plan(
             their names, one half calibrates and false positives are counted on the other.
         healthy_fprs: voxel-wise false-positive rates of the label-free thresholds.
         data_root: its ``dataset.json``, if any, declares further data sets.
+        contrast: of the scans; only needed without ``test_sets``.
 
     Raises:
         ConfigError: unknown data set, a healthy one among the test sets, or a patient one as ``dataset_name``.
     """
     if not get_dataset(dataset_name, data_root).healthy:
         raise ConfigError(f"dataset_name {dataset_name} has patients; the healthy thresholds need healthy scans.")
+    if test_sets is None:
+        test_sets = listed_patients(data_root, contrast, test_split)
     wrong = [name for name in test_sets if get_dataset(name, data_root).healthy]
     if wrong or not test_sets:
         raise ConfigError(f"test_sets must name patient data sets, got {list(test_sets)}.")
@@ -53,6 +57,27 @@ def standard_plan(
         healthy_test=f"{dataset_name}/test" if healthy_test else f"{dataset_name}/val_held_out",
         healthy_fprs=tuple(healthy_fprs),
     )
+
+
+def listed_patients(data_root: str | Path, contrast: str | None, split: str = "test") -> list[str]:
+    """Return the patient data sets of a contrast (None: of any) that have a list of this split in ``data_root/splits``.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    known = known_datasets(data_root).values()
+    patients = [data for data in known if not data.healthy and split in data.split_files]
+    lists = Path(data_root) / "splits"
+    found = [data for data in patients if (lists / data.split_file(split)).is_file()]
+    chosen = [data.name for data in found if contrast is None or contrast in data.contrasts]
+    if not chosen:
+        other = f" (in other contrasts: {', '.join(data.name for data in found)})" if found else ""
+        raise ConfigError(
+            f"{lists} has no {split} list of patients with {(contrast or 'any').upper()} scans{other}, so there is nothing to test "
+            "on. Make one of scans of patients (`uad splits DATA --dataset NAME`), plant lesions into healthy test scans "
+            "(`uad plant DATA --dataset NAME --contrast CONTRAST`), or name data sets by --test_sets."
+        )
+    return chosen
 
 
 def evaluation_cases(

@@ -208,7 +208,9 @@ KNOBS: dict[str, Knob] = {
     "dropout": Knob("number", "share of dropped activations", 0, 1, below=True),
     "volume_shape": Knob("whole numbers", "voxels of the working grid in x, y, z", 1, 4096),
     # evaluation
-    "test_sets": Knob("words", "patient data sets to test on"),
+    "test_sets": Knob(
+        "words", "patient data sets to test on; null: all of the contrast that have a test list in the data root", nothing=True
+    ),
     "test_split": _word("split that is tested"),
     "tuning_sets": Knob(
         "any", "test set -> data set whose labelled scans tune its threshold; null: its own", nothing=True

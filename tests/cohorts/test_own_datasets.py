@@ -131,3 +131,23 @@ def test_patients_without_a_val_list_tune_no_threshold(tmp_path):
     assert plan.tests == {"clinic/test": "clinic/val", "planted/test": None}
     plan = standard_plan("site", ["planted"], tuning_sets={"planted": "clinic"}, data_root=tmp_path)
     assert plan.tests == {"planted/test": "clinic/val"}
+
+
+def test_an_evaluation_takes_the_patients_that_have_lists_in_the_data_root(tmp_path):
+    _declare(
+        tmp_path,
+        {"name": "site", "healthy": True, "contrasts": ["flair"]},
+        {"name": "clinic", "healthy": False, "contrasts": ["flair"]},
+        {"name": "planted", "healthy": False, "contrasts": ["flair"], "splits": ["test"]},
+        {"name": "other", "healthy": False, "contrasts": ["t1"]},
+    )
+    with pytest.raises(ConfigError, match=r"no test list of patients with FLAIR scans, so .*uad plant"):
+        standard_plan("site", data_root=tmp_path, contrast="flair")
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits/other_test.csv").touch()
+    with pytest.raises(ConfigError, match=r"in other contrasts: other"):
+        standard_plan("site", data_root=tmp_path, contrast="flair")
+    for name in ("clinic", "planted"):
+        (tmp_path / f"splits/{name}_test.csv").touch()
+    plan = standard_plan("site", data_root=tmp_path, contrast="flair")
+    assert plan.tests == {"clinic/test": "clinic/val", "planted/test": None}

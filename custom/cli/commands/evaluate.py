@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure a trained model on patients: thresholds from validation scans, tables and figures of the test scans.
 
-Every setting of the bundle's evaluate.json is an option, for example
+Without `--test_sets` every data set of patients in DATA that has a test list and the model's contrast is tested. Every
+setting of the bundle's evaluate.json is an option, for example
 `uad evaluate RUN --data DATA --test_sets demo_tumour demo_ms --test_limit 5`; `uad evaluate RUN --help` lists them.
 With `--promote` the thresholds become those that predictions with this model use.
 """

@@ -7,7 +7,7 @@ They are written beside the scans and become names for --test_sets. Never train 
 import argparse
 
 from ...core.files import require_writable
-from ..words import closing
+from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,5 +28,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     records = load_split(arguments.data, arguments.dataset, arguments.split, arguments.contrast, arguments.fold)
     counts = write_planted(records, arguments.data, seed=arguments.seed)
-    closing({f"{name}, {count} scans": f"{arguments.data}/Test/{name}" for name, count in counts.items()})
+    closing(
+        {f"{name}, {count} scans": f"{arguments.data}/Test/{name}" for name, count in counts.items()},
+        {
+            "measure a model on them": command_line(
+                "uad", "evaluate", "RUN", "--data", arguments.data, "--test_sets", *counts
+            )
+        },
+    )
     return 0

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     closing(
         {"model": folder},
         {
-            "measure it on patients (of your own: --test_sets NAME) and get its thresholds": command_line(
+            f"measure it on the patients in {arguments.data} and get its thresholds": command_line(
                 "uad", "evaluate", folder, "--data", arguments.data, "--promote"
             )
         },
