@@ -36,11 +36,11 @@ class CaseResult:
         calibration: of the model.
         warnings: doubts about the scan.
         findings: connected regions of the mask, the largest first.
-        kind: "nifti", "itk" or "dicom".
+        kind: "nifti", "itk", "dicom" or "array" (given in memory).
         brain_ml: volume of the brain mask on the scan's grid, 0 where it is not known.
         record: what the preparation measured and used, by step (JSON values).
         header: NIfTI header of the scan, empty for other formats.
-        sha256: of the scan's file as it was read, empty for a DICOM series.
+        sha256: of the scan's file as it was read, empty for a DICOM series and an array.
     """
 
     case_id: str

@@ -14,11 +14,14 @@ is never read.
 Whatever the caller gives (paths, names, numbers) reaches MONAI's parser as objects: a file called ``$open('x')`` is a file.
 """
 
+from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from numpy.typing import ArrayLike
 
 from ..core.errors import ConfigError
 from ..core.files import read_json
@@ -27,6 +30,7 @@ from ..core.seeding import kept_generators
 from ..runs.knobs import check_knobs, closest
 from ..runs.model_folder import FILE_NAME, ModelFolder
 from ..runs.start import find_foreseen
+from ..volumes.memory import scan_in_memory, stored_in_memory
 from .calibration import Calibration
 from .case_result import CaseResult
 from .find import one_scan
@@ -68,18 +72,41 @@ class Predictor:
         with kept_generators():  # a network that is built draws weights, although its own are loaded
             return cls(inference_parser(model_dir, config, **knobs))
 
-    def predict(self, scan: str | Path, mask: str | Path | None = None) -> CaseResult:
+    def predict(
+        self,
+        scan: Any,
+        mask: Any = None,
+        affine: ArrayLike | None = None,
+        spacing_mm: Sequence[float] | None = None,
+        case_id: str = "scan",
+    ) -> CaseResult:
         """Return maps, mask, pseudo-healthy image and findings of one scan.
 
         Args:
-            scan: NIfTI, NRRD or MetaImage file, or a folder with one DICOM series.
-            mask: brain mask on the scan's grid; None: ``<scan>_mask.nii.gz`` beside it, else all that is not zero.
+            scan: path of a NIfTI, NRRD or MetaImage file or of a folder with one DICOM series; or a nibabel image; or an
+                array or tensor ``[X, Y, Z]`` with ``affine`` or ``spacing_mm``.
+            mask: brain mask on the scan's grid: a path, or for a scan in memory also an image or array. None: of a path
+                ``<scan>_mask.nii.gz`` beside it; else all that is not background.
+            affine: of an array, ``[4, 4]``, voxels to world (RAS, mm).
+            spacing_mm: of an array whose axes point to the patient's right, front and top: its voxel size.
+            case_id: name of a scan that is no file.
 
         Raises:
+            ConfigError: several scans, or an array without its place.
             DataError: the scan cannot be used.
         """
-        source = one_scan(scan, mask)
-        data = {"image": str(source.path), "mask": str(source.mask) if source.mask else None, "case_id": source.case_id}
+        if isinstance(scan, (str, PathLike)):
+            if affine is not None or spacing_mm is not None:
+                raise ConfigError("affine and spacing_mm are for arrays; a file says itself where its voxels lie.")
+            if mask is not None and not isinstance(mask, (str, PathLike)):
+                raise ConfigError(f"the mask of a scan that is a file must be a file, got {type(mask).__name__}.")
+            source = one_scan(scan, mask)
+            data: Any = {"image": str(source.path), "mask": str(source.mask or "") or None, "case_id": source.case_id}
+        else:
+            data = {"image": scan_in_memory(scan, case_id, affine, spacing_mm), "case_id": case_id}
+            on_file = mask is None or isinstance(mask, (str, PathLike))
+            place = None if hasattr(mask, "affine") else data["image"].affine
+            data["mask"] = mask if on_file else stored_in_memory(mask, case_id, place)
         try:
             data = self.preprocessing(data)
             inputs: Any = data["image"]

@@ -15,7 +15,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ..volumes.read import read_label, read_scan
+from ..volumes.read import Scan, as_label, read_label, read_scan
 from ..volumes.resampling import spacing_of
 from .quality import quality_warnings
 
@@ -38,8 +38,8 @@ class ReadScand(MapTransform):
     """Replace a path by the scan ``[1, X, Y, Z]`` (MetaTensor), and the path of a mask by the mask.
 
     Args:
-        keys: entries that hold paths.
-        mask_key: entry with the path of a brain mask; may be absent, None or empty.
+        keys: entries that hold paths, or scans (:class:`custom.volumes.scan.Scan`).
+        mask_key: entry with the brain mask, as path or :class:`~custom.volumes.scan.Scan`; may be absent, None or empty.
     """
 
     def __init__(self, keys: KeysCollection, mask_key: str = "mask") -> None:
@@ -51,16 +51,16 @@ class ReadScand(MapTransform):
         result = dict(data)
         mask = result.pop(self.mask_key, None)
         for key in self.key_iterator(result):
-            path = Path(result[key])
-            case = str(result.get("case_id") or path.name)
-            scan = read_scan(path, case)
+            given = result[key]
+            case = str(result.get("case_id") or ("scan" if isinstance(given, Scan) else Path(given).name))
+            scan = given if isinstance(given, Scan) else read_scan(given, case)
             notes = scan.note_texts
             if mask:
-                label = read_label(mask, scan, case)
+                label = as_label(mask, scan, case) if isinstance(mask, Scan) else read_label(mask, scan, case)
                 result[self.mask_key] = torch.from_numpy(label.array)[None]
                 notes = (*notes, *label.notes)
             meta = {
-                "filename_or_obj": str(path), "kind": scan.kind, "notes": json.dumps(notes), "stated_contrast": scan.contrast,
+                "filename_or_obj": case if isinstance(given, Scan) else str(Path(given)), "kind": scan.kind, "notes": json.dumps(notes), "stated_contrast": scan.contrast,
                 "header": scan.header.hex(), "sha256": scan.sha256,
             }  # fmt: skip
             result[key] = MetaTensor(np.array(scan.array[None]), affine=scan.affine, meta=meta)

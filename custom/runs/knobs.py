@@ -209,7 +209,9 @@ KNOBS: dict[str, Knob] = {
     "volume_shape": Knob("whole numbers", "voxels of the working grid in x, y, z", 1, 4096),
     # evaluation
     "test_sets": Knob(
-        "words", "patient data sets to test on; null: all of the contrast that have a test list in the data root", nothing=True
+        "words",
+        "patient data sets to test on; null: all of the contrast that have a test list in the data root",
+        nothing=True,
     ),
     "test_split": _word("split that is tested"),
     "tuning_sets": Knob(

@@ -25,7 +25,7 @@ from .scan import Label, Scan
 from .stored_file import check_regular, name_of
 from .voxels import INTEGER_TOLERANCE, label_faults, scan_faults
 
-__all__ = ["Label", "Scan", "is_nifti", "read_label", "read_scan", "read_stored"]
+__all__ = ["Label", "Scan", "as_label", "is_nifti", "read_label", "read_scan", "read_stored"]
 _AFFINE_TOLERANCE_MM = 0.1
 _MASK_SHARE = (0.05, 0.90)
 
@@ -76,8 +76,14 @@ def read_label(path: str | Path, scan: Scan, case: str, kind: str = "mask", thre
         threshold: value above which a voxel of an interpolated file counts; None refuses such files.
     """
     path = Path(path)
-    name = f"the {kind} {name_of(path)}"
     stored = read_stored(path, case, max(MAX_VOXELS, scan.array.size))
+    return as_label(stored, scan, case, f"the {kind} {name_of(path)}", kind, threshold)
+
+
+def as_label(
+    stored: Scan, scan: Scan, case: str, name: str = "the mask", kind: str = "mask", threshold: float | None = None
+) -> Label:
+    """Return voxels that were read as 0/1 in the voxel order of their scan; ``name`` stands in errors, see :func:`read_label`."""
     values, affine = _like(stored, scan)
     if values.shape != scan.array.shape:
         what = f"{name} has shape {values.shape}, the image {scan.array.shape}"
@@ -99,7 +105,7 @@ def read_label(path: str | Path, scan: Scan, case: str, kind: str = "mask", thre
     binary = (values > (0.5 if threshold is None else threshold)).astype(np.uint8)
     share = float(binary.mean())
     if kind == "mask" and share == 0:
-        raise DataError.of("mask-empty", f"the brain mask {name_of(path)} is empty", case)
+        raise DataError.of("mask-empty", f"{name} is empty", case)
     if kind == "mask" and not _MASK_SHARE[0] <= share <= _MASK_SHARE[1]:
         notes.append(f"the brain mask covers {share:.1%} of the volume and looks wrong")
     return Label(binary, tuple(notes))

@@ -22,7 +22,7 @@ class Scan:
     Attributes:
         array: float32 ``[X, Y, Z]`` in the order of the file; ``[X, Y, 1]`` for a two-dimensional picture.
         affine: voxels to world (RAS, mm).
-        kind: "nifti", "itk", "dicom" or "picture".
+        kind: "nifti", "itk", "dicom", "picture" or "array" (in memory, :mod:`custom.volumes.memory`).
         notes: doubts about the file that do not forbid its use.
         files: source files of a DICOM series in the order of the slices.
         header: the bytes of a NIfTI header; empty for other kinds.

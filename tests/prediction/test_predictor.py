@@ -212,6 +212,54 @@ def test_mask_file(model, scans, tmp_path) -> None:
     assert any("ml, expected" in warning for warning in result.warnings)
 
 
+def test_scans_in_memory_give_what_their_files_give(model, scans, tmp_path) -> None:
+    """A nibabel image, an array with its affine, a tensor, and an array with its voxel size on a grid along the axes."""
+    predictor = Predictor.load(model)
+    path = scans / "sub-1_T1w.nii.gz"
+    image, wanted = nib.load(path), predictor.predict(path)
+    array = np.asarray(image.dataobj)
+    mask = (array > 0).astype(np.uint8)
+    for given, how in (
+        (image, {}),
+        (array, {"affine": image.affine}),
+        (torch.from_numpy(array.copy()), {"affine": image.affine.tolist(), "case_id": "sub-x"}),
+        (image, {"mask": mask}),
+        (array, {"affine": image.affine, "mask": nib.Nifti1Image(mask, image.affine)}),
+    ):
+        result = predictor.predict(given, **how)
+        assert np.array_equal(result.anomaly_map, wanted.anomaly_map)
+        assert np.array_equal(result.mask, wanted.mask)
+        assert result.case_id == how.get("case_id", "scan")
+    straight = predictor.predict(nib.load(scans / "sub-0_T1w.nii.gz").get_fdata(), spacing_mm=(4, 4, 5))
+    assert straight.mask.sum() == predictor.predict(scans / "sub-0_T1w.nii.gz").mask.sum()
+    names = {path.name for path in result.save(tmp_path / "out")}
+    assert {"scan_anomaly_map.nii.gz", "scan_mask.nii.gz", "scan_pseudohealthy.nii.gz", "scan_summary.json"} < names
+    assert np.array_equal(nib.load(tmp_path / "out/scan_mask.nii.gz").get_fdata(), result.mask)
+    assert len(repr(result)) < 300
+    assert result._repr_html_().startswith("<p><b>scan</b>")
+    assert len(result.plot().axes) == 3
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({}, "does not say where its voxels lie"),
+        ({"affine": np.eye(4), "spacing_mm": (1, 1, 1)}, "give one of them"),
+        ({"spacing_mm": (1, 1)}, "three numbers"),
+        ({"spacing_mm": (1000, 1000, 1000)}, "voxel size is 1e\\+03"),
+        ({"affine": np.zeros((4, 4))}, "invertible 4 x 4"),
+        ({"scan": np.zeros((1, 20, 20, 20)), "spacing_mm": (4, 4, 4)}, r"\[X, Y, Z\], got ndarray \[1, 20, 20, 20\]"),
+        ({"scan": np.full((20, 20, 20), 7.0), "spacing_mm": (4, 4, 4)}, "no signal"),
+        ({"mask": np.zeros((20, 20, 20)), "spacing_mm": (4, 4, 4)}, "the mask is empty"),
+        ({"mask": np.ones((20, 20, 21)), "spacing_mm": (4, 4, 4)}, "the mask has shape"),
+    ],
+)
+def test_arrays_that_are_no_scan(model, how, message) -> None:
+    scan = np.random.default_rng(0).normal(100, 10, (20, 20, 20))
+    with pytest.raises((ConfigError, DataError), match=message):
+        Predictor.load(model).predict(**{"scan": scan, **how})
+
+
 def test_faults_of_settings(model, scans, tmp_path) -> None:
     with pytest.raises(ConfigError, match="sensitivty"):
         inference_parser(model, sensitivty=1)
