@@ -100,7 +100,7 @@ class Predictor:
                 raise ConfigError("affine and spacing_mm are for arrays; a file says itself where its voxels lie.")
             if mask is not None and not isinstance(mask, (str, PathLike)):
                 raise ConfigError(f"the mask of a scan that is a file must be a file, got {type(mask).__name__}.")
-            source = one_scan(scan, mask)
+            source = one_scan(Path(scan), None if mask is None else Path(mask))
             data: Any = {"image": str(source.path), "mask": str(source.mask or "") or None, "case_id": source.case_id}
         else:
             data = {"image": scan_in_memory(scan, case_id, affine, spacing_mm), "case_id": case_id}
