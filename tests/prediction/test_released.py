@@ -8,6 +8,7 @@ import torch
 
 from custom.core.errors import ConfigError
 from custom.models.weights import load_weights
+from custom.prediction import released
 from custom.prediction.calibration import Calibration
 from custom.prediction.find import find_scans
 from custom.prediction.released import card_of, choose_model, released_model, released_models
@@ -61,6 +62,33 @@ def test_the_model_for_the_contrast_is_taken_declared_or_recognised(scans, contr
     assert recognised.model.contrast == declared.model.contrast == contrast
     assert f"the model for {contrast.upper()}" in recognised.reason
     assert "declared" in declared.reason
+
+
+@pytest.mark.parametrize(
+    ("correlations", "limits", "wanted"),
+    [
+        ((0.60, -0.6), (0.45, 0.27), "the model for T1, which sub-persont1 looks like"),
+        ((0.41, -0.7), (0.45, 0.27), "more than like any other contrast, though not quite"),  # synthetic T1 of the demo
+        ((0.37, -0.45), (0.45, 0.27), None),  # FLAIR of a patient with a glioma
+        ((0.35, -0.24), (0.45, 0.27), None),  # FLAIR of a patient with multiple sclerosis
+        ((0.02, 0.01), (0.45, 0.27), None),
+    ],
+)
+def test_a_brain_of_another_look_is_recognised_where_it_contradicts_the_other_contrast(
+    scans, monkeypatch, correlations, limits, wanted
+):
+    found = iter(correlations)
+    monkeypatch.setattr(released, "compare", lambda *_: {"distance": 0.0, "correlation": next(found)})
+    known = iter(limits)
+    monkeypatch.setattr(released, "usable_reference", lambda _: {"picture": [], "min_correlation": next(known)})
+    models = {model.contrast: model for model in released_models()}
+    monkeypatch.setattr(released, "released_models", lambda: (models["t1"], models["t2"]))
+    sources = find_scans(scans / "person_t1.nii.gz")
+    if wanted is None:
+        with pytest.raises(ConfigError, match="declare it by --contrast"):
+            choose_model(sources)
+    else:
+        assert wanted in choose_model(sources).reason
 
 
 def test_no_model_is_taken_in_silence_for_anything_else(scans):
