@@ -93,7 +93,7 @@ def _job(
     where: dict[str, Any] = {"dataset_dir": places.dataset_dir, "tracking_uri": places.tracking_uri}
     if places.cache_dir is not None:
         where["cache_dir"] = places.cache_dir
-    model = {"dataset_name": data.dataset_name, "contrast": contrast, "fold": fold, "seed": spec.seed}
+    model = {"dataset_name": data.dataset_name, "contrast": contrast, "fold": fold, "seed": spec.seed + fold}
     general = {**where, **model, "output_dir": str(folder), **spec.train, **data.train}
     lists, stages, own = _lists(places, data, fold, test=False), [], dict(method.train)
     if method.pretraining:
@@ -116,7 +116,7 @@ def _job(
         stages.append(_stage(name, resolve(arguments), arguments, f"{name}/metrics.json", name, lists))
         _check_scores(method, resolve(arguments))
     labels = {
-        "matrix": spec.name, "method": method.name, "contrast": contrast, "fold": fold, "seed": spec.seed,
+        "matrix": spec.name, "method": method.name, "contrast": contrast, "fold": fold, "seed": spec.seed + fold,
         "dataset_name": data.dataset_name, "test_sets": list(data.test_sets), "experiment": f"matrix {spec.name}",
         "kind": str(resolve(training).get("method", "")),
         "rows": {name: row for row, name in rows_of(method)},

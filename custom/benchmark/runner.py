@@ -8,6 +8,7 @@ lock is inherited by the command: it is free again only when every process of th
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -70,7 +71,7 @@ def run(job: Job, lock: int, ran: list[str]) -> None:
     for stage in pending:
         if stage.clears:
             shutil.rmtree(folder / stage.clears, ignore_errors=True)
-        start = time.time()
+        start, cpu = time.time(), _cpu_seconds()
         code = _command(job, stage, folder / f"{stage.name}.log", lock)
         if code or not (folder / stage.product).is_file():
             outbox.status("FAILED")
@@ -81,7 +82,8 @@ def run(job: Job, lock: int, ran: list[str]) -> None:
             )
             raise ConfigError(f"{stage.name} failed ({reason}); see {folder / f'{stage.name}.log'}")
         done[stage.name] = {
-            "digests": dict(stage.digests), "seconds": round(time.time() - start, 1), "host": socket.gethostname(),
+            "digests": dict(stage.digests), "seconds": round(time.time() - start, 1),
+            "cpu_seconds": round(_cpu_seconds() - cpu, 1), "host": socket.gethostname(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
         atomic_write_json(folder / DONE, {"job": job.name, "stages": done})
@@ -143,6 +145,12 @@ def _command(job: Job, stage: Stage, log: Path, lock: int) -> int:
             env=environment, start_new_session=True, pass_fds=(lock,),
         )  # fmt: skip
         return _child.wait()
+
+
+def _cpu_seconds() -> float:
+    """Return the processor time of the commands that have ended, theirs included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def stop() -> None:
