@@ -21,7 +21,7 @@ from .results import Result, read_result
 from .spec import MatrixSpec
 from .tables import Comparison, Table, defined
 from .tracking import MatrixTracking
-from .views import ablation_table, draws_table, healthy_table, size_table, t_sweep_table
+from .views import ablation_table, budget_table, draws_table, healthy_table, size_table, t_sweep_table
 
 
 def run_matrix(
@@ -103,11 +103,12 @@ def make_report(
         "table1" if metric == "dice" else f"table1_{metric}": comparison.main(metric) for metric in spec.metrics
     }
     tables |= {
-        "comparisons": comparison.comparisons(spec.comparisons),
+        "comparisons": comparison.comparisons(spec.comparisons, spec.metrics[0]),
         "healthy": healthy_table(comparison),
         "noise_draws": draws_table(comparison),
         "lesion_size": size_table(comparison),
-        "postprocessing": ablation_table(comparison),
+        "postprocessing": ablation_table(comparison, spec.metrics[0]),
+        "budget": budget_table(comparison),
     }
     for name in spec.t_sweep:
         sweeps = {

@@ -83,7 +83,7 @@ def run(job: Job, lock: int, ran: list[str]) -> None:
             raise ConfigError(f"{stage.name} failed ({reason}); see {folder / f'{stage.name}.log'}")
         done[stage.name] = {
             "digests": dict(stage.digests), "seconds": round(time.time() - start, 1),
-            "cpu_seconds": round(_cpu_seconds() - cpu, 1), "host": socket.gethostname(),
+            "cpu_seconds": round(_cpu_seconds() - cpu, 2), "host": socket.gethostname(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
         atomic_write_json(folder / DONE, {"job": job.name, "stages": done})

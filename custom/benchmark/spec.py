@@ -4,7 +4,7 @@
 ::
 
     {
-      "name": "demo", "seed": 3141, "folds": [0, 1],
+      "name": "demo", "seed": 3141, "folds": [0, 1],                             fold k is trained with seed + k
       "contrasts": {"t2": {"dataset_name": "demo", "test_sets": ["demo_tumour"], "test_split": "test", "tuning_sets": null}},
       "train": {"max_epochs": 20}, "evaluate": {"healthy_test": false},          overrides of all methods
       "methods": {

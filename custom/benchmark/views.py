@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Further tables: ablation of the post-processing, t sweep, recall by lesion size, healthy brain marked, noise draws."""
+"""Further tables: post-processing ablation, t sweep, recall by lesion size, healthy brain marked, noise draws, CPU time."""
 
 import json
 import re
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..metrics import mean_std
+from .jobs import DONE, PRETRAINING, read_json
 from .results import Result
 from .tables import Cell, Comparison, Table, unit_of
 
@@ -176,6 +177,33 @@ def draws_table(comparison: Comparison, metric: str = "average_precision") -> Ta
         ("The same model and scans; only the test noise differs.",),
         unit_of(metric)[1],
     )
+
+
+def budget_table(comparison: Comparison) -> Table | None:
+    """Return the processor time of every stage, as a mean over folds; None if no result was made by a matrix.
+
+    What an interrupted attempt had used is not counted. Rows of the same model share its training.
+    """
+    rows = []
+    for method in comparison.scores:
+        stages = [
+            (stages, result.folder.name)
+            for result in comparison.results
+            if result.method == method and (stages := read_json(result.folder.parent / DONE).get("stages"))
+        ]
+        cells = []
+        for name in (PRETRAINING, "training", None):
+            used = [found[name or own].get("cpu_seconds") for found, own in stages if (name or own) in found]
+            known = [seconds / 60 for seconds in used if seconds is not None]
+            cells.append(f"{sum(known) / len(known):.1f}" if known else "–")
+        if any(cell != "–" for cell in cells):
+            rows.append(((method,), tuple(cells)))
+    if not rows:
+        return None
+    return Table(
+        "Processor time in minutes, starting a process and validation included",
+        ("method",), ("pre-training", "training", "evaluation"), tuple(rows), ("Mean over folds.",),
+    )  # fmt: skip
 
 
 def _point(result: Result, column: tuple[str, str], method: str, score: str, point: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from custom.benchmark.plan import plan_jobs
+from custom.benchmark.spec import parse_spec
 from custom.core.errors import UADError
 
 
@@ -74,6 +75,15 @@ def test_what_a_change_repeats(world):
     assert changed(final, seeded) == {
         (name, "training", "configuration") for name in jobs
     }  # what follows is done again too
+
+
+def test_each_fold_has_its_own_seed_and_a_method_may_fix_another(world):
+    content = copy.deepcopy(world.content)
+    content["methods"]["net"]["train"] = {"seed": 7}
+    given = {job.name: job.stages[0].arguments for job in plan_jobs(parse_spec(content), world.places)}
+    seeds = {name: arguments[arguments.index("--seed") + 1] for name, arguments in given.items()}
+    assert (seeds["atlas/t2_fold0"], seeds["atlas/t2_fold1"]) == ("1", "2")
+    assert seeds["net/t2_fold0"] == seeds["net/t2_fold1"] == "7"
 
 
 def test_other_folders_are_no_change(world):

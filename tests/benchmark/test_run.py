@@ -2,6 +2,7 @@
 """The whole matrix over fake bundles: tables, figures, repetition, kill -9 at any point, tracking that cannot stop it."""
 
 import csv
+import json
 import os
 import signal
 import time
@@ -24,7 +25,7 @@ def test_all_outputs_and_nothing_twice(world, capsys):
     assert run_matrix(spec, world.places, command=world.command) == 0
     out = world.root / "out"
     names = {path.relative_to(out).as_posix() for folder in ("tables", "figures") for path in (out / folder).iterdir()}
-    stems = ("table1", "comparisons", "healthy", "lesion_size", "t_sweep_net")
+    stems = ("table1", "comparisons", "healthy", "lesion_size", "t_sweep_net", "budget")
     assert names == {
         *(f"tables/{stem}{ending}" for stem in stems for ending in (".md", ".csv", ".tex", ".json")),
         "tables/per_case.csv", "figures/t_sweep_net.png",
@@ -35,6 +36,11 @@ def test_all_outputs_and_nothing_twice(world, capsys):
     assert float(rows["net", "l1"]["demo_tumour (T2) mean"]) == pytest.approx(0.155)
     assert float(rows["net", "l1"]["demo_tumour (T2) std"]) == pytest.approx(0.01 / 2**0.5)
     assert float(rows["net", "ssim_ens"]["demo_tumour (T2) mean"]) == pytest.approx(0.205)
+    trained = {row["method"]: float(row["training"]) for row in read(out / "tables/budget.csv")}
+    assert list(trained) == ["threshold", "atlas", "net"]
+    spent = [json.loads(path.read_text())["stages"]["training"] for path in out.glob("runs/net/*/done.json")]
+    assert trained["net"] == pytest.approx(sum(stage["cpu_seconds"] for stage in spent) / len(spent) / 60, abs=0.051)
+    assert all(0 < stage["cpu_seconds"] for stage in spent)
     assert [row["t"] for row in read(out / "tables/t_sweep_net.csv")] == ["250", "500", "750"] * 2
     assert "| net | ssim_ens | 20.50 ± 0.71" in capsys.readouterr().out
     ends = Counter(line[:2] for line in world.journal() if line[2] == "end")
