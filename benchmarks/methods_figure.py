@@ -36,7 +36,7 @@ def evaluation(folder: Path, data: str, contrast: str) -> ConfigParser:
             "reconstruction_dir": str(folder / "reconstructions"),
             "precision": "auto",
             "contrast": contrast,
-        }  # fmt: skip
+        }
     )
     return parser
 
@@ -48,7 +48,9 @@ def maps(parser: ConfigParser, score_name: str, case: dict[str, Any]) -> np.ndar
     score = scores[score_name] if score_name in scores else parser.get_parsed_content(score_name)
     image = torch.as_tensor(np.asarray(case["image"]), dtype=torch.float32)
     channels = inferer(image[None], network.eval(), [case["case_id"]])[0]
-    raw = bound(score, network)(image[0], Reconstructions.from_channels(channels, inferer.has_mask_channel))
+    raw = bound(score, network)(
+        image[0], Reconstructions.from_channels(channels, bool(getattr(inferer, "has_mask_channel", False)))
+    )
     (chain,) = parser.get_parsed_content("postprocessings").values()
     mask = torch.as_tensor(np.asarray(case["mask"]))[0] > 0
     prepared: np.ndarray = chain.prepare(
@@ -79,9 +81,15 @@ def main() -> None:
         group, _, wanted = text.partition("/")
         name, split, _ = source_of(f"{group}/test")
         (entry,) = datalist(
-            given.data, name, split, given.contrast, None, preparation, f"{given.data}/.prepared",
+            given.data,
+            name,
+            split,
+            given.contrast,
+            None,
+            preparation,
+            f"{given.data}/.prepared",
             only=lambda records, wanted=wanted: [r for r in records if r.case_id == wanted],
-        )  # fmt: skip
+        )
         cases.append((group, load_case(entry)))
     drawn = [[maps(parsers[name], score, case) for name, score in shown] for _, case in cases]
     figure = new_figure((1 + len(shown)) * WIDTH_IN, len(cases) * HEIGHT_IN)

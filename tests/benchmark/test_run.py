@@ -40,7 +40,7 @@ def test_all_outputs_and_nothing_twice(world, capsys):
     assert list(trained) == ["threshold", "atlas", "net"]
     spent = [json.loads(path.read_text())["stages"]["training"] for path in out.glob("runs/net/*/done.json")]
     assert trained["net"] == pytest.approx(sum(stage["cpu_seconds"] for stage in spent) / len(spent) / 60, abs=0.051)
-    assert all(0 < stage["cpu_seconds"] for stage in spent)
+    assert all(stage["cpu_seconds"] > 0 for stage in spent)
     assert [row["t"] for row in read(out / "tables/t_sweep_net.csv")] == ["250", "500", "750"] * 2
     assert "| net | ssim_ens | 20.50 ± 0.71" in capsys.readouterr().out
     ends = Counter(line[:2] for line in world.journal() if line[2] == "end")

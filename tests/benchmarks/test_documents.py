@@ -6,6 +6,7 @@ import re
 import pytest
 
 from benchmarks.documents import BLOCK, ROOT, documents, filled
+from benchmarks.publish import published
 from custom.benchmark.rendering import markdown, read_table, write_json
 from custom.benchmark.tables import Cell, Table
 from custom.core.errors import ConfigError, DataError, UADError
@@ -84,3 +85,16 @@ def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "t.json").write_text("{}")
     with pytest.raises((DataError, ConfigError), match=r"t\.json"):
         read_table(tmp_path / "t.json")
+
+
+def test_a_published_table_leaves_out_what_was_not_run_and_says_so():
+    rows = (
+        (("ddpm", "l1"), (Cell(0.1), Cell())),
+        (("vae", "l1"), (Cell(), Cell())),
+        (("vae", "ssim"), (Cell(), Cell())),
+    )
+    table = published(Table("AP", ("method", "score"), ("stroke (T1)", "ms (T1)"), rows, ("Folds: 1.",)))
+    assert [head for head, _ in table.rows] == [("ddpm", "l1")]
+    assert table.notes == ("Folds: 1.", "Not run, and left out: vae.")
+    chosen = published(Table("AP", ("method", "score"), ("stroke (T1)", "ms (T1)"), rows), ["stroke"], ["ddpm"])
+    assert (chosen.columns, chosen.rows, chosen.notes) == (("stroke (T1)",), ((("ddpm", "l1"), (Cell(0.1),)),), ())
