@@ -110,6 +110,17 @@ def test_nothing_that_only_unix_has_is_imported_with_a_module():
         assert not top & {"fcntl", "resource", "pwd", "grp", "termios"}, path
 
 
+def test_no_message_names_a_script_of_the_repository():
+    """A wheel has none; its user has ``uad``."""
+    naming = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in [*MODULES, *(ROOT / "custom" / "configs").rglob("*.json"), *(ROOT / "bundles").rglob("*.json")]
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if re.search(r"\bscripts/\w", line)
+    ]
+    assert not naming
+
+
 def test_every_imported_package_is_declared():
     """By the core set or by an extra that a user installs; what only developers have is not there at run time."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

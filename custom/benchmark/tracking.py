@@ -2,7 +2,7 @@
 """The matrix in MLflow: one parent run, below it a run per job, below that its evaluations.
 
 Everything goes through the outboxes that runs have anyway (:mod:`custom.runs.outbox`): the files are the truth, a server
-that does not answer costs a warning, and the next start or ``scripts/track_sync.py`` sends the rest.
+that does not answer costs a warning, and the next start or ``uad sync`` sends the rest.
 """
 
 import logging

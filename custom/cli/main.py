@@ -14,6 +14,7 @@ from types import ModuleType
 from .. import __version__
 from ..core.files import expanded
 from ..core.foreseen import explain
+from ..runs.secrets import without_secrets
 from . import commands
 from .overrides import split_command
 from .process import prepare_process
@@ -47,7 +48,7 @@ def guarded(run: Callable[[], int]) -> int:
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         elif sentence:
-            print(sentence, file=sys.stderr)
+            print(without_secrets(sentence), file=sys.stderr)
         return code
 
 

@@ -105,7 +105,7 @@ def check_stamp(path: Path) -> None:
     if path.name in files and files[path.name] != text_digest(read_text(path)):
         raise DataError(
             f"the list was changed after it was made (its hash differs from {STAMP_FILE}); results would no longer "
-            f"belong to the stated split. Run scripts/make_splits.py again, or delete {stamp} to own the change",
+            f"belong to the stated split. Run `uad splits` again, or delete {stamp} to own the change",
             case=path.name,
         )
 
@@ -225,7 +225,7 @@ def _missing_list(root: Path, declaration: DatasetDeclaration, path: Path) -> st
     if (root / declaration.folder).is_dir():
         return (
             f"the split list {path} does not exist, though the scans do ({declaration.folder}); make the lists with: "
-            f"python scripts/make_splits.py --data_root {root} --dataset {declaration.name}"
+            f"uad splits {root} --dataset {declaration.name}"
         )
     return (
         f"neither the split list {path} nor the folder {root / declaration.folder} exists. "

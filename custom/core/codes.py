@@ -23,7 +23,7 @@ _COPY = "copy or download the file again"
 _HEADER = "write the file again from its source, or correct the header"
 _RESAMPLE = "resample it to its image with nearest neighbours"
 _LIST = "correct the row of the list"
-_SPLITS = "make clean lists with scripts/make_splits.py, or take the scan out of one of the lists"
+_SPLITS = "make clean lists with `uad splits`, or take the scan out of one of the lists"
 
 CODES: dict[str, Code] = {
     # the bytes of a file
@@ -109,7 +109,7 @@ CODES: dict[str, Code] = {
     "seg-empty": Code("warning", "Dice is not defined for the case", "check the label and the lesion mask"),
     "seg-outside-mask": Code("warning", "lesions outside the brain mask are never found", "look at both masks"),
     # the lists
-    "list-missing": Code("error", "nothing can be run without it", "make it with scripts/make_splits.py"),
+    "list-missing": Code("error", "nothing can be run without it", "make it with `uad splits`"),
     "list-unreadable": Code("error", "nothing can be run without it", "save it as 'CSV UTF-8' with ',' between cells"),
     "list-columns": Code("error", "the rows cannot be understood", "give the list the expected header"),
     "list-changed": Code("error", "results would not belong to the stated split", "make the lists again"),
@@ -131,5 +131,5 @@ CODES: dict[str, Code] = {
     "similar-voxels": Code("error", "one scan, saved twice, counts several times", "keep one of them"),
     "pathology-in-healthy": Code("error", "the model would learn lesions as normal", "take it out of the healthy list"),
     "too-few": Code("error", "training needs at least 2 scans", "add scans to the list"),
-    "missing-fold": Code("error", "the fold cannot be run", "make it with scripts/make_splits.py"),
+    "missing-fold": Code("error", "the fold cannot be run", "make it with `uad splits`"),
 }

@@ -13,9 +13,8 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from ..core.errors import ConfigError, DataError
@@ -30,6 +29,8 @@ _NO_SCAN = re.compile(
     r"|probability|pve_?\d|pveseg|aparc[+.]?[a-z0-9]*aseg|aseg|dist|warp|xfm|jacobian)|_desc-[a-z]+_(map|mask|T1w|T2w|FLAIR|MRI))$"
 )
 _LISTED = 5
+_HINTS = 3
+_FOLDERS_SEARCHED = 2000
 _LOG = logging.getLogger(__name__)
 
 
@@ -77,15 +78,15 @@ def find_scans(given: str | Path, mask: str | Path | None = None) -> list[ScanSo
             raise DataError(f"the mask {shown(mask)} does not exist; give a mask, a folder of masks, or none")
     if path.suffix.lower() == ".txt":
         paths = _listed_scans(path)
-    elif path.is_dir() and not is_dicom_series(path):
-        paths = sorted(p for p in path.iterdir() if _is_scan(p))
-        _mention_others(path)
+    elif path.is_dir():
+        paths = [path] if is_dicom_series(path) else sorted(p for p in path.iterdir() if _is_scan(p))
+        _mention_others(path, paths)
     else:
         paths = [path]
     if not paths:
         raise DataError(
             f"there is no scan in {shown(path)}: expected {', '.join(ENDINGS)} files or folders with a DICOM series; "
-            f"brain masks and results (_mask, _desc-...) do not count{_series_below(path)}"
+            f"brain masks and results (_mask, _desc-...) do not count{f'; {below}' if (below := _scans_below(path, ())) else ''}"
         )
     if mask is not None and mask.is_file() and len(paths) > 1:
         raise DataError(f"one mask file for {len(paths)} scans; give a folder of masks named like the scans instead")
@@ -143,7 +144,8 @@ def _listed_scans(path: Path) -> list[Path]:
     return wanted
 
 
-def _mention_others(folder: Path) -> None:
+def _mention_others(folder: Path, taken: Sequence[Path]) -> None:
+    """Warn of files and deeper folders that look like scans and are not taken."""
     files = [
         p for p in folder.iterdir() if p.is_file() and p.name.lower().endswith(ENDINGS) and not p.name.startswith(".")
     ]
@@ -156,6 +158,8 @@ def _mention_others(folder: Path) -> None:
             "passed over in %s, their names say that they are no scans: %s%s; give them by a list (.txt) if they are",
             shown(folder), ", ".join(others[:_LISTED]), more,
         )  # fmt: skip
+    if taken and (below := _scans_below(folder, taken)):
+        _LOG.warning("not searched in %s: %s", shown(folder), below)
 
 
 def _is_brain_mask(path: Path) -> bool:
@@ -219,11 +223,33 @@ def stem_of(path: Path) -> str:
     return path.name
 
 
-def _series_below(folder: Path) -> str:
-    """Return a hint at series in folders of folders (PATIENT/STUDY/SERIES), which are not searched."""
-    below = (p for p in sorted(folder.rglob("*")) if p.is_dir() and is_dicom_series(p)) if folder.is_dir() else iter(())
-    found = [shown(p.relative_to(folder)) for p in islice(below, 3)]
-    return f"; deeper folders hold DICOM series ({', '.join(found)}): give one of them" if found else ""
+def _scans_below(folder: Path, taken: Sequence[Path]) -> str:
+    """Return a hint at scans in deeper folders (PATIENT/STUDY/SERIES, sub-01/anat), which are not searched; "" for none.
+
+    Args:
+        folder: what the user gave.
+        taken: what is predicted; the folders among it count as seen, what lies in them does not.
+    """
+    if not folder.is_dir():
+        return ""
+    series: list[str] = []
+    files: list[str] = []
+    for number, (place, folders, names) in enumerate(os.walk(folder)):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if number > _FOLDERS_SEARCHED or len(series) >= _HINTS or len(files) >= _HINTS:
+            break
+        here = Path(place)
+        if here == folder:
+            continue
+        if here not in taken and is_dicom_series(here):
+            series.append(shown(here.relative_to(folder)))
+        else:
+            files += [shown((here / n).relative_to(folder)) for n in sorted(names) if _is_scan(here / n)]
+    if series:
+        return f"deeper folders hold DICOM series ({', '.join(series)}): give one of them"
+    if files:
+        return f"deeper folders hold scans ({', '.join(files[:_HINTS])}): give their folder, or a list (.txt)"
+    return ""
 
 
 def _is_scan(path: Path) -> bool:

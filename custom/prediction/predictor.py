@@ -14,6 +14,7 @@ is never read.
 Whatever the caller gives (paths, names, numbers) reaches MONAI's parser as objects: a file called ``$open('x')`` is a file.
 """
 
+import zipfile
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -24,7 +25,7 @@ from monai.bundle import ConfigParser
 from numpy.typing import ArrayLike
 
 from ..core.errors import ConfigError
-from ..core.files import read_json
+from ..core.files import expanded, read_json
 from ..core.resources import bundle_folder, rooted
 from ..core.seeding import kept_generators
 from ..runs.knobs import check_knobs, closest
@@ -33,7 +34,7 @@ from ..runs.start import find_foreseen
 from ..volumes.memory import scan_in_memory, stored_in_memory
 from .calibration import Calibration
 from .case_result import CaseResult
-from .find import one_scan
+from .find import one_scan, shown
 from .results import summary_table
 
 __all__ = ["Predictor", "predict_batch", "summary_table"]
@@ -159,8 +160,20 @@ def inference_parser(model_dir: str | Path, config: str | Path | None = None, **
 
 
 def model_folder(model_dir: str | Path) -> Path:
-    """Return the folder that holds ``model.json``: that of a run itself, ``models`` of a release."""
-    folder = Path(model_dir)
+    """Return the folder that holds ``model.json``: that of a run itself, ``models`` of a release.
+
+    Raises:
+        ConfigError: a file, or a folder that does not exist.
+    """
+    folder = expanded(model_dir)
+    if folder.is_file():
+        remedy = "unpack it and give the folder" if zipfile.is_zipfile(folder) else "give the folder that it lies in"
+        raise ConfigError(f"{shown(folder)} is a file, and a model is a folder (of a run or of a release); {remedy}.")
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{shown(folder)} does not exist; give the folder of a trained model or of a release, or the name of a model that "
+            "`uad models` lists."
+        )
     inside = folder / "models"
     return inside if not (folder / FILE_NAME).is_file() and (inside / FILE_NAME).is_file() else folder
 

@@ -96,5 +96,5 @@ def short_traceback(kind: type[BaseException], error: BaseException, traceback: 
     if sentence is None or os.environ.get("UAD_DEBUG"):
         sys.__excepthook__(kind, error, traceback)
     if sentence is not None:
-        print(sentence, file=sys.stderr)
+        print(without_secrets(sentence), file=sys.stderr)
         raise SystemExit(exit_code)

@@ -2,7 +2,7 @@
 """Track a run: every number goes to the local outbox at once and to MLflow from a background thread.
 
 A tracking server that is down, slow, full or refuses costs one warning and, at the end, at most ``patience_s`` seconds;
-``python scripts/track_sync.py FOLDER`` sends the rest later. MONAI's ``MLFlowHandler`` raises into the training instead.
+``uad sync FOLDER`` sends the rest later. MONAI's ``MLFlowHandler`` raises into the training instead.
 """
 
 import logging
@@ -72,7 +72,7 @@ class BackgroundSync:
             self._warned = True
             logger.warning(
                 "tracking at %s does not work (%s); the run goes on and everything is kept in %s. Send it later with: "
-                "python scripts/track_sync.py %s",
+                "uad sync %s",
                 without_secrets(self.tracking_uri), without_secrets(reason), self.folder, self.folder,
             )  # fmt: skip
 

@@ -147,7 +147,7 @@ def test_only_declared_subjects_may_lack_t2(make_root):
 
 def test_messages_for_lists_that_are_not_there(make_root, tmp_path):
     root = make_root(train=["IXI001-A-1", "IXI002-A-2"])
-    with pytest.raises(DataError, match=r"python scripts/make_splits\.py --data_root .* --dataset ixi"):
+    with pytest.raises(DataError, match=r"uad splits .* --dataset ixi"):
         load_split(root, "ixi", "test", "t1")
     with pytest.raises(DataError, match="synapse"):
         load_split(root, "brats21", "val", "t1")

@@ -159,3 +159,28 @@ def test_dicom_without_preamble_among_other_files_and_deeper_down(tmp_path) -> N
     assert [source.path for source in find_scans(series)] == [series]
     with pytest.raises(DataError, match=r"deeper folders hold DICOM series \(ST/SE\): give one of them"):
         find_scans(tmp_path / "PAT")
+
+
+def series(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "IM1").write_bytes(bytes(128) + b"DICM" + bytes(200))
+
+
+def test_series_and_scans_in_deeper_folders_are_mentioned_beside_those_that_are_taken(tmp_path, caplog) -> None:
+    series(tmp_path / "PAT" / "SE1")
+    assert [source.path for source in find_scans(tmp_path / "PAT")] == [tmp_path / "PAT" / "SE1"]
+    assert not caplog.text
+    series(tmp_path / "PAT" / "ST" / "SE2")
+    assert [source.path for source in find_scans(tmp_path / "PAT")] == [tmp_path / "PAT" / "SE1"]
+    assert "deeper folders hold DICOM series (ST/SE2): give one of them" in caplog.text
+    caplog.clear()
+    series(tmp_path / "PAT" / "SE1" / "again")  # in a folder that is a series itself
+    assert [source.path for source in find_scans(tmp_path / "PAT" / "SE1")] == [tmp_path / "PAT" / "SE1"]
+    assert "deeper folders hold DICOM series (again)" in caplog.text
+    caplog.clear()
+    touch(tmp_path / "bids" / "a.nii", tmp_path / "bids" / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+    assert [source.path.name for source in find_scans(tmp_path / "bids")] == ["a.nii"]
+    assert "deeper folders hold scans (sub-01/anat/sub-01_T1w.nii.gz): give their folder" in caplog.text
+    (tmp_path / "bids" / "a.nii").unlink()
+    with pytest.raises(DataError, match=r"there is no scan in .*deeper folders hold scans \(sub-01/anat/"):
+        find_scans(tmp_path / "bids")

@@ -88,7 +88,7 @@ def test_server_that_refuses_costs_one_warning(tmp_path, monkeypatch, caplog):
     warnings = [record.message for record in caplog.records if "tracking at" in record.message]
     assert len(warnings) == 1
     assert "401 Unauthorized" in warnings[0]
-    assert f"scripts/track_sync.py {tmp_path}" in warnings[0]
+    assert f"uad sync {tmp_path}" in warnings[0]
 
 
 def test_server_that_hangs_is_given_up_after_the_patience(tmp_path, monkeypatch, caplog):

@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     written = {"release": folder}
     if arguments.zip:
         written["zip"] = folder.with_name(f"{folder.name}.zip")
-    serve = command_line("python", "scripts/label_server.py", "serve", folder, "--studies", "SCANS")
-    closing(written, {"serve it to 3D Slicer or OHIF, from a checkout": serve})
+    closing(
+        written, {"apply it, from any folder": command_line("uad", "predict", "SCAN", "-o", "OUT", "--model", folder)}
+    )
     return 0

@@ -18,6 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Send the outbox of every folder given."""
     from ...core.errors import ConfigError, ResourceError
     from ...runs.outbox import Outbox
+    from ...runs.secrets import without_secrets
     from ...runs.sync import default_uri, sync_outbox
 
     uri = arguments.tracking_uri or default_uri()
@@ -27,8 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
         if Outbox(folder).mark_dead():
             print(f"{folder}: its process ended without a last entry; marked as failed")
         try:
-            print(f"{folder}: {sync_outbox(folder, uri)} entries sent to {uri}")
+            print(f"{folder}: {sync_outbox(folder, uri)} entries sent to {without_secrets(uri)}")
         except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ResourceError(f"{uri} cannot be reached ({reason}); nothing is lost.") from error
+            raise ResourceError(
+                f"{without_secrets(uri)} cannot be reached ({without_secrets(reason)}); nothing is lost."
+            ) from None
     return 0

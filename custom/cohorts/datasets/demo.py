@@ -5,7 +5,7 @@ from .base import DatasetDeclaration, cross_validation_files, patient_files
 
 _CITATION = "Synthetic; shapes from the ICBM 2009a template, Fonov et al., NeuroImage 2011, 54(1):313-327"
 _LICENCE = "generated locally; template: permissive licence of the Montreal Neurological Institute"
-_COMMAND = "python scripts/make_demo_cohort.py DATA_ROOT"
+_COMMAND = "make it with: uad cohort DATA"
 _NOTES = ("Synthetic scans show that the software runs; they say nothing about results on patients.",)
 
 

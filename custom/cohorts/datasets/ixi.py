@@ -20,7 +20,7 @@ DECLARATIONS = (
         notes=(
             "The split lists that circulate with the papers hold 25 subjects twice (two demographic rows): duplicates "
             "in train, 7 to 9 subjects both in train and test, validation lists that overlap between folds. "
-            "scripts/make_splits.py makes clean ones.",
+            "`uad splits` makes clean ones.",
             "The papers name 358 training scans; the circulating lists have 387 rows for 374 to 377 subjects.",
         ),
     ),

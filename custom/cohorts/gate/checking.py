@@ -142,7 +142,7 @@ def gate_splits(
         raise DataError(
             f"the data have {len(checked.errors)} fault{'s' * (len(checked.errors) > 1)}:\n  "
             + "\n  ".join(shown + more)
-            + f"\nAll of them with reasons and remedies: python scripts/check_data.py {data_root} --datasets "
+            + f"\nAll of them with reasons and remedies: uad check {data_root} --datasets "
             f"{','.join(names)} --contrast {contrast}"
         )
     return list(checked.findings)
