@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from ..core.errors import DiskFullError
 from ..core.foreseen import find_foreseen
 from .find import ScanSource, shown
+from .watch import begin, prepared
 
 
 class ScanDataset(Dataset[dict[str, Any]]):
@@ -33,6 +34,8 @@ class ScanDataset(Dataset[dict[str, Any]]):
         known = {"index": index, "case_id": source.case_id}
         if source.problem:
             return {**known, "error": f"{source.case_id}: {source.problem}"}
+        if (ended := begin(source.path)) is not None:
+            return {**known, "error": f"{source.case_id}: {ended}"}
         data = {**known, "image": str(source.path), "mask": str(source.mask) if source.mask else None}
         try:
             return dict(self.preprocessing(data))
@@ -40,10 +43,12 @@ class ScanDataset(Dataset[dict[str, Any]]):
             if self.debug or isinstance(find_foreseen(error), DiskFullError):
                 raise
             return {**known, "error": sentence(error, source.case_id)}
+        finally:
+            prepared(source.path)
 
 
-def sentence(error: BaseException, case_id: str) -> str:
-    """Return what the table says about an error: a foreseen one in its own words, others by kind and message."""
+def sentence(error: BaseException, case_id: str, remedy: str = "run this scan alone with --debug and report it") -> str:
+    """Return what the table says about an error: a foreseen one in its own words, others by kind, message and ``remedy``."""
     foreseen = find_foreseen(error)
     if foreseen is not None:
         text = shown(str(foreseen))
@@ -52,4 +57,4 @@ def sentence(error: BaseException, case_id: str) -> str:
     while root.__cause__ is not None:
         root = root.__cause__
     reason = shown(" ".join(str(root).split())[:200])
-    return f"{case_id}: unexpected {type(root).__name__} ({reason}); run this scan alone with --debug and report it"
+    return f"{case_id}: unexpected {type(root).__name__} ({reason}); {remedy}"

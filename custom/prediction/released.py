@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, DataError
+from ..core.foreseen import find_foreseen
 from ..core.resources import resource
 from ..preparation.grid_dictionary import ToModelGridd
 from ..preparation.quality import compare, usable_reference
 from ..preparation.scan_dictionary import ReadScand
 from ..runs.model_folder import ModelFolder
 from .find import ScanSource
+from .watch import begin, prepared
 
 CARD = "card.md"
 PREFERRED = "restoration"
@@ -60,6 +62,7 @@ def choose_model(sources: Sequence[ScanSource], contrast: str | None = None) -> 
 
     Raises:
         ConfigError: no model for the contrast, a scan that no model knows, or scans of several contrasts.
+        DataError: none of the scans can be used.
     """
     models = released_models()
     known = ", ".join(sorted({model.contrast for model in models})) or "none"
@@ -73,12 +76,27 @@ def choose_model(sources: Sequence[ScanSource], contrast: str | None = None) -> 
         return Choice(model, f"the model for {contrast.upper()}, as declared")
     found: dict[str, list[str]] = {}
     sentences: dict[str, str] = {}
+    unusable: list[DataError] = []
     for source in sources:
-        choice = _recognise(source, models, known)
+        try:
+            if (problem := source.problem or begin(source.path)) is not None:
+                raise DataError(problem, case=source.case_id)
+            choice = _recognise(source, models, known)
+        except (
+            DataError,
+            RuntimeError,
+        ) as error:  # it is refused with the others; MONAI wraps the errors of transforms
+            foreseen = find_foreseen(error)
+            if not isinstance(foreseen, DataError):
+                raise foreseen or error from None
+            unusable.append(foreseen)
+            continue
+        finally:
+            prepared(source.path)
         found.setdefault(choice.model.folder.name, []).append(source.case_id)
         sentences[choice.model.folder.name] = choice.reason
     if not found:
-        raise ConfigError("there is no scan to choose a model for.")
+        raise unusable[0] if unusable else ConfigError("there is no scan to choose a model for.")
     if len(found) > 1:
         named = "; ".join(f"{name}: {', '.join(cases[:3])}" for name, cases in found.items())
         raise ConfigError(

@@ -20,6 +20,7 @@ import json
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,12 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..core.digests import file_sha256, read_checked_json, write_checked_json
-from ..core.errors import ConfigError, UADError
+from ..core.errors import ConfigError, DiskFullError
 from ..core.files import atomic_path, atomic_write_json
+from ..core.foreseen import find_foreseen
+from ..core.processes import be_the_first_to_go, end_with_parent
 from ..core.progress import progress
+from ..prediction.dataset import sentence
 from ..prediction.derivatives import case_folder
 from ..preparation.brain_extraction import installed_extractor, weights_sha256
 from ..preparation.scan_quality import FAIL
@@ -69,23 +73,44 @@ def _run(scans: Sequence[RawScan], folder: Path, settings: RawSettings, workers:
             yield _guarded(scan, folder, settings)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(scans)), context, _one_thread) as pool:
-        for future in as_completed([pool.submit(_guarded, scan, folder, settings) for scan in scans]):
-            yield future.result()
+    alone = []
+    with ProcessPoolExecutor(min(workers, len(scans)), context, _start_worker) as pool:
+        futures = {pool.submit(_guarded, scan, folder, settings): scan for scan in scans}
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                alone.append(futures[future])
+    for scan in alone:  # a worker was killed; which scan did it shows when each has a worker of its own
+        with ProcessPoolExecutor(1, context, _start_worker) as pool:
+            try:
+                yield pool.submit(_guarded, scan, folder, settings).result()
+            except BrokenProcessPool:
+                yield _failed(
+                    scan, "the process that prepared it was killed, as the system does when the memory is full"
+                )
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
     import torch
 
+    end_with_parent()
+    be_the_first_to_go()
     torch.set_num_threads(1)
 
 
 def _guarded(scan: RawScan, folder: Path, settings: RawSettings) -> Record:
     try:
         return _prepare(scan, folder, settings)
-    except UADError as error:
-        text = str(error).replace(f"{scan.image.parent}/", "")
-        return {"case_id": scan.case_id, "contrast": scan.contrast, "verdict": "failed", "error": text}
+    except Exception as error:
+        if isinstance(find_foreseen(error), DiskFullError):
+            raise
+        return _failed(scan, sentence(error, scan.case_id, "report it"))
+
+
+def _failed(scan: RawScan, reason: str) -> Record:
+    text = reason.replace(f"{scan.image.parent}/", "")
+    return {"case_id": scan.case_id, "contrast": scan.contrast, "verdict": "failed", "error": text}
 
 
 def _prepare(scan: RawScan, folder: Path, settings: RawSettings) -> Record:

@@ -20,7 +20,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from numpy.typing import NDArray
 
 from ..core.building import building
 from ..core.errors import ConfigError, DataError
+from ..core.processes import end_with_parent
 from ..core.progress import progress
 from ..core.seeding import derive_seed
 from .anatomy import VELOCITY_SCALES
@@ -148,24 +148,12 @@ def _write_subject(root: str, entry: Entry, variety: str) -> str:
     return entry.name
 
 
-def _end_with_parent() -> None:
-    """Let a worker end when the process that started it is gone; by itself it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def _write_all(tasks: Sequence[tuple[str, Entry, str]], workers: int) -> Iterator[str]:
     if workers <= 1:
         yield from starmap(_write_subject, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with _one_thread_each(), ProcessPoolExecutor(min(workers, len(tasks)), context, _end_with_parent) as pool:
+    with _one_thread_each(), ProcessPoolExecutor(min(workers, len(tasks)), context, end_with_parent) as pool:
         yield from pool.map(_write_subject, *zip(*tasks, strict=True))
 
 

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models in the package: whole, small, licensed, and taken for their own contrast only."""
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from custom.core.errors import ConfigError
+from custom.core.errors import ConfigError, DataError
 from custom.models.weights import load_weights
 from custom.prediction import released
 from custom.prediction.calibration import Calibration
-from custom.prediction.find import find_scans
+from custom.prediction.find import ScanSource, find_scans
 from custom.prediction.released import card_of, choose_model, released_model, released_models
 from custom.release.freeze import freeze_bundle
 from custom.synthetic import make_subject
@@ -107,3 +109,22 @@ def test_a_frozen_release_carries_the_terms_of_the_weights(tmp_path):
     for name in ("LICENSE", "LICENSE-SBIA.txt", "NOTICE", "card.md"):
         assert (frozen / "models" / name).read_bytes() == (model.folder / name).read_bytes()
     assert not (frozen / "custom" / "released").exists()
+
+
+def test_a_broken_scan_does_not_keep_the_others_from_their_model(monkeypatch) -> None:
+    known = released.released_models()[0]
+
+    def recognise(source: ScanSource, models: object, names: str) -> released.Choice:
+        if source.case_id == "sub-bad":
+            raise RuntimeError("applying transform") from DataError("is truncated", case="sub-bad")
+        return released.Choice(known, f"looks like {source.case_id}")
+
+    monkeypatch.setattr(released, "_recognise", recognise)
+    bad, refused, good = (
+        ScanSource("sub-bad", Path("bad.nii")),
+        ScanSource("sub-twice", Path("twice.nii"), problem="twice.nii is in the list twice"),
+        ScanSource("sub-good", Path("good.nii")),
+    )
+    assert released.choose_model([bad, refused, good]).reason == "looks like sub-good"
+    with pytest.raises(DataError, match="sub-bad: is truncated"):
+        released.choose_model([bad, refused])

@@ -43,16 +43,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "always", "never"],
         help="registration to the space of the training scans; auto: scans with their skull",
     )
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        default=60.0,
+        metavar="MINUTES",
+        help="for reading and preparing one scan of several (default 60)",
+    )
     parser.add_argument("--debug", action="store_true", help="stop at the first error and show it in full")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Predict."""
+    """Predict; several scans in a process of their own."""
+    from pathlib import Path
+
+    from ...core.errors import ConfigError
+    from ...prediction.watch import watched
+
+    require_writable(Path(arguments.output))
+    if not 0 < arguments.time_limit < float("inf"):
+        raise ConfigError(f"--time-limit takes minutes, a number above 0, got {arguments.time_limit:g}.")
+    given = Path(arguments.input)
+    if arguments.debug or not (given.is_dir() or given.suffix.lower() == ".txt"):
+        return _predict(arguments)
+    return watched(_watched, arguments, arguments.time_limit)
+
+
+def _watched(arguments: argparse.Namespace) -> int:
+    from ..main import guarded
+    from ..process import prepare_process
+
+    prepare_process()
+    return guarded(lambda: _predict(arguments))
+
+
+def _predict(arguments: argparse.Namespace) -> int:
     import os
     from pathlib import Path
 
     output = Path(arguments.output)
-    require_writable(output)
     if arguments.debug:
         os.environ["UAD_DEBUG"] = "1"
     from ...prediction.find import find_scans
