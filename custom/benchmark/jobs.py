@@ -20,6 +20,10 @@ from typing import Any
 
 from ..core.errors import ConfigError
 
+COMMAND = (
+    "-m",
+    "custom.cli.stage",
+)  # a module that takes the arguments of `python -m monai.bundle run`, from any folder
 DONE, STARTED = "done.json", "job.json"
 PRETRAINING = "pretraining"  # stage of an encoder, and its folder below the job's
 _live: set["subprocess.Popen[str]"] = set()
@@ -54,7 +58,7 @@ class Job:
     stages: tuple[Stage, ...]
     working_dir: str
     labels: Mapping[str, Any] = field(default_factory=dict)
-    command: tuple[str, ...] = ("-m", "monai.bundle", "run")
+    command: tuple[str, ...] = COMMAND
     environment: Mapping[str, str] = field(default_factory=dict)
     any_code: bool = False
     parent_folder: str | None = None

@@ -5,7 +5,6 @@ Checked are: configuration files and overrides of every method, the names of its
 in it for each contrast and fold, that thresholding and atlas are there, and that comparisons name existing rows.
 """
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,10 +16,12 @@ from typing import Any
 from ..cohorts.datasets import get_dataset, tuned_on
 from ..cohorts.split_csv import load_split
 from ..core.errors import ConfigError
+from ..core.files import read_json
+from ..core.resources import resource
 from ..runs.arguments import check_arguments, resolved_config
 from ..runs.model_folder import WEIGHTS
 from .digests import code_digest, configuration_digest, file_digests
-from .jobs import PRETRAINING, Job, Stage
+from .jobs import COMMAND, PRETRAINING, Job, Stage
 from .spec import ContrastSpec, MatrixSpec, MethodSpec, hint
 
 BASELINES = {"threshold": "intensity thresholding", "atlas": "the voxel-wise atlas"}
@@ -46,7 +47,7 @@ def plan_jobs(
     spec: MatrixSpec,
     places: Places,
     any_code: bool = False,
-    command: Sequence[str] = ("-m", "monai.bundle", "run"),
+    command: Sequence[str] = COMMAND,
     environment: Mapping[str, str] | None = None,
 ) -> list[Job]:
     """Return all jobs of a matrix, folds innermost.
@@ -131,16 +132,13 @@ def _arguments(run: str, files: Sequence[str], general: Mapping[str, Any], own: 
     """Return the command line; general overrides reach only configurations that know them, own ones must be known."""
     config: dict[str, Any] = {}
     for file in files:
-        try:
-            config.update(json.loads(Path(file).read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise ConfigError(f"{file} is no JSON ({error}).") from error
+        config.update(read_json(resource(file), "correct it, or leave it out of the matrix file."))
     needed = {key: value for key, value in general.items() if key.split("::")[0] in config}
     arguments = [run, "--config_file", files[0] if len(files) == 1 else str(list(files))]
     for key, value in {**needed, **own}.items():
         arguments += [f"--{key}", value if isinstance(value, str) else repr(value)]
     try:
-        check_arguments(arguments)
+        check_arguments(arguments, as_text=False)
     except ConfigError as error:
         raise ConfigError(f"{', '.join(files)}: {error}") from error
     return tuple(arguments)

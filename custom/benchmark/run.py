@@ -13,7 +13,7 @@ from ..core.errors import ConfigError
 from ..core.files import atomic_write_json
 from .engine import Engine, run_jobs
 from .figures import draw_figure_2, draw_t_sweep, sigmas_of
-from .jobs import Job, pending_stages
+from .jobs import COMMAND, Job, pending_stages
 from .plan import EVALUATION, Places, plan_jobs, rows_of
 from .rendering import markdown, write_table
 from .reproduction import ordering_table, reproduction_table
@@ -34,7 +34,7 @@ def run_matrix(
     force: bool = False,
     any_code: bool = False,
     only: str | None = None,
-    command: Sequence[str] = ("-m", "monai.bundle", "run"),
+    command: Sequence[str] = COMMAND,
 ) -> int:
     """Do what is missing and make tables and figures; return the number of failed jobs.
 

@@ -32,6 +32,7 @@ from typing import Any
 
 from ..core.errors import ConfigError
 from ..core.files import read_json
+from ..core.resources import bundle_names, matrix_file, resource
 
 _KEYS = {
     *("about", "name", "seed", "folds", "contrasts", "train", "evaluate", "methods", "metrics", "operating_point"),
@@ -110,7 +111,7 @@ def read_spec(path: str | Path) -> MatrixSpec:
         ConfigError: no JSON, an unknown or missing key, an empty list, or a name that cannot be a folder.
     """
     path = Path(path)
-    return parse_spec(read_json(path, "give a matrix file, for example matrices/demo.json."), str(path))
+    return parse_spec(read_json(matrix_file(path), "correct the matrix file."), str(path))
 
 
 def parse_spec(content: Mapping[str, Any], where: str = "the matrix") -> MatrixSpec:
@@ -156,23 +157,23 @@ def _method(name: str, entry: Mapping[str, Any], contrasts: tuple[str, ...], whe
     _known(entry, _METHOD_KEYS, where)
     training, evaluating = list(entry.get("training", ())), list(entry.get("evaluating", ()))
     if bundle := entry.get("bundle"):
-        folder = Path("bundles") / bundle / "configs"
-        if not folder.is_dir():
-            known = sorted(path.parent.name for path in Path("bundles").glob("*/configs"))
+        if bundle not in (known := bundle_names()):
             raise ConfigError(
-                f"{where}: there is no bundle {bundle!r}; {hint(bundle, known)}known: {', '.join(known) or 'none here'} "
-                "(matrix files are run from the root of the repository)."
+                f"{where}: there is no bundle {bundle!r}; {hint(bundle, known)}known: {', '.join(known)}."
             )
-        training = training or [str(folder / "train.json")]
-        evaluating = evaluating or [str(folder / "evaluate.json")]
+        training = training or [f"bundles/{bundle}/configs/train.json"]
+        evaluating = evaluating or [f"bundles/{bundle}/configs/evaluate.json"]
     training += entry.get("train_overlays", ())
     evaluating += entry.get("evaluate_overlays", ())
     if not training or not evaluating:
         raise ConfigError(f"{where}: name its bundle, or the lists training and evaluating of configuration files.")
     pretraining = tuple(entry.get("pretraining", ()))
-    missing = [file for file in (*pretraining, *training, *evaluating) if not Path(file).is_file()]
+    missing = [file for file in (*pretraining, *training, *evaluating) if not resource(file).is_file()]
     if missing:
-        raise ConfigError(f"{where}: {missing[0]} does not exist (paths are relative to the root of the repository).")
+        raise ConfigError(
+            f"{where}: {missing[0]} does not exist. bundles/... and custom/configs/... are found in the package, other paths "
+            "are relative to the current folder."
+        )
     if not entry.get("scores"):
         raise ConfigError(f"{where}: the list scores is empty; its scores are the rows of the table.")
     own = tuple(entry.get("contrasts", contrasts))

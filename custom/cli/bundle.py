@@ -75,10 +75,6 @@ def run_bundle(
     Raises:
         ConfigError: an override that cannot be, before anything is built.
     """
-    from monai.bundle import ConfigWorkflow
-
-    from ..runs.start import COMMAND_CONFIG
-
     files = config_files(bundle, stage, presets)
     config = read_config(files)
     label = f"{bundle.name}/configs/{stage}.json"
@@ -91,12 +87,36 @@ def run_bundle(
         overrides[name] = value
     check_knobs({**config, **overrides})
     overrides.setdefault("bundle_root", str(bundle))
+    return run_files(files, run_id or _RUN_IDS[stage], overrides, results)
+
+
+def run_files(
+    files: Sequence[Path],
+    run_id: str,
+    overrides: Mapping[str, Any],
+    results: Sequence[str] = (),
+    configuration: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Run a list of expressions of merged configuration files and return some of the resolved entries.
+
+    Args:
+        files: later ones are laid over earlier ones.
+        run_id: name of the list of expressions.
+        overrides: values of entries; text in them is no code, see :func:`~custom.cli.overrides.as_objects`.
+        results: names of entries whose values are returned.
+        configuration: further entries in MONAI's grammar.
+    """
+    from monai.bundle import ConfigWorkflow
+
+    from ..runs.start import COMMAND_CONFIG
+
     workflow = ConfigWorkflow(
         config_file=[str(file) for file in files],
-        run_id=run_id or _RUN_IDS[stage],
-        workflow_type="train" if _RUN_IDS[stage] == "training" else "infer",
+        run_id=run_id,
+        workflow_type="train" if run_id == "training" else "infer",
     )
     pairs, given = as_objects(overrides)
+    pairs |= configuration or {}
     workflow.parser.set(rooted(workflow.parser.get()))
     workflow.parser.update({name: rooted(value) for name, value in pairs.items()})
     workflow.parser.globals.update(given)

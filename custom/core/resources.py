@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the bundles and the shared configurations lie, in a checkout and in an installed wheel.
+"""Where bundles, shared configurations and matrix files lie, in a checkout and in an installed wheel.
 
 Configurations name files by ``bundles/<name>/...`` and ``custom/configs/...``. In a checkout both lie in its root; a wheel
-carries the bundles inside the package, in ``custom/bundles``.
+carries bundles and matrix files inside the package, in ``custom/bundles`` and ``custom/matrices``.
 """
 
 import difflib
@@ -16,8 +16,34 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 def bundles_root() -> Path:
     """Return the folder that holds one folder per bundle."""
-    installed = _PACKAGE / "bundles"
-    return installed if installed.is_dir() else _PACKAGE.parent / "bundles"
+    return _beside("bundles")
+
+
+def matrix_file(name: str | Path) -> Path:
+    """Return the file of a matrix.
+
+    Args:
+        name: of a matrix of this package, "demo" or "matrices/demo.json", or the path of another file.
+
+    Raises:
+        ConfigError: there is no such matrix.
+    """
+    own = _beside("matrices")
+    places = (Path(name), own / f"{name}.json", own.parent / name)
+    known = sorted(path.stem for path in own.glob("*.json"))
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        close = difflib.get_close_matches(Path(name).stem, known, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(
+            f"there is no matrix {name}; {hint}Give the path of a matrix file or one of {', '.join(known)}."
+        )
+    return found
+
+
+def _beside(folder: str) -> Path:
+    installed = _PACKAGE / folder
+    return installed if installed.is_dir() else _PACKAGE.parent / folder
 
 
 def bundle_names() -> list[str]:

@@ -18,12 +18,14 @@ from monai.bundle import ConfigParser
 
 from ..core.errors import ConfigError
 from ..core.files import read_json
+from ..core.resources import resource, rooted
 from .knobs import check_knobs
 
 _OWN_OPTIONS = {
     *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
-    *("tracking_uri", "experiment_name", "run_name", "save_execute_config"),
+    *("run_name", "save_execute_config"),
 }
+_PERHAPS_OWN = {"tracking_uri", "experiment_name"}  # settings where the configuration has them
 _BROUGHT = {"bundle", "model", "network", "network_def", "calibration", "postprocessing_chain"}
 _RENAMED = {
     "results_dir": "the results go to --output_dir, and the model is given by --model_dir",
@@ -33,11 +35,12 @@ _RENAMED = {
 }
 
 
-def check_arguments(arguments: Sequence[str]) -> None:
+def check_arguments(arguments: Sequence[str], as_text: bool = True) -> None:
     """Check the arguments behind ``monai.bundle run``.
 
     Args:
         arguments: ``["training", "--config_file", "a.json", "--lr", "0.1", ...]``.
+        as_text: MONAI's command line reads the values, some of which it takes for code.
 
     Raises:
         ConfigError: unknown key, or a word where the configuration holds a number or true/false.
@@ -53,33 +56,50 @@ def check_arguments(arguments: Sequence[str]) -> None:
     config: dict[str, Any] = {}
     trained: set[str] = set()
     for file in _config_files(options["config_file"]):
-        if not Path(file).is_file():
+        if not file.is_file():
             raise ConfigError(
                 f"there is no configuration {file} (--config_file); run from the repository's root, or check the path."
             )
         config.update(read_json(file, "give a JSON configuration to --config_file."))
-        training = Path(file).with_name("train.json")
+        training = file.with_name("train.json")
         trained |= set(read_json(training, "copy the bundle again.")) if training.is_file() else set()
-    given = {key: value for key, value in options.items() if key.split("::")[0] not in _OWN_OPTIONS or key in config}
+    given = {
+        key: value
+        for key, value in options.items()
+        if key.split("::")[0] not in _OWN_OPTIONS | _PERHAPS_OWN or key in config
+    }
     for key, value in given.items():
         _check_model(key, config, trained)
         _check_one(key, value, config)
-        _check_text(key, value)
+        if as_text:
+            _check_text(key, value)
     check_knobs({**config, **{key: _value(value) for key, value in given.items()}})
 
 
 def resolved_config(arguments: Sequence[str]) -> dict[str, Any]:
     """Return the configuration of a command line with its overrides and with every imported part in place."""
-    options = _options(arguments)
-    if "config_file" not in options:
-        raise ConfigError("no configuration is given; add --config_file FILE.")
+    files, overrides = files_and_overrides(arguments)
     parser = ConfigParser()
     with contextlib.redirect_stdout(io.StringIO()):  # MONAI prints its security note once more
-        parser.read_config(_config_files(options.pop("config_file")))
-    parser.update({key: _value(text) for key, text in options.items() if key.split("::")[0] not in _OWN_OPTIONS})
+        parser.read_config([str(file) for file in files])
+    parser.set(rooted(parser.get()))
+    parser.update({key: rooted(value) for key, value in overrides.items()})
     parser.resolve_macro_and_relative_ids()
     config: dict[str, Any] = parser.get()
     return config
+
+
+def files_and_overrides(arguments: Sequence[str]) -> tuple[list[Path], dict[str, Any]]:
+    """Return the configuration files of a command line, and its settings as values.
+
+    Raises:
+        ConfigError: no configuration is named.
+    """
+    options = _options(arguments)
+    if "config_file" not in options:
+        raise ConfigError("no configuration is given; add --config_file FILE.")
+    files = _config_files(options.pop("config_file"))
+    return files, {key: _value(text) for key, text in options.items() if key.split("::")[0] not in _OWN_OPTIONS}
 
 
 def _value(text: Any) -> Any:
@@ -107,9 +127,10 @@ def _options(arguments: Sequence[str]) -> dict[str, Any]:
     return {key.replace("#", "::"): value for key, value in read_json(options["args_file"], remedy).items()} | options
 
 
-def _config_files(value: Any) -> list[str]:
+def _config_files(value: Any) -> list[Path]:
     files = ast.literal_eval(value) if isinstance(value, str) and value.startswith("[") else value
-    return [str(item) for item in files] if isinstance(files, (list, tuple)) else [str(files)]
+    names = [str(item) for item in files] if isinstance(files, (list, tuple)) else [str(files)]
+    return [resource(name) for name in names]
 
 
 def _check_model(key: str, config: Mapping[str, Any], trained: set[str]) -> None:

@@ -7,6 +7,10 @@ import sys
 
 import pytest
 
+from custom.benchmark.spec import read_spec
+from custom.core.errors import ConfigError
+from custom.core.resources import matrix_file
+
 
 @pytest.fixture
 def call(repository, monkeypatch, capsys):
@@ -32,13 +36,23 @@ def test_the_shipped_matrices_are_valid_up_to_the_data(call, repository, tmp_pat
     assert "train_fold0.csv" in told
 
 
+def test_matrices_of_the_package_go_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert matrix_file("demo") == matrix_file("matrices/demo.json")
+    assert read_spec("demo").name == "demo"
+    with pytest.raises(ConfigError, match="no matrix dmo; did you mean demo"):
+        matrix_file("dmo")
+    (tmp_path / "demo").write_text("{}")  # a file of one's own comes first
+    assert matrix_file("demo").resolve() == tmp_path / "demo"
+
+
 def test_an_unreadable_matrix_is_one_sentence(call, tmp_path):
     (tmp_path / "matrix.json").write_text("{")
     arguments = ["--dataset_dir", tmp_path, "--output_dir", tmp_path]
     assert call("benchmark.py", tmp_path / "matrix.json", *arguments)[0] == 2
     code, _, told = call("benchmark.py", tmp_path / "none.json", *arguments)
     assert (code, told.count("\n")) == (2, 1)
-    assert "cannot be read: No such file" in told
+    assert "there is no matrix" in told
 
 
 def test_the_reproduce_file_runs_on_other_data(world, repository, monkeypatch):

@@ -14,7 +14,7 @@ from ..words import closing, command_line
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("matrix", help="matrix file, for example matrices/demo.json")
+    parser.add_argument("matrix", help="name of a matrix of the package, for example demo, or a matrix file")
     parser.add_argument(
         "--data", "--dataset_dir", dest="data", required=True, help="folder with splits, Train and Test"
     )
