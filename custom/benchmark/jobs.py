@@ -91,9 +91,9 @@ def pending_stages(job: Job) -> tuple[list[Stage], str]:
     Raises:
         ConfigError: ``done.json`` is damaged.
     """
-    recorded = read_json(Path(job.folder) / DONE).get("stages", {})
+    finished = recorded(Path(job.folder) / DONE).get("stages", {})
     for position, stage in enumerate(job.stages):
-        known = recorded.get(stage.name)
+        known = finished.get(stage.name)
         if known is None:
             return list(job.stages[position:]), f"{stage.name} has not finished"
         different = sorted(
@@ -154,7 +154,7 @@ def _with_package(job: Job) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **job.environment}
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def recorded(path: Path) -> dict[str, Any]:
     """Return the object in a file; an absent file is empty, a damaged one a ``ConfigError``."""
     if not path.is_file():
         return {}

@@ -24,7 +24,7 @@ from typing import Any
 from ..core.errors import ConfigError, UADError
 from ..core.files import atomic_write_json
 from ..runs.outbox import Outbox
-from .jobs import DONE, PRETRAINING, STARTED, Job, Outcome, Stage, last_words, pending_stages, read_json
+from .jobs import DONE, PRETRAINING, STARTED, Job, Outcome, Stage, last_words, pending_stages, recorded
 
 LOCK, PREVIOUS = ".job.lock", "previous"
 PATIENCE_S = 120.0
@@ -58,7 +58,7 @@ def run(job: Job, lock: int, ran: list[str]) -> None:
     pending, _ = pending_stages(job)
     if not pending:
         return
-    done: dict[str, Any] = read_json(folder / DONE).get("stages", {})
+    done: dict[str, Any] = recorded(folder / DONE).get("stages", {})
     kept = [stage.name for stage in job.stages if stage not in pending]
     done = {name: done[name] for name in kept}
     if any(stage.clears is None for stage in pending):
@@ -98,7 +98,7 @@ def _make_room(job: Job, folder: Path) -> None:
     What was trained from other digests goes to ``previous`` (one generation), without evaluations and reconstructions. The
     encoder of an unchanged pre-training stays.
     """
-    started = read_json(folder / STARTED)
+    started = recorded(folder / STARTED)
     inside = [path for path in folder.iterdir() if path.name not in (LOCK, STARTED, PREVIOUS, DONE)]
     if inside and not started:
         raise ConfigError(

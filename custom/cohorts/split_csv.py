@@ -9,9 +9,10 @@ demographics) are ignored; a byte order mark and blank lines are harmless and ac
 
 import csv
 import io
-import math
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from ..core.digests import read_checked_json
 from ..core.errors import ConfigError, DataError
@@ -21,6 +22,8 @@ from .folds import STAMP_FILE, text_digest
 
 COLUMNS = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
 _LISTED = 20
+_SHOWN = 80  # characters of a cell in a message
+_MAX_BYTES = 64 << 20
 
 
 def load_split(
@@ -41,7 +44,6 @@ def load_split(
     path = root / "splits" / declaration.split_file(split, fold)
     if not path.is_file():
         raise DataError(_missing_list(root, declaration, path))
-    check_stamp(path)
     return read_split(path, root, contrast, declaration, check_files)
 
 
@@ -52,7 +54,7 @@ def read_split(
     declaration: DatasetDeclaration,
     check_files: bool = True,
 ) -> list[ScanRecord]:
-    """Return the rows of one list, in its order, resolved for ``contrast``; duplicates are kept for the audit.
+    """Return the rows of one list, in its order, resolved for ``contrast``; duplicates are kept for the check of the data.
 
     Raises:
         ConfigError: the data set does not exist in this contrast.
@@ -64,11 +66,16 @@ def read_split(
             "choose another contrast or another data set"
         )
     path, root = Path(csv_path), Path(data_root)
-    rows = _rows(path, read_text(path))
-    records = [_record(row, f"{path.name}, line {line}", root, contrast, declaration) for line, row in rows]
+    parsed = parse_list(path, root, declaration.contrasts)
+    if parsed.faults:
+        fault = parsed.faults[0]
+        more = f" (and {len(parsed.faults) - 1} more faults)" if len(parsed.faults) > 1 else ""
+        where = f"{path.name}, line {fault.line}" if fault.line else path.name
+        raise DataError.of(fault.code, f"{fault.what}{more}", where)
+    records = [row.in_contrast(root, contrast, declaration) for row in parsed.rows]
     if not check_files:
         return records
-    kept = [r for r in records if not (_declared_missing(r, declaration) and not r.image.is_file())]
+    kept = [record for record in records if not lacks_by_declaration(record, declaration)]
     missing = [file for r in kept for file in (r.image, r.mask, r.seg) if file is not None and not file.is_file()]
     if missing:
         names = [str(file.relative_to(root)) for file in dict.fromkeys(missing)]
@@ -82,14 +89,146 @@ def read_split(
     return kept
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a list; a byte order mark is dropped, another encoding than UTF-8 is a ``DataError``."""
+@dataclass(frozen=True)
+class Row:
+    """A good row: what :class:`ScanRecord` needs, before a contrast is chosen."""
+
+    case_id: str
+    label: int
+    age: float | None
+    image: PurePosixPath
+    mask: PurePosixPath | None
+    seg: PurePosixPath | None
+
+    def in_contrast(self, root: Path, contrast: str, declaration: DatasetDeclaration) -> ScanRecord:
+        """Return the scan of one contrast of the row."""
+        return ScanRecord(
+            subject=declaration.subject_of(self.case_id),
+            case_id=self.case_id,
+            contrast=contrast,
+            image=root / in_contrast(self.image, contrast),
+            mask=None if self.mask is None else root / self.mask,
+            seg=None if self.seg is None else root / self.seg,
+            label=self.label,
+            age=self.age,
+            dataset=declaration.name,
+        )
+
+
+class RowFault(NamedTuple):
+    """What is wrong with a list (line 0) or one of its rows; the code is a key of :data:`custom.core.codes.CODES`."""
+
+    code: str
+    what: str
+    line: int = 0
+    case: str = ""
+
+
+@dataclass
+class ParsedList:
+    """The good rows of a list and all faults; ``understood`` says whether the rows could be looked at."""
+
+    rows: list[Row] = field(default_factory=list)
+    faults: list[RowFault] = field(default_factory=list)
+    understood: bool = False
+
+
+def parse_list(path: Path, root: Path, contrasts: Sequence[str]) -> ParsedList:
+    """Judge every row of a list; nothing is raised.
+
+    Args:
+        path: CSV file.
+        root: data root.
+        contrasts: of the data set.
+    """
+    parsed = ParsedList()
     try:
+        text = read_text(path)
+        lines = csv.reader(io.StringIO(text, newline=""))
+        numbered = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
+    except (DataError, csv.Error) as error:
+        what = error.what if isinstance(error, DataError) else f"it is no CSV file ({error})"
+        parsed.faults.append(RowFault("list-unreadable", what))
+        return parsed
+    try:
+        check_stamp(path)
+    except DataError as error:
+        parsed.faults.append(RowFault("list-changed", error.what))
+    numbered = [(line, cells) for line, cells in numbered if any(cells)]
+    header = numbered[0][1] if numbered else []
+    if absent := [column for column in COLUMNS if column not in header]:
+        hint = "; the separator is ';' instead of ','" if len(header) == 1 and ";" in header[0] else ""
+        found = ",".join(header)[:200] or "an empty file"
+        what = f"no column {', '.join(absent)}: expected {','.join(COLUMNS)} (others are ignored), found {found}{hint}"
+        parsed.faults.append(RowFault("list-columns", what))
+        return parsed
+    parsed.understood = True
+    for line, cells in numbered[1:]:
+        if len(cells) != len(header):
+            parsed.faults.append(RowFault("row-cells", f"{len(cells)} cells where the header has {len(header)}", line))
+            continue
+        row = dict(zip(header, cells, strict=True))
+        case = case_id_of(row["img_name"], contrasts)
+        faults, good = _judge(row, case, root)
+        parsed.faults += [RowFault(code, what, line, "" if code == "row-id" else case) for code, what in faults]
+        parsed.rows += [good] if good is not None else []
+    return parsed
+
+
+def _judge(row: Mapping[str, str], case: str, root: Path) -> tuple[list[tuple[str, str]], Row | None]:
+    """Return the faults of a row, and what it says if nothing but its age is wrong."""
+    faults: list[tuple[str, str]] = []
+    paths: dict[str, PurePosixPath | None] = {}
+    try:
+        checked_id(case)
+    except DataError as error:
+        faults.append((error.code, error.what))
+    if row["label"] not in ("0", "1", "0.0", "1.0"):
+        faults.append(("row-label", f"label must be 0 (healthy) or 1 (pathological), found {row['label'][:_SHOWN]!r}"))
+    elif row["label"].startswith("1") and not row["seg_path"]:
+        faults.append(("row-no-seg", "label 1 but no seg_path"))
+    for column in ("img_path", "mask_path", "seg_path"):
+        try:
+            given = row[column] or column == "img_path"
+            paths[column] = relative_path(row[column], root) if given else None
+            if column == "img_path":
+                in_contrast(relative_path(row[column], root), "t1")
+        except DataError as error:
+            faults.append((error.code, f"{column}: {error.what}"))
+    age = _age(row["age"])
+    image = paths.get("img_path")
+    good = None
+    if not faults and image is not None:
+        good = Row(case, int(row["label"][0]), age, image, paths["mask_path"], paths["seg_path"])
+    if age is None and row["age"] and row["age"].lower() != "nan":
+        what = f"age must be empty or a number of years between 0 and 130, found {row['age'][:_SHOWN]!r}"
+        faults.append(("row-age", what))
+    return faults, good
+
+
+def _age(text: str) -> float | None:
+    """Return years, or None if the text is empty or no age."""
+    try:
+        age = float(text)
+    except ValueError:
+        return None
+    return age if 0 <= age <= 130 else None
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a list; a byte order mark is dropped.
+
+    Raises:
+        DataError: unreadable, far too large for a list, or in another encoding than UTF-8.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError.of("list-unreadable", f"it has more than {_MAX_BYTES} bytes", path.name)
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise DataError(f"cannot read the split list: {error.strerror}", case=str(path)) from error
+        raise DataError.of("list-unreadable", str(error.strerror), str(path)) from error
     except UnicodeDecodeError as error:
-        raise DataError("the split list is not UTF-8 text; save it as 'CSV UTF-8'", case=path.name) from error
+        raise DataError.of("list-unreadable", "it is not UTF-8 text", path.name) from error
 
 
 def check_stamp(path: Path) -> None:
@@ -101,80 +240,13 @@ def check_stamp(path: Path) -> None:
         entries = read_checked_json(stamp, "delete it or make the splits again").values()
         files = {name: digest for entry in entries for name, digest in entry["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"cannot be read ({error}); delete it or make the splits again", case=str(stamp)) from error
+        raise DataError.of("list-changed", f"{stamp.name} cannot be read ({error})", str(stamp)) from error
     if path.name in files and files[path.name] != text_digest(read_text(path)):
-        raise DataError(
-            f"the list was changed after it was made (its hash differs from {STAMP_FILE}); results would no longer "
-            f"belong to the stated split. Run `uad splits` again, or delete {stamp} to own the change",
-            case=path.name,
-        )
+        what = f"the list was changed after it was made (its hash differs from {STAMP_FILE})"
+        raise DataError.of("list-changed", what, path.name)
 
 
-def _rows(path: Path, text: str) -> Iterable[tuple[int, dict[str, str]]]:
-    lines = csv.reader(io.StringIO(text, newline=""))
-    try:
-        numbered = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
-    except csv.Error as error:
-        raise DataError(f"is no CSV file ({error})", case=path.name) from error
-    numbered = [(line, cells) for line, cells in numbered if any(cells)]
-    header = numbered[0][1] if numbered else []
-    absent = [column for column in COLUMNS if column not in header]
-    if absent:
-        semicolon = len(header) == 1 and ";" in header[0]
-        remedy = "the separator is ';': save the list with ','" if semicolon else "add the missing columns"
-        raise DataError(
-            f"columns {', '.join(absent)} not found. Expected a header with {','.join(COLUMNS)} (others are ignored), "
-            f"found {','.join(header) or 'an empty file'}; {remedy}",
-            case=path.name,
-        )
-    for line, cells in numbered[1:]:
-        if len(cells) != len(header):
-            raise DataError(
-                f"{len(cells)} cells where the header has {len(header)}; quote cells that contain commas",
-                case=f"{path.name}, line {line}",
-            )
-        yield line, dict(zip(header, cells, strict=True))
-
-
-def _record(row: dict[str, str], where: str, root: Path, contrast: str, declaration: DatasetDeclaration) -> ScanRecord:
-    case_id = checked_id(case_id_of(row["img_name"], declaration.contrasts), where)
-    if row["label"] not in ("0", "1", "0.0", "1.0"):
-        raise DataError(f"label must be 0 (healthy) or 1 (pathological), found {row['label']!r}", case=where)
-    label = int(row["label"][0])
-    if label and not row["seg_path"]:
-        raise DataError(
-            f"{case_id} has label 1 but no seg_path; without ground truth every Dice would count as a miss", case=where
-        )
-    image = in_contrast(relative_path(row["img_path"], root, where), contrast, where)
-    mask, seg = (
-        root / relative_path(row[column], root, where) if row[column] else None for column in ("mask_path", "seg_path")
-    )
-    return ScanRecord(
-        subject=declaration.subject_of(case_id),
-        case_id=case_id,
-        contrast=contrast,
-        image=root / image,
-        mask=mask,
-        seg=seg,
-        label=label,
-        age=_age(row["age"], where),
-        dataset=declaration.name,
-    )
-
-
-def _age(text: str, where: str) -> float | None:
-    try:
-        age = float(text) if text else math.nan
-    except ValueError as error:
-        raise DataError(f"age must be a number of years or empty, found {text!r}", case=where) from error
-    if math.isnan(age):
-        return None
-    if not 0 <= age <= 130:
-        raise DataError(f"age must lie between 0 and 130 years, found {text!r}", case=where)
-    return age
-
-
-def relative_path(text: str, root: Path, where: str) -> PurePosixPath:
+def relative_path(text: str, root: Path) -> PurePosixPath:
     r"""Return a path of a list relative to the data root; a leading "/" and "\" as separator are accepted.
 
     An absolute path counts as such only if it lies in the data root. ``..`` and drive letters raise a ``DataError``.
@@ -185,36 +257,31 @@ def relative_path(text: str, root: Path, where: str) -> PurePosixPath:
         path = path.relative_to(absolute)
     parts = [part for part in path.parts if part != path.root]
     if not parts or ".." in parts or parts[0].endswith(":"):
-        raise DataError(
-            f"the path {text!r} leaves the data root {root}; paths in the lists are relative to it and contain no '..'",
-            case=where,
-        )
+        raise DataError.of("row-path", f"the path {text[:_SHOWN]!r} leaves the data root {root}")
     return PurePosixPath(*parts)
 
 
-def in_contrast(path: PurePosixPath, contrast: str, where: str) -> PurePosixPath:
+def in_contrast(path: PurePosixPath, contrast: str) -> PurePosixPath:
     """Exchange the last contrast folder and the contrast suffix of the file name of a path relative to the root.
 
-    >>> in_contrast(PurePosixPath("Train/ixi/t1/IXI105_t1.nii.gz"), "t2", "")
+    >>> in_contrast(PurePosixPath("Train/ixi/t1/IXI105_t1.nii.gz"), "t2")
     PurePosixPath('Train/ixi/t2/IXI105_t2.nii.gz')
     """
     stem = without_nifti_ending(path.name)
     ending = path.name[len(stem) :]
     folders = [i for i, part in enumerate(path.parts[:-1]) if stem.endswith(f"_{part}")]
     if not folders or ending not in NIFTI_ENDINGS:
-        raise DataError(
-            f"cannot tell the contrast of {path}: the file name must end in the name of one of its folders, as in "
-            "Train/ixi/t1/NAME_t1.nii.gz",
-            case=where,
-        )
+        what = f"cannot tell the contrast of {str(path)[:_SHOWN]!r}, which does not end like /t1/NAME_t1.nii.gz"
+        raise DataError.of("row-contrast", what)
     parts = list(path.parts)
     parts[-1] = f"{stem.removesuffix(parts[folders[-1]])}{contrast}{ending}"
     parts[folders[-1]] = contrast
     return PurePosixPath(*parts)
 
 
-def _declared_missing(record: ScanRecord, declaration: DatasetDeclaration) -> bool:
-    return record.contrast == "t2" and record.subject in declaration.known_missing_t2
+def lacks_by_declaration(record: ScanRecord, declaration: DatasetDeclaration) -> bool:
+    """Say whether the scan does not exist in this contrast, as its data set declares."""
+    return record.contrast == "t2" and record.subject in declaration.known_missing_t2 and not record.image.is_file()
 
 
 def _missing_list(root: Path, declaration: DatasetDeclaration, path: Path) -> str:

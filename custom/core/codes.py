@@ -111,11 +111,15 @@ CODES: dict[str, Code] = {
     # the lists
     "list-missing": Code("error", "nothing can be run without it", "make it with `uad splits`"),
     "list-unreadable": Code("error", "nothing can be run without it", "save it as 'CSV UTF-8' with ',' between cells"),
-    "list-columns": Code("error", "the rows cannot be understood", "give the list the expected header"),
-    "list-changed": Code("error", "results would not belong to the stated split", "make the lists again"),
+    "list-columns": Code("error", "the rows cannot be understood", "add the missing columns, with ',' between cells"),
+    "list-changed": Code(
+        "error",
+        "results would not belong to the stated split",
+        "make the lists again with `uad splits`, or delete splits/splits.json to make the change your own",
+    ),
     "list-empty": Code("error", "there is nothing to do", "add scans to the list"),
     "row-cells": Code("error", "the columns of the row are shifted", "quote cells that contain commas"),
-    "row-id": Code("error", "ids become names of result files", "use letters, digits, '.', '_' and '-' only"),
+    "row-id": Code("error", "ids become names of result files", "use only letters, digits, '.', '_' and '-'"),
     "row-label": Code("error", "healthy and pathological scans would be mixed", "use 0 (healthy) or 1 (pathological)"),
     "row-age": Code("error", "spreadsheets turn numbers into dates", "give years as a number, or leave the cell empty"),
     "row-path": Code("error", "files outside the data root would be read", "use paths relative to the data root"),

@@ -98,7 +98,7 @@ def find_scans(given: str | Path, mask: str | Path | None = None) -> list[ScanSo
         found, problem = _mask_of(scan, mask)
         ids = names.pop(place, None)
         if ids is None:
-            ids, problem = [f"{case_id_of(scan)}_run-{number}"], f"{shown(scan.name)} is in the list twice"
+            ids, problem = [f"{entities_of(scan)}_run-{number}"], f"{shown(scan.name)} is in the list twice"
         sources.append(ScanSource(ids[0], scan, found, problem, tuple(ids[1:])))
     return sources
 
@@ -168,7 +168,7 @@ def _is_brain_mask(path: Path) -> bool:
 
 def _names(path: Path) -> Iterator[str]:
     """Yield names for the results of a scan, from the shortest to one that no other file has."""
-    yield case_id_of(path)
+    yield entities_of(path)
     stem = stem_of(path)
     match = _BIDS.fullmatch(stem)
     entities, suffix = (match.group(1), match.group(2)) if match else ("", None)
@@ -183,7 +183,7 @@ def _names(path: Path) -> Iterator[str]:
         letters = f"{before}{letters}"
         yield entities or f"sub-{letters or 'scan'}"
     place = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:12]
-    yield f"{case_id_of(path)}_id-{place}" if match else f"{case_id_of(path)}{place}"
+    yield f"{entities_of(path)}_id-{place}" if match else f"{entities_of(path)}{place}"
 
 
 def _distinct(names: list[list[str]]) -> list[list[str]]:
@@ -202,10 +202,10 @@ def _letters(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]", "", text)
 
 
-def case_id_of(path: Path) -> str:
+def entities_of(path: Path) -> str:
     """Return the BIDS entities for a file or folder name.
 
-    >>> case_id_of(Path("sub-01_ses-1_T1w.nii.gz")), case_id_of(Path("patient07_t1.nii"))
+    >>> entities_of(Path("sub-01_ses-1_T1w.nii.gz")), entities_of(Path("patient07_t1.nii"))
     ('sub-01_ses-1', 'sub-patient07t1')
     """
     stem = stem_of(path)
@@ -274,10 +274,10 @@ def _mask_of(scan: Path, mask: Path | None) -> tuple[Path | None, str | None]:
     if found is not None or mask is None:
         return found, None
     there = sorted(shown(p.name) for p in mask.iterdir() if p.name.lower().endswith(ENDINGS))
-    near = [name for name in there if name.startswith(case_id_of(scan))] or there
+    near = [name for name in there if name.startswith(entities_of(scan))] or there
     more = f" and {len(near) - _LISTED} more" if len(near) > _LISTED else ""
     ending = next((end for end in ENDINGS if scan.name.lower().endswith(end)), ".nii.gz")
     return None, (
-        f"no mask for {case_id_of(scan)} in {shown(mask.name)}: expected {shown(stem)}_mask{ending} or {shown(stem)}{ending}, "
+        f"no mask for {entities_of(scan)} in {shown(mask.name)}: expected {shown(stem)}_mask{ending} or {shown(stem)}{ending}, "
         f"found {', '.join(near[:_LISTED]) or 'no image'}{more}"
     )

@@ -44,14 +44,10 @@ class ScanRecord:
     dataset: str
 
 
-def checked_id(text: str, where: str) -> str:
+def checked_id(text: str, where: str | None = None) -> str:
     """Return ``text`` if it is safe as a case id (``[A-Za-z0-9._-]+``, not only dots), else raise a ``DataError``."""
     if not _ID.fullmatch(text) or not text.strip("."):
-        raise DataError(
-            f"the case id {text!r} is not allowed: ids become file names of maps and reports, so only letters, digits, "
-            "'.', '_' and '-' may stand in them; rename the scan",
-            case=where,
-        )
+        raise DataError.of("row-id", f"the case id {text[:80]!r} is not allowed", where)
     return text
 
 

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from custom.cohorts.audit import audit_splits, load_splits
+from custom.cohorts.datasets import get_dataset
 from custom.cohorts.folds import hashed_order, make_splits, plan_folds, read_ages, write_text
+from custom.cohorts.gate.cohort import name_faults
+from custom.cohorts.gate.lists import read_lists
 from custom.cohorts.split_csv import load_split
 from custom.core.digests import read_checked_json
 from custom.core.errors import ConfigError, DataError
@@ -61,6 +63,13 @@ def names(path: Path) -> list[str]:
         return [row["img_name"] for row in csv.DictReader(file)]
 
 
+def lists_and_faults(root):
+    ixi = get_dataset("ixi", root)
+    lists = read_lists(root, ixi)
+    splits = [read.as_split(root, ixi, "t1") for read in lists]
+    return splits, {fault.code for fault in [*name_faults(splits, ixi), *(f for read in lists for f in read.faults)]}
+
+
 def test_written_lists_are_clean_stamped_and_repeatable(make_root):
     root = make_root(train=[f"IXI{i:03d}-A-{i}" for i in range(20)], patients=[f"patient{i:02d}" for i in range(6)])
     (root / "splits/IXI_train_fold0.csv").unlink()
@@ -71,8 +80,8 @@ def test_written_lists_are_clean_stamped_and_repeatable(make_root):
         *(f"IXI_{p}_fold{k}.csv" for p in ("train", "val") for k in range(5)),
     }
     first = [f.read_bytes() for f in files]
-    splits = load_splits(root, "ixi", "t1")
-    assert audit_splits(splits) == []
+    splits, codes = lists_and_faults(root)
+    assert codes == set()
     assert len(splits) == 11
     ages = {r.subject: r.age for s in splits for r in s.records}
     assert ages["IXI004"] == 41.5
@@ -100,7 +109,7 @@ def test_fewer_folds_leave_no_old_lists(make_root):
 def test_sessions_of_a_subject_stay_together(make_root):
     root = make_root(train=[f"IXI{i:03d}-{s}-1" for i in range(10) for s in "AB"])
     make_splits(root, "ixi", folds=2, force=True)
-    assert {f.kind for f in audit_splits(load_splits(root, "ixi", "t1"))} == {"repeated subject"}
+    assert lists_and_faults(root)[1] == {"repeated-subject"}
 
 
 def test_patients_without_segmentation_are_named(make_root):

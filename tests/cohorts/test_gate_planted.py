@@ -358,7 +358,7 @@ def _two_sessions(root: Path) -> Path:
 
 def test_the_clean_cohort_has_no_finding(clean_cohort):
     checked = check(clean_cohort, cache=False)
-    assert checked.findings == ()
+    assert checked.faults == ()
     assert (checked.scans, checked.files) == (24, 40)
 
 
@@ -368,10 +368,10 @@ def test_every_planted_fault_is_found(clean_cohort, tmp_path, name):
     root = tmp_path / "root"
     shutil.copytree(clean_cohort, root)
     file = plant(root).relative_to(root).as_posix()
-    findings = check(root, cache=False).findings
-    found = [f for f in findings if f.code == code]
-    assert any(file in f.file for f in found), findings
-    assert {f.code for f in findings} <= {code} | FOLLOW.get(code, set()), findings
+    faults = check(root, cache=False).faults
+    found = [f for f in faults if f.code == code]
+    assert any(file in f.file for f in found), faults
+    assert {f.code for f in faults} <= {code} | FOLLOW.get(code, set()), faults
     assert all((f.severity == "warning") == (code in WARNINGS) for f in found)
     assert all(f.what and f.why and f.remedy for f in found)
 
@@ -381,15 +381,15 @@ def test_many_faults_at_once_are_all_told(clean_cohort, tmp_path):
     shutil.copytree(clean_cohort, root)
     planted = ["one NaN", "mask 1 mm away", "interpolated segmentation", "label 2", "age as a date", "two sessions"]
     wanted = {(FAULTS[name][0], FAULTS[name][1](root).relative_to(root).as_posix()) for name in planted}
-    findings = check(root).findings
-    assert wanted <= {(f.code, f.file) for f in findings}
-    assert json.loads(json.dumps([f.as_json() for f in findings]))
+    faults = check(root).faults
+    assert wanted <= {(f.code, f.file) for f in faults}
+    assert json.loads(json.dumps([f.as_json() for f in faults]))
 
 
 def test_a_whole_contrast_may_be_absent_unless_it_is_asked_for(clean_cohort, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(clean_cohort, root)
     shutil.rmtree(root / "Train/demo/t2")
-    assert check(root, cache=False).findings == ()
-    (found,) = check(root, ["demo"], "t2", cache=False).findings
+    assert check(root, cache=False).faults == ()
+    (found,) = check(root, ["demo"], "t2", cache=False).faults
     assert (found.code, found.file) == ("missing-contrast", "Train/demo/t2")

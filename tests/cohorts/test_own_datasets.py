@@ -50,7 +50,7 @@ def test_from_a_folder_of_scans_to_prepared_cases(tmp_path, contrast):
     assert get_dataset("site", tmp_path).contrasts == (contrast,)
     for name in ("site", "clinic"):
         make_splits(tmp_path, name, folds=2)
-    assert [found for found in check(tmp_path).findings if found.severity == "error"] == []
+    assert [found for found in check(tmp_path).faults if found.severity == "error"] == []
     train = load_split(tmp_path, "site", "train", contrast, fold=0)
     val = load_split(tmp_path, "site", "val", contrast, fold=0)
     assert {r.image.parent.name for r in train} == {contrast}

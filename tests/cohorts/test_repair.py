@@ -37,7 +37,7 @@ def scan(root):
 
 
 def _codes(root):
-    return {finding.code for finding in check(root, ["ixi"], "t1").findings}
+    return {fault.code for fault in check(root, ["ixi"], "t1").faults}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -45,7 +45,7 @@ def test_edge_slice_outside_the_brain_becomes_background(root, scan, value):
     spoiled = _spoil(scan, [np.s_[:, :, 0]], value)
     before = scan.read_bytes()
     assert _codes(root) & {"nan-voxels", "infinite-voxels"}
-    (done,) = repair(root, check(root, ["ixi"], "t1").findings)
+    (done,) = repair(root, check(root, ["ixi"], "t1").faults)
     assert (done.file, done.voxels, done.refused) == (f"Train/ixi/t1/{scan.name}", 24 * 24, "")
     assert not _codes(root) & {"nan-voxels", "infinite-voxels"}
     image = nib.load(scan)
@@ -61,7 +61,7 @@ def test_edge_slice_outside_the_brain_becomes_background(root, scan, value):
 def test_one_voxel_inside_the_brain_leaves_the_file_as_it_is(root, scan):
     _spoil(scan, [np.s_[0, 0, 0], np.s_[12, 12, 6]])
     before = scan.read_bytes()
-    (done,) = repair(root, check(root, ["ixi"], "t1").findings)
+    (done,) = repair(root, check(root, ["ixi"], "t1").faults)
     assert "1 of them lie inside the brain, the first at index (12, 12, 6)" in done.refused
     assert scan.read_bytes() == before
     assert not (root / "repairs.json").exists()
@@ -73,7 +73,7 @@ def test_damaged_record_is_told_before_anything_is_changed(root, scan, damaged):
     before = scan.read_bytes()
     (root / "repairs.json").write_bytes(damaged)
     with pytest.raises(DataError, match=r"repairs\.json .*nothing was repaired"):
-        repair(root, check(root, ["ixi"], "t1").findings)
+        repair(root, check(root, ["ixi"], "t1").faults)
     assert scan.read_bytes() == before
     assert (root / "repairs.json").read_bytes() == damaged
     assert not (root / ".unrepaired").exists()
@@ -89,7 +89,7 @@ def test_no_repair_without_its_record(root, scan, monkeypatch):
 
     monkeypatch.setattr(sys.modules["custom.cohorts.gate.repair"], "atomic_write_json", full)
     with pytest.raises(OSError, match="No space"):
-        repair(root, check(root, ["ixi"], "t1").findings)
+        repair(root, check(root, ["ixi"], "t1").faults)
     assert scan.read_bytes() == before
 
 
@@ -98,7 +98,7 @@ def test_mask_of_another_grid_is_not_believed(root, scan):
     mask = root / "Train/ixi/mask" / scan.name.replace("_t1", "_mask")
     image = nib.load(mask)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine + np.eye(4)), mask)
-    (done,) = repair(root, check(root, ["ixi"], "t1").findings)
+    (done,) = repair(root, check(root, ["ixi"], "t1").faults)
     assert "another grid" in done.refused
 
 

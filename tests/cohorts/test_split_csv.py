@@ -54,20 +54,20 @@ def test_t2_leaves_mask_and_root_alone(tmp_path):
 )
 def test_contrast_exchange_is_an_involution_on_the_last_parts_only(folders, name, ending):
     path = PurePosixPath(*folders, "t1", f"{name}_t1{ending}")
-    other = in_contrast(path, "t2", "")
+    other = in_contrast(path, "t2")
     assert other.parts[:-2] == path.parts[:-2]
     assert other.parts[-2:] == ("t2", f"{name}_t2{ending}")
-    assert in_contrast(other, "t1", "") == path
+    assert in_contrast(other, "t1") == path
 
 
 def test_a_folder_called_t1_higher_up_stays():
-    assert str(in_contrast(PurePosixPath("t1/a/t1/t1_t1.nii.gz"), "t2", "")) == "t1/a/t2/t1_t2.nii.gz"
+    assert str(in_contrast(PurePosixPath("t1/a/t1/t1_t1.nii.gz"), "t2")) == "t1/a/t2/t1_t2.nii.gz"
 
 
 @pytest.mark.parametrize("path", ["ixi/a_t1.nii.gz", "t1/a.nii.gz", "t1/a_t2.nii.gz", "t1/a_t1.png"])
 def test_no_contrast_no_guess(path):
     with pytest.raises(DataError, match="cannot tell the contrast"):
-        in_contrast(PurePosixPath(path), "t2", "row")
+        in_contrast(PurePosixPath(path), "t2")
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_no_contrast_no_guess(path):
     [
         ("", "found an empty file"),
         (HEAD.replace(",", ";") + ROW.replace(",", ";"), "separator is ';'"),
-        (HEAD.replace("label", "group") + ROW, r"columns label not found. Expected .*found img_name,age,group"),
-        (HEAD + ROW.replace("38.9", "Jan 38"), "line 2: age must be a number"),
+        (HEAD.replace("label", "group") + ROW, r"no column label: expected .*found img_name,age,group"),
+        (HEAD + ROW.replace("38.9", "Jan 38"), "line 2: age must be empty or a number"),
         (HEAD + ROW.replace("38.9", "389"), "between 0 and 130"),
         (HEAD + ROW.replace(",0,", ",2,"), "label must be 0"),
         (HEAD + ROW.replace(",0,", ",1,"), "no seg_path"),
@@ -101,7 +101,7 @@ def test_byte_order_mark_blank_lines_and_windows_paths_are_harmless(tmp_path):
 
 
 def test_absolute_path_inside_the_root(tmp_path):
-    assert relative_path(f"{tmp_path}/Train/a b/ü.nii", tmp_path, "") == PurePosixPath("Train/a b/ü.nii")
+    assert relative_path(f"{tmp_path}/Train/a b/ü.nii", tmp_path) == PurePosixPath("Train/a b/ü.nii")
 
 
 def test_atlas_exists_in_t1_only(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from custom.core.errors import ConfigError, DataError
-from custom.prediction.find import case_id_of, find_scans, one_scan
+from custom.prediction.find import entities_of, find_scans, one_scan
 
 
 def touch(*paths: Path) -> None:
@@ -28,7 +28,7 @@ def touch(*paths: Path) -> None:
     ],
 )
 def test_results_are_named_after_bids_entities(name: str, case_id: str) -> None:
-    assert case_id_of(Path(name)) == case_id
+    assert entities_of(Path(name)) == case_id
 
 
 def test_folder_gives_scans_in_order_without_masks_and_results(tmp_path: Path) -> None:

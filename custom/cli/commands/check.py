@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("nan=0",),
         help="set NaN and infinite voxels outside the brain mask to 0; originals are kept",
     )
-    parser.add_argument("--json", help="file for the findings as JSON")
+    parser.add_argument("--json", help="file for the faults as JSON")
     parser.add_argument("--workers", type=int, default=0, help="threads; 0: one per CPU core (default)")
     parser.add_argument("--no-cache", action="store_true", help="read all files again and remember nothing")
 
@@ -49,14 +49,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     checked = look()
     if arguments.repair:
-        for one in repair(arguments.data_root, checked.findings):
+        for one in repair(arguments.data_root, checked.faults):
             done = f"not repaired, {one.refused}" if one.refused else f"{one.voxels} voxels set to 0"
             print(f"{one.file}: {done}")
         checked = look()
     if arguments.json:
         atomic_write_json(arguments.json, {**checked.as_json(), "data_root": arguments.data_root})
     print(table(checked))
-    written = {"findings": arguments.json} if arguments.json else {}
+    written = {"faults": arguments.json} if arguments.json else {}
     if checked.errors:
         closing(written)
         return 4

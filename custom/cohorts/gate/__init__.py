@@ -3,8 +3,8 @@
 
 from ...core.codes import CODES
 from .checking import Checked, check, gate_splits
-from .finding import Finding
+from .fault import Fault
 from .repair import repair
 from .table import table
 
-__all__ = ["CODES", "Checked", "Finding", "check", "gate_splits", "repair", "table"]
+__all__ = ["CODES", "Checked", "Fault", "check", "gate_splits", "repair", "table"]

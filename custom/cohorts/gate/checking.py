@@ -15,14 +15,13 @@ from ...core.codes import CODES
 from ...core.errors import ConfigError, DataError
 from ...core.progress import progress
 from ...volumes.limits import MAX_VOXELS
-from ..audit import Split
 from ..datasets import DatasetDeclaration, get_dataset, known_datasets
 from .cache import FileCache
-from .cohort import name_findings, places_of, voxel_findings
-from .finding import Finding, finding, ordered
+from .cohort import name_faults, places_of, voxel_faults
+from .fault import Fault, fault, ordered
 from .inspect import FileReport, Kind, inspect_file
-from .lists import read_lists
-from .scans import files_of, scan_findings
+from .lists import Split, read_lists
+from .scans import files_of, scan_faults
 
 _NAMED = 20
 
@@ -31,23 +30,23 @@ _NAMED = 20
 class Checked:
     """What was looked at and what was found."""
 
-    findings: tuple[Finding, ...]
+    faults: tuple[Fault, ...]
     lists: int
     scans: int
     files: int
     from_cache: int
 
     @property
-    def errors(self) -> tuple[Finding, ...]:
-        """The findings that must be mended."""
-        return tuple(found for found in self.findings if found.severity == "error")
+    def errors(self) -> tuple[Fault, ...]:
+        """The faults that must be mended."""
+        return tuple(found for found in self.faults if found.severity == "error")
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values."""
         counts = {"lists": self.lists, "scans": self.scans, "files": self.files, "from_cache": self.from_cache}
-        n_warnings = len(self.findings) - len(self.errors)
-        found = [found.as_json() for found in self.findings]
-        return {"checked": counts, "errors": len(self.errors), "warnings": n_warnings, "findings": found}
+        n_warnings = len(self.faults) - len(self.errors)
+        found = [found.as_json() for found in self.faults]
+        return {"checked": counts, "errors": len(self.errors), "warnings": n_warnings, "faults": found}
 
 
 def check(
@@ -79,21 +78,21 @@ def check(
         raise ConfigError(f"no fault is called {', '.join(unknown)}; known: {', '.join(CODES)}")
     if not root.is_dir():
         raise DataError(f"the data root {root} does not exist; give the folder that holds splits, Train and Test")
-    findings: list[Finding] = []
+    faults: list[Fault] = []
     wanted: list[Split] = []
     n_lists = 0
     for declaration in [get_dataset(name, root) for name in datasets] if datasets else _present(root):
         lists = read_lists(root, declaration, fold, parts or tuple(declaration.split_files)[:1])
         n_lists += len(lists)
-        findings += [found for read in lists for found in read.findings]
+        faults += [found for read in lists for found in read.faults]
         for name in _contrasts(root, declaration, contrast):
-            splits = [read.as_split(root, declaration, name) for read in lists if read.understood]
-            findings += name_findings(splits, declaration)
+            splits = [read.as_split(root, declaration, name) for read in lists if read.parsed.understood]
+            faults += name_faults(splits, declaration)
             images = [record.image for split in splits for record in split.records]
             if images and not any(image.is_file() for image in images):
                 what = f"none of the {len(set(images))} {name} images of {declaration.title} exists"
                 folder = f"{declaration.folder}/{name}"
-                findings.append(finding("missing-contrast", what, declaration.name, file=folder))
+                faults.append(fault("missing-contrast", what, declaration.name, file=folder))
             else:
                 wanted += [split for split in splits if parts is None or split.part in parts]
     places = places_of(wanted)
@@ -102,11 +101,11 @@ def check(
     reports = _inspect(files, known, workers or os.cpu_count() or 1, max_voxels)
     for place in places:
         healthy = place.splits[0].healthy
-        findings += scan_findings(place.record, healthy, reports, root, place.names)
+        faults += scan_faults(place.record, healthy, reports, root, place.names)
     for name in dict.fromkeys(place.record.contrast for place in places):
-        findings += voxel_findings([p for p in places if p.record.contrast == name], reports, root)
-    findings = [replace(f, severity="warning") if f.code in allow else f for f in findings]
-    return Checked(tuple(ordered(findings)), n_lists, len(places), len(files), known.hits)
+        faults += voxel_faults([p for p in places if p.record.contrast == name], reports, root)
+    faults = [replace(f, severity="warning") if f.code in allow else f for f in faults]
+    return Checked(tuple(ordered(faults)), n_lists, len(places), len(files), known.hits)
 
 
 def gate_splits(
@@ -118,7 +117,7 @@ def gate_splits(
     workers: int = 0,
     cache: bool = True,
     allow: Sequence[str] = (),
-) -> list[Finding]:
+) -> list[Fault]:
     """Check what a run is about to use; return the warnings.
 
     Args:
@@ -145,7 +144,7 @@ def gate_splits(
             + f"\nAll of them with reasons and remedies: uad check {data_root} --datasets "
             f"{','.join(names)} --contrast {contrast}"
         )
-    return list(checked.findings)
+    return list(checked.faults)
 
 
 def _present(root: Path) -> list[DatasetDeclaration]:

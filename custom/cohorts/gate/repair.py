@@ -21,7 +21,7 @@ from ...core.files import atomic_path, atomic_write_bytes, atomic_write_json
 from ...volumes.records import ScanRecord
 from ...volumes.resampling import affine_distance_mm
 from ..datasets import get_dataset
-from .finding import Finding
+from .fault import Fault
 from .lists import read_lists
 
 ORIGINALS, RECORD = ".unrepaired", "repairs.json"
@@ -39,21 +39,21 @@ class Repair:
     refused: str = ""
 
 
-def repair(root: str | Path, findings: Iterable[Finding]) -> list[Repair]:
-    """Repair the images that ``findings`` of :func:`custom.cohorts.gate.check` name; return what came of each.
+def repair(root: str | Path, faults: Iterable[Fault]) -> list[Repair]:
+    """Repair the images that ``faults`` of :func:`custom.cohorts.gate.check` name; return what came of each.
 
     The original goes to ``.unrepaired`` below the root, and ``repairs.json`` gets a line with both digests.
 
     Args:
         root: data root.
-        findings: those that cannot be repaired are passed over.
+        faults: those that cannot be repaired are passed over.
 
     Raises:
         DataError: ``repairs.json`` is damaged; nothing is changed.
     """
     root = Path(root)
     _read_record(root)  # a damaged one is told before anything is changed
-    named = dict.fromkeys((f.dataset, f.file) for f in findings if f.code in REPAIRABLE and f.file)
+    named = dict.fromkeys((f.dataset, f.file) for f in faults if f.code in REPAIRABLE and f.file)
     done = []
     for dataset, file in named:
         record = _record(root, dataset, file)
@@ -65,7 +65,7 @@ def repair(root: str | Path, findings: Iterable[Finding]) -> list[Repair]:
 def _record(root: Path, dataset: str, file: str) -> ScanRecord | None:
     declaration = get_dataset(dataset, root)
     for read in read_lists(root, declaration, None, ()):
-        for contrast in declaration.contrasts if read.understood else ():
+        for contrast in declaration.contrasts:
             for record in read.as_split(root, declaration, contrast).records:
                 if record.image == root / file:
                     return record
@@ -73,7 +73,7 @@ def _record(root: Path, dataset: str, file: str) -> ScanRecord | None:
 
 
 def _repair_one(root: Path, record: ScanRecord, file: str) -> Repair:
-    image = nib.load(record.image)  # its header has been judged: such findings exist for readable files only
+    image = nib.load(record.image)  # its header has been judged: such faults exist for readable files only
     voxels = np.asarray(image.dataobj, dtype=np.float32).copy()
     bad = ~np.isfinite(voxels)
     try:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...volumes.records import ScanRecord
 from ...volumes.resampling import affine_distance_mm
-from .finding import Finding, finding
+from .fault import Fault, fault
 from .inspect import FileReport, Kind
 
 Reports = Mapping[tuple[Path, Kind], FileReport]
@@ -27,11 +27,11 @@ def files_of(record: ScanRecord) -> list[tuple[Path, Kind]]:
     return [(record.image, "image"), *labels]
 
 
-def scan_findings(record: ScanRecord, healthy: bool, reports: Reports, root: Path, split: str) -> Iterator[Finding]:
+def scan_faults(record: ScanRecord, healthy: bool, reports: Reports, root: Path, split: str) -> Iterator[Fault]:
     """Yield what is wrong with the files of one scan; files without a report do not exist."""
 
-    def at(path: Path, code: str, what: str) -> Finding:
-        return finding(code, what, record.dataset, split, record.case_id, path.relative_to(root).as_posix())
+    def at(path: Path, code: str, what: str) -> Fault:
+        return fault(code, what, record.dataset, split, record.case_id, path.relative_to(root).as_posix())
 
     for file, kind in files_of(record):
         report = reports.get((file, kind))

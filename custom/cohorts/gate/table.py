@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All findings in one table for the terminal: grouped by fault, with why and remedy once, then one line per place."""
+"""All faults in one table for the terminal: grouped by fault, with why and remedy once, then one line per place."""
 
 import shutil
 import textwrap
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from .checking import Checked
-from .finding import Finding
+from .fault import Fault
 
 
 def table(checked: Checked, width: int | None = None) -> str:
@@ -19,7 +19,7 @@ def table(checked: Checked, width: int | None = None) -> str:
     """
     width = max(width or shutil.get_terminal_size((100, 24)).columns, 40)
     lines: list[str] = []
-    for (severity, code), group in groupby(checked.findings, key=lambda f: (f.severity, f.code)):
+    for (severity, code), group in groupby(checked.faults, key=lambda f: (f.severity, f.code)):
         found = list(group)
         lines += _wrapped(f"{severity.upper()} {code} ({len(found)})", width, "", "  ")
         lines += _wrapped(f"why:    {found[0].why}", width, "  ", "          ")
@@ -27,7 +27,7 @@ def table(checked: Checked, width: int | None = None) -> str:
         lines += [line for row in _rows(found, width) for line in row]
         lines.append("")
     n_errors = len(checked.errors)
-    n_warnings = len(checked.findings) - n_errors
+    n_warnings = len(checked.faults) - n_errors
     counts = f"{n_errors} error{'s' * (n_errors != 1)}, {n_warnings} warning{'s' * (n_warnings != 1)}"
     lines += _wrapped(
         f"{checked.scans} scans, {checked.files} files ({checked.from_cache} unchanged since the last check), "
@@ -39,7 +39,7 @@ def table(checked: Checked, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def _rows(found: Sequence[Finding], width: int) -> list[list[str]]:
+def _rows(found: Sequence[Fault], width: int) -> list[list[str]]:
     cells = [(_where(f), f.file, f.what) for f in found]
     sizes = [min(max(len(row[i]) for row in cells), width // 4) for i in (0, 1)]
     sizes.append(max(width - 8 - sum(sizes), 12))
@@ -57,7 +57,7 @@ def _rows(found: Sequence[Finding], width: int) -> list[list[str]]:
     return out
 
 
-def _where(f: Finding) -> str:
+def _where(f: Fault) -> str:
     return " ".join(part for part in (f.dataset, f.split, f.case) if part)
 
 

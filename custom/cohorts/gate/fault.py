@@ -9,7 +9,7 @@ from ...core.codes import CODES
 
 
 @dataclass(frozen=True)
-class Finding:
+class Fault:
     """One fault.
 
     Attributes:
@@ -39,12 +39,12 @@ class Finding:
         return asdict(self)
 
 
-def finding(code: str, what: str, dataset: str = "", split: str = "", case: str = "", file: str = "") -> Finding:
-    """Return a finding with the texts that belong to its code."""
+def fault(code: str, what: str, dataset: str = "", split: str = "", case: str = "", file: str = "") -> Fault:
+    """Return a fault with the texts that belong to its code."""
     entry = CODES[code]
-    return Finding(code, entry.severity, dataset, split, case, file, what, entry.why, entry.remedy)
+    return Fault(code, entry.severity, dataset, split, case, file, what, entry.why, entry.remedy)
 
 
-def ordered(findings: Iterable[Finding]) -> list[Finding]:
-    """Return distinct findings: errors before warnings, then by code and place."""
-    return sorted(set(findings), key=lambda f: (f.severity, f.code, f.dataset, f.split, f.case, f.file, f.what))
+def ordered(faults: Iterable[Fault]) -> list[Fault]:
+    """Return distinct faults: errors before warnings, then by code and place."""
+    return sorted(set(faults), key=lambda f: (f.severity, f.code, f.dataset, f.split, f.case, f.file, f.what))
