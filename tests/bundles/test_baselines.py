@@ -15,9 +15,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
 
 from custom.core.errors import ConfigError, UADError
-from custom.core.resources import rooted
 from custom.evaluation import promote
-from custom.evaluation.spool import CaseInfo
 from custom.models.weights import read_state_dict
 from custom.noise import GaussianNoise, GridPatches
 from custom.postprocessing import in_mm, none
@@ -188,61 +186,6 @@ def test_what_was_trained_with_is_what_is_applied(run):
         assert reconstruction.patches == GridPatches(96)
         assert isinstance(reconstruction.noise, GaussianNoise)
         assert reconstruction.t_test == (300,)
-
-
-def test_every_way_to_a_map_gives_the_same_bits(run, release, tiny_cohort, tmp_path, monkeypatch, repository):
-    """Evaluation, ``run inference``, Predictor, and the release by Predictor and as MONAI Label reads it."""
-    method, folder = run
-    scan = tiny_cohort / "Test/demo_tumour/t1/P02_t1.nii.gz"
-    mask = tiny_cohort / "Test/demo_tumour/mask/P02_mask.nii.gz"
-    predictor = Predictor.load(folder, device="cpu", noise_key="P02")
-    expected = predictor.predict(scan, mask)
-    assert expected.anomaly_map.any()
-
-    config = repository / "bundles" / METHODS[method][0] / "configs" / "inference.json"
-    overrides = {"model_dir": str(folder), "input": str(scan), "mask": str(mask), "output_dir": str(tmp_path / "out"),
-                 "device": "cpu", "report": False, "noise_key": "P02"}  # fmt: skip
-    _run([config], "infer", "inference", overrides)
-    names = {"anomaly_map": "anomaly_map", "mask": "anomaly_mask", "pseudohealthy": "pseudohealthy_T1w"}
-    for role, name in names.items():
-        written = nib.load(next((tmp_path / "out").rglob(f"*_desc-{name}.nii.gz")))
-        np.testing.assert_array_equal(np.asarray(written.dataobj), expected.images()[role])
-
-    evaluation = ConfigParser(rooted(json.loads(config.with_name("evaluate.json").read_text(encoding="utf-8"))))
-    changed = METHODS[method][3] | {
-        "model_dir": str(folder),
-        "dataset_dir": str(tiny_cohort),
-        "output_dir": str(tmp_path / "e"),
-    }
-    evaluation.update(changed | {"device": "cpu", "test_sets": ["demo_tumour"], "cache_dir": str(tmp_path / "cache")})
-    if method != "threshold":
-        evaluation.update({"sigma_sweep": False})
-    case = next(c for c in evaluation.get_parsed_content("dataset") if c["case_id"] == "P02")
-    network, collector = (evaluation.get_parsed_content(key) for key in ("network", "collector"))
-    image, brain = case["image"], case["mask"]
-    np.testing.assert_array_equal(image[0].numpy(), expected.grid["image"])
-    reconstruction = evaluation.get_parsed_content("inferer")(image[None], network, ["P02"])[0, 0]
-    collector.add(CaseInfo("P02", "demo_tumour/test", 1), image[0], reconstruction, brain[0], case["seg"][0])
-    score = predictor.calibration.score
-    np.testing.assert_array_equal(collector.volume(collector.cases[0], score), expected.grid["map"])
-
-    monkeypatch.chdir("/")
-    released = Predictor.load(release, device="cpu", noise_key="P02").predict(scan, mask)
-    np.testing.assert_array_equal(released.anomaly_map, expected.anomaly_map)
-
-    parser = ConfigParser(json.loads((release / "configs/inference.json").read_text(encoding="utf-8")))
-    parser.config.update(bundle_root=str(release), device="cpu", noise_key="P02")  # as Label's BundleInferTask does
-    label_network = parser.get_parsed_content("network_def")
-    label_network.load_state_dict(torch.load(release / "models/model.pt", weights_only=True), strict=False)
-    data = {"image": str(scan), "mask": str(mask), "case_id": "P02"}
-    for transform in parser.get_parsed_content("preprocessing").transforms:
-        data = transform(data)
-    with torch.no_grad():
-        data["pred"] = parser.get_parsed_content("inferer")(data["image"][None], label_network.eval())[0]
-    for transform in parser.get_parsed_content("postprocessing").transforms:
-        data = transform(data)
-    np.testing.assert_array_equal(data["anomaly_map"].numpy()[0], expected.anomaly_map)
-    np.testing.assert_array_equal(data["pred"].numpy()[0], expected.mask)
 
 
 def test_methods_of_one_preparation_and_post_processing_may_stand_in_one_table(trained):
