@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..metrics import mean_std
-from .jobs import DONE, PRETRAINING, read_json
+from .jobs import DONE, PRETRAINING, recorded
 from .results import Result
 from .tables import Cell, Comparison, Table, unit_of
 
@@ -189,7 +189,7 @@ def budget_table(comparison: Comparison) -> Table | None:
         stages = [
             (stages, result.folder.name)
             for result in comparison.results
-            if result.method == method and (stages := read_json(result.folder.parent / DONE).get("stages"))
+            if result.method == method and (stages := recorded(result.folder.parent / DONE).get("stages"))
         ]
         cells = []
         for name in (PRETRAINING, "training", None):
