@@ -26,14 +26,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.errors import DataError
-from ..metrics import best_dice_threshold, conformal_case_threshold, healthy_quantile_threshold, interval_search
+from ..metrics import (
+    INDISCRIMINATE_FPR,
+    best_dice_threshold,
+    conformal_case_threshold,
+    healthy_quantile_threshold,
+    interval_search,
+)
 from .collector import MapCollector
 from .oracle import oracle
 from .plan import EvaluationPlan, TestPlan
 from .spool import CaseInfo
 
 ORACLE = "oracle"
-INDISCRIMINATE_FPR = 0.2
 OUTLIER_DEVIATIONS = 5  # median absolute deviations above the median
 
 

@@ -16,7 +16,7 @@ from .bootstrap import (
     pooled_dice_ci,
     seed_of,
 )
-from .healthy import false_positive_ml, healthy_summary, scan_auroc, scan_score
+from .healthy import INDISCRIMINATE_FPR, false_positive_ml, healthy_summary, scan_auroc, scan_score
 from .histogram import ScoreHistogram
 from .lesions import SIZE_EDGES_MM3, LesionCounts, criterion, lesion_counts
 from .ranking import UNINFORMATIVE, case_ranking, ranking_metrics
@@ -32,6 +32,7 @@ from .threshold import (
 )
 
 __all__ = [
+    "INDISCRIMINATE_FPR",
     "MIN_SUBJECTS",
     "SIZE_EDGES_MM3",
     "UNINFORMATIVE",

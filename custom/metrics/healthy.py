@@ -17,6 +17,8 @@ from ..core.errors import ConfigError, DataError
 from .arrays import Array, inside, to_mask, to_scores
 from .ranking import ranking_metrics
 
+INDISCRIMINATE_FPR = 0.2  # a threshold that marks a larger share of healthy brains says nothing
+
 
 def false_positive_ml(prediction: Array, spacing_mm: Sequence[float], region: Array | None = None) -> float:
     """Return the flagged volume of a healthy scan in ml (1 ml = 1000 mm³), inside ``region`` if given."""

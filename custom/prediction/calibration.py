@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..core.description import build
 from ..core.errors import ConfigError
+from ..metrics import INDISCRIMINATE_FPR
 from ..preparation.quality import usable_reference
 from ..runs.model_folder import ModelFolder
 from ..scoring import bound
@@ -107,11 +108,22 @@ class Calibration:
         Raises:
             ConfigError: an unknown name, a rate outside those that were measured, or a threshold that no score can have.
         """
+        chosen = self._chosen(sensitivity, threshold)
+        doubt = self.doubt(chosen.value)
+        return Threshold(chosen.value, f"{chosen.source}; {doubt}") if doubt else chosen
+
+    def doubt(self, value: float) -> str:
+        """Return what is to be said against a threshold, see :func:`doubt_about`."""
+        return doubt_about(value, self.quantiles)
+
+    def _chosen(self, sensitivity: Any, threshold: Any) -> Threshold:
         if threshold not in _UNSET:
             return Threshold(_score(threshold), "given by the user")
         if isinstance(sensitivity, (list, tuple)):
             sensitivity = sensitivity[0] if sensitivity else None
-        name = self.names[0] if sensitivity in _UNSET else str(sensitivity)
+        return self._named(self.names[0] if sensitivity in _UNSET else str(sensitivity))
+
+    def _named(self, name: str) -> Threshold:
         if name in self.thresholds:
             return self.thresholds[name]
         rate = _rate(name)
@@ -138,6 +150,11 @@ class Calibration:
         return list(self.thresholds)
 
     @property
+    def offered(self) -> list[str]:
+        """The names without those of indiscriminate thresholds (:meth:`doubt`), for a client's menu."""
+        return [name for name, one in self.thresholds.items() if not self.doubt(one.value)] or self.names
+
+    @property
     def rates(self) -> tuple[float, float]:
         """Smallest and largest false-positive rate that ``sensitivity`` may ask for."""
         if not self.quantiles:
@@ -146,13 +163,36 @@ class Calibration:
 
     def percentile_of(self, scores: NDArray[Any]) -> NDArray[np.float32]:
         """Return for each score the percentile (0 to 100) that it has inside healthy brains; ties take the upper end."""
-        probability, score = np.array(self.quantiles, dtype=np.float64).T if self.quantiles else (np.zeros(0),) * 2
-        if not len(score):
+        if not self.quantiles:
             raise ConfigError("the calibration has no healthy quantiles; run the evaluation of this model again.")
-        upper = np.searchsorted(score, scores, side="right")
-        exact = np.interp(scores, score, probability)
-        tied = probability[np.maximum(upper - 1, 0)]
-        return (100 * np.where(upper > 0, np.maximum(exact, tied), 0)).astype(np.float32)
+        return _percentiles(scores, self.quantiles)
+
+
+def doubt_about(value: float, quantiles: Sequence[tuple[float, float]]) -> str:
+    """Return what is to be said of a threshold that marks more than a fifth of healthy brains, "" of any other.
+
+    Args:
+        value: of the threshold.
+        quantiles: rising pairs (probability, score) inside healthy brains; without any nothing is known.
+
+    >>> quantiles = [(0.5, 0.1), (0.9, 0.2), (0.99, 0.4)]
+    >>> doubt_about(0.3, quantiles), doubt_about(0.12, quantiles)
+    ('', 'indiscriminate: it marks 42% of healthy brains, so what it marks means nothing')
+    """
+    share = 1 - float(_percentiles(np.array([value]), quantiles)[0]) / 100 if quantiles else 0.0
+    if share <= INDISCRIMINATE_FPR:
+        return ""
+    least = "at least " if value < quantiles[0][1] else ""
+    known = 1 - quantiles[0][0] if least else share
+    return f"indiscriminate: it marks {least}{known:.0%} of healthy brains, so what it marks means nothing"
+
+
+def _percentiles(scores: NDArray[Any], quantiles: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
+    probability, score = np.array(quantiles, dtype=np.float64).T
+    upper = np.searchsorted(score, scores, side="right")
+    exact = np.interp(scores, score, probability)
+    tied = probability[np.maximum(upper - 1, 0)]
+    return (100 * np.where(upper > 0, np.maximum(exact, tied), 0)).astype(np.float32)
 
 
 def _score(threshold: Any) -> float:

@@ -97,7 +97,15 @@ class CaseResult:
             grid_affine,
             threshold,
             calibration,
-            (*json.loads(data["warnings"]), *_too_much(mask, affine, float(reference.meta["mask_ml"]))),
+            (
+                *json.loads(data["warnings"]),
+                *_too_much(mask, affine, float(reference.meta["mask_ml"])),
+                *(
+                    [f"the threshold {threshold.value:.4g} is {doubt}"]
+                    if (doubt := calibration.doubt(threshold.value))
+                    else []
+                ),
+            ),
             tuple(findings),
             str(reference.meta["kind"]),
             float(reference.meta["mask_ml"]),

@@ -15,6 +15,7 @@ from ..cohorts.datasets import DATASETS
 from ..core.errors import ConfigError
 from ..core.files import atomic_write_text, read_json
 from ..models.weights import metadata_of
+from ..prediction.calibration import doubt_about
 from ..runs.model_folder import ModelFolder
 
 AGAIN = "copy it again from the run."
@@ -100,8 +101,10 @@ def _public_command(command: Sequence[str]) -> str:
 
 def _use(calibration: Mapping[str, Any], model: ModelFolder) -> Iterator[str]:
     yield from ["## Score and thresholds", "", f"Score: `{calibration['score']}`. Thresholds, the default first:", ""]
+    quantiles = list(zip(*calibration["healthy_quantiles"].values(), strict=True))
     for name, entry in calibration["thresholds"].items():
-        yield f"- `{name}` {entry['value']:.4g}: {entry['source']}"
+        doubt = doubt_about(float(entry["value"]), quantiles)
+        yield f"- `{name}` {entry['value']:.4g}: {'; '.join(filter(None, (entry['source'], doubt)))}"
     declared = DATASETS.get(model.dataset)
     yield from [
         "",

@@ -9,7 +9,7 @@ from typing import Any
 from ..cohorts.datasets import get_dataset
 from ..core.errors import ConfigError
 from ..core.imports import foreign_imports
-from ..prediction.calibration import Calibration
+from ..prediction.calibration import Calibration, Threshold
 from ..runs.model_folder import ModelFolder
 
 _NAMED_APART = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
@@ -112,12 +112,17 @@ def release_readme(metadata: Mapping[str, Any], model: ModelFolder, calibration:
         dataset=model.dataset,
         fold=model.fold,
         score=calibration.score,
-        thresholds="\n".join(f"* `{key}`: {t.value:.4g} ({t.source})" for key, t in calibration.thresholds.items()),
+        thresholds="\n".join(f"* `{key}`: {t.value:.4g} ({t.source})" for key, t in _thresholds(calibration).items()),
         lowest=lowest,
         highest=highest,
         file_sha256=model.weights_sha256,
         weights_sha256=release["weights_sha256"],
     )
+
+
+def _thresholds(calibration: Calibration) -> dict[str, Threshold]:
+    """Return the thresholds with what is to be said against them."""
+    return {name: calibration.threshold(name) for name in calibration.names}
 
 
 def data_licence(model: ModelFolder) -> str:

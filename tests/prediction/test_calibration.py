@@ -129,3 +129,18 @@ def test_a_model_without_calibration_says_how_to_get_one(tmp_path) -> None:
     save_weights(torch.nn.Linear(1, 1), tmp_path / "model.safetensors", {})
     with pytest.raises(ConfigError, match=r"no calibration.*--promote True"):
         Calibration.of(ModelFolder.read(tmp_path).seal())
+
+
+def test_a_threshold_that_marks_much_of_healthy_brains_says_so_wherever_it_is_used(tmp_path):
+    thresholds = {
+        "typical_fpr_0.01": {"value": 0.4, "source": "1 % of the voxels lie above"},
+        "tuned/mslub": {"value": 0.12, "source": "best Dice on mslub"},
+    }
+    calibration = load(tmp_path / "run", thresholds=thresholds)
+    assert calibration.threshold().source == "1 % of the voxels lie above"
+    said = "indiscriminate: it marks 42% of healthy brains"
+    assert calibration.threshold("tuned/mslub").source.startswith(f"best Dice on mslub; {said}")
+    assert "marks at least 50% of healthy brains" in calibration.threshold(threshold=0.05).source
+    assert calibration.names == list(thresholds)
+    assert calibration.offered == ["typical_fpr_0.01"]
+    assert load(tmp_path / "none", thresholds={"a": thresholds["tuned/mslub"]}).offered == ["a"]

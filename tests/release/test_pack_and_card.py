@@ -40,7 +40,9 @@ def run(tmp_path):
 def _calibration(model):
     return {
         "score": "l1", "trial": None, "healthy_scans": 7, "weights_sha256": model.weights_sha256,
-        "thresholds": {"typical_fpr_0.001": {"value": 0.4, "source": "a median"}},
+        "thresholds": {
+            "typical_fpr_0.001": {"value": 0.4, "source": "a median"}, "tuned/mslub": {"value": 0.05, "source": "best Dice"}
+        },
         "healthy_quantiles": {"levels": [0.5, 0.99], "scores": [0.1, 0.4]},
     }  # fmt: skip
 
@@ -120,6 +122,7 @@ def test_the_card_tells_what_the_files_hold_and_no_path_of_this_machine(run, tmp
         "typical_fpr_0.001` 0.4: a median", "7 healthy scans of IXI",
     ):  # fmt: skip
         assert part in text, part
+    assert "`tuned/mslub` 0.05: best Dice; indiscriminate: it marks at least 50% of healthy brains" in text
     assert "/home/me" not in text
     assert "oracle" not in text
 
