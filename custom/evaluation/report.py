@@ -17,6 +17,7 @@ import numpy as np
 
 from ..core.digests import file_sha256, write_checked_json
 from ..core.files import atomic_write_text
+from ..metrics import UNINFORMATIVE
 from .calibrate import calibration_of, write_calibration
 from .collector import MapCollector
 from .markdown import markdown_report
@@ -59,7 +60,7 @@ class EvaluationReport:
         self.limit = limit
 
     def __call__(self, collector: MapCollector, plan: EvaluationPlan) -> dict[str, float]:
-        """Write all files and return the headline numbers, ``<data set>/<variant>/<operating point>/dice``."""
+        """Write all files and return the headline numbers of the primary score, ``<data set>/<operating point>/dice``."""
         measured = self.measurer(collector, plan)
         measured.contrast = str(self.protocol.get("contrast", ""))
         protocol = {**self.protocol, **self.reconstruction} | {
@@ -81,9 +82,7 @@ class EvaluationReport:
             {
                 **calibration,
                 "protocol_key": protocol["key"],
-                "metrics": {
-                    name: value for name, value in headline(measured.summary).items() if f"/{self.primary}/" in name
-                },
+                "metrics": headline(measured.summary, self.primary),
                 "weights_sha256": protocol.get("weights_sha256"),
                 "reconstruction": self.reconstruction,
             },
@@ -93,7 +92,7 @@ class EvaluationReport:
         pictures = sorted(str(path.relative_to(self.folder)) for path in (self.folder / "figures").rglob("*.png"))
         text = markdown_report(protocol, measured.summary, self.primary, pictures)
         atomic_write_text(self.folder / "report.md", text)
-        return headline(measured.summary)
+        return headline(measured.summary, self.primary)
 
 
 def data_digest(collector: MapCollector) -> dict[str, str]:
@@ -123,12 +122,20 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return stream.getvalue()
 
 
-def headline(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return the flat numbers that a tracker stores."""
-    flat: dict[str, float] = {}
+def headline(summary: Mapping[str, Any], primary: str) -> dict[str, float]:
+    """Return the few numbers that a tracker shows; all others stand in ``metrics.json``, which it keeps as a file.
+
+    Args:
+        summary: of the measurements.
+        primary: score that they are of; the average precision of a map that knows nothing stands beside it.
+    """
+    flat: dict[str, float | None] = {}
+    _, at, chain = primary.partition("@")
+    chance = f"{UNINFORMATIVE}{at}{chain}"
     for dataset, block in summary["datasets"].items():
-        for variant, found in block["variants"].items():
-            flat[f"{dataset}/{variant}/average_precision"] = found["pooled"]["average_precision"]
-            for name, point in found["operating_points"].items():
-                flat[f"{dataset}/{variant}/{name}/dice"] = point["per_case"]["dice"]["mean"]
+        for variant, name in ((primary, "average_precision"), (chance, "average_precision_of_uninformative_map")):
+            if variant in block["variants"]:
+                flat[f"{dataset}/{name}"] = block["variants"][variant]["pooled"]["average_precision"]
+        for name, point in block["variants"].get(primary, {"operating_points": {}})["operating_points"].items():
+            flat[f"{dataset}/{name}/dice"] = point["per_case"]["dice"]["mean"]
     return {name: float(value) for name, value in flat.items() if value is not None}

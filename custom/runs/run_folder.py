@@ -15,7 +15,7 @@ from .lock import RunLock
 from .model_folder import FILE_NAME, WEIGHTS, ModelFolder
 from .record import RunRecord
 from .start import save_config
-from .tracking import Tracking
+from .tracking import Tracking, run_name
 
 
 class RunFolder:
@@ -47,7 +47,7 @@ class RunFolder:
         self.lock = RunLock(folder, write=is_main)
         self.record = RunRecord(folder, known, {"run": self.model.seed}, write=is_main)
         self.tracking = Tracking(
-            folder, tracking_uri, experiment, known, tags={"stage": "training", "method": self.model.method}, every=every,
+            folder, tracking_uri, experiment, known, run_name(self.model), tags={"stage": "training", "method": self.model.method}, every=every,
             artifacts=[self.folder / name for name in (FILE_NAME, "config.json", f"{WEIGHTS}.sha256")], write=is_main,
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 
 from .failure import on_failure
+from .model_folder import ModelFolder
 from .outbox import Outbox
 from .record import source_revision
 from .secrets import without_secrets
@@ -83,7 +84,7 @@ class Tracking:
     Args:
         folder: output folder; one folder is one run.
         tracking_uri: MLflow server or ``sqlite:///`` database; None, "none" or "" keeps the outbox only.
-        name: of the run; the folder's name if None.
+        name: of the run, see :func:`run_name`; the folder's name if None.
         experiment: that the run belongs to.
         params: settings, flat.
         tags: for example the method, or the run folder of the model that is evaluated.
@@ -153,6 +154,11 @@ class Tracking:
         """Record what a validation measured."""
         self._metrics("validation", validator.state.metrics, validator.state.epoch)
 
+    def picture(self, path: str | Path) -> None:
+        """Record a picture that was made during the run."""
+        if self._open:
+            self._record(lambda: self.outbox.artifact(path, "pictures"))
+
     def complete(self, engine: Engine) -> None:
         """Record final metrics and artifacts and close the run."""
         self._metrics(self.prefix, engine.state.metrics, engine.state.iteration)
@@ -187,6 +193,19 @@ class Tracking:
                 logger.warning(
                     "%s cannot be written (%s); the run goes on untracked.", self.outbox.path, error.strerror
                 )
+
+
+def run_name(model: ModelFolder, folder: str | Path | None = None) -> str:
+    """Return what a run is called: method, data set, contrast and fold, then what its folder adds to them.
+
+    Args:
+        model: that is trained or applied.
+        folder: output folder of a run that applies the model, for example of an evaluation; None: its training.
+    """
+    words = f"{model.method} {model.dataset}_{model.contrast}_fold{model.fold}"
+    own = model.folder.resolve().name
+    words += "" if own in words else f" {own}"
+    return words if folder is None else f"{words}, {Path(folder).resolve().name}"
 
 
 def _source() -> dict[str, str]:

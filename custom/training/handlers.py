@@ -16,6 +16,7 @@ from ..runs.run_folder import RunFolder
 from .averaging import AveragedWeights
 from .checkpoint import CrashSafeCheckpoint
 from .gradient_clipping import GradientClipping
+from .pictures import ValidationPictures
 from .validation import AveragedValidation, WeightsExport
 
 
@@ -56,6 +57,7 @@ class TrainingHandlers:
             ProgressBar(desc="training", show=run_folder.is_main),
         ]
         run_folder.tracking.attach_validation(validator)
+        ValidationPictures(run_folder).attach(validator)
 
     def attach(self, engine: Engine) -> None:
         """Register all handlers with the trainer."""

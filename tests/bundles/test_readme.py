@@ -92,7 +92,7 @@ def test_everyday_commands(repository, tiny_cohort, tmp_path):
         elif any("mysite" in argument for argument in arguments):
             continue  # test_a_data_set_of_ones_own runs these
         if stage == "predict" and "--model" not in arguments:
-            arguments += ["--contrast", "t1"]  # a synthetic head of the demo cohort is not recognised as a T1 scan
+            arguments += ["--contrast", "t1"]  # a head of noise looks like no contrast
         if program == "uad":
             arguments = ["-m", "custom.cli.main", *arguments]
         arguments = [a.replace("DATA", str(cohort)).replace("output/", f"{tmp_path}/output/") for a in arguments]
@@ -161,7 +161,33 @@ def test_demo_runs_to_its_last_line(repository, tmp_path):
     assert f"sqlite:///{tmp_path}/mlflow.db" in finished.stdout
     client = mlflow.tracking.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     (experiment,) = (e for e in client.search_experiments() if e.name == "demo_t2")
-    assert {r.data.tags["stage"] for r in client.search_runs([experiment.experiment_id])} == {"training", "evaluation"}
+    runs = {run.data.tags["stage"]: run for run in client.search_runs([experiment.experiment_id])}
+    _check_tracked(client, experiment, runs)
+
+
+def _check_tracked(client, experiment, runs):
+    """What MLflow shows of a training and its evaluation: telling names, few numbers, what differs, pictures, files."""
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    training, evaluation = runs["training"], runs["evaluation"]
+    assert training.info.run_name == "ddpm_ssim_ens demo_t2_fold0"
+    assert evaluation.info.run_name == "ddpm_ssim_ens demo_t2_fold0, evaluation"
+    assert set(training.data.metrics) == {"train/loss", "train/learning_rate", "validation/l1"}
+    numbers = set(evaluation.data.metrics)
+    assert "evaluation/demo_stroke/average_precision" in numbers
+    assert len(numbers) <= 40
+    params = training.data.params | evaluation.data.params
+    assert params["test_limit"] == "1"
+    assert params["limit"] == "None"
+    assert "erosion_mm" in params["postprocessing"]
+    assert params["lr"] == "0.0001"
+    assert any(name.startswith("parts.preparation") for name in params)
+    for run in runs.values():
+        assert run.data.tags["mlflow.source.git.commit"]
+        files = {item.path for item in client.list_artifacts(run.info.run_id)}
+        assert files >= ({"model.json", "pictures"} if run is training else {"metrics.json", "report.md", "figures"})
+    assert [item.path for item in client.list_artifacts(training.info.run_id, "pictures")] == [
+        "pictures/epoch_00001.png"
+    ]
 
 
 def test_mlflow_shows_the_runs(repository, tmp_path):

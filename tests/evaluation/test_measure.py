@@ -111,9 +111,12 @@ def test_report_files_and_protocol(collector, tmp_path):
     numbers = report(collector, PLAN)
     result = json.loads((tmp_path / "metrics.json").read_text())
     assert (
-        numbers["ms/l1/tuned/dice"]
+        numbers["ms/tuned/dice"]
         == result["datasets"]["ms"]["variants"]["l1"]["operating_points"]["tuned"]["per_case"]["dice"]["mean"]
     )
+    assert {name for name in numbers if "average_precision" in name} == {
+        "ms/average_precision", "ms/average_precision_of_uninformative_map"
+    }  # fmt: skip
     assert set(result["protocol"]["data"]) == {"demo/val", "demo/test", "ms/val", "ms/test"}
     with open(tmp_path / "per_case.csv", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
@@ -134,7 +137,7 @@ def test_report_files_and_protocol(collector, tmp_path):
     assert calibration["reconstruction"] == {"t_test": result["protocol"]["t_test"]} == {"t_test": 5}
     assert calibration["weights_sha256"] == "0" * 64
     assert calibration["trial"] is None
-    assert all("/l1/" in name for name in calibration["metrics"])
+    assert calibration["metrics"] == numbers
 
 
 def test_a_limited_evaluation_is_a_trial(collector, tmp_path):
