@@ -4,8 +4,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..metrics import UNINFORMATIVE
-from .operating_points import INDISCRIMINATE_FPR
+from ..metrics import INDISCRIMINATE_FPR, UNINFORMATIVE
 
 HOW_TO_READ = f"""A row is a score; `name@chain` is the score under another post-processing. **Bold** is the best row of a column, (primary)
 the score that the calibration and the pictures are of. `{UNINFORMATIVE}` is a map that is 1 everywhere in the evaluated region

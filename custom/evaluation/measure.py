@@ -20,6 +20,7 @@ import torch
 
 from ..core.progress import progress
 from ..metrics import (
+    INDISCRIMINATE_FPR,
     MIN_SUBJECTS,
     UNINFORMATIVE,
     ConfusionCounts,
@@ -37,7 +38,7 @@ from ..metrics import (
     summarise_cases,
 )
 from .collector import MapCollector
-from .operating_points import INDISCRIMINATE_FPR, OperatingPoint, healthy_points, operating_points, tuned_points
+from .operating_points import OperatingPoint, healthy_points, operating_points, tuned_points
 from .plan import EvaluationPlan, TestPlan
 from .spool import CaseInfo
 

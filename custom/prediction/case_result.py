@@ -66,8 +66,8 @@ class CaseResult:
         shape = "x".join(str(n) for n in self.mask.shape)
         first = f", first: {self.findings[0].words}" if self.findings else ""
         return (
-            f"<CaseResult {self.case_id}: {len(self.findings)} findings, {ml:.2f} ml above {self.threshold.value:.4g}{first}; "
-            f"{shape} voxels, {len(self.warnings)} warnings>"
+            f"<CaseResult {self.case_id}: {_count(len(self.findings), 'finding')}, {ml:.2f} ml above {self.threshold.value:.4g}{first}; "
+            f"{shape} voxels, {_count(len(self.warnings), 'warning')}>"
         )
 
     @classmethod
@@ -159,23 +159,23 @@ class CaseResult:
         return write_case_report(Path(folder), summary, self, viewer, view)
 
     def plot(self, view: View = "neurological") -> Any:
-        """Return a matplotlib figure: three planes through the first finding, map and mask over the scan."""
+        """Return a matplotlib figure, which a notebook shows: three planes through the first finding, map and mask over the scan."""
         from io import BytesIO
 
-        from matplotlib.figure import Figure
         from matplotlib.image import imread
 
+        from ..report.figures import NotebookFigure
         from .overlays import tail_position
         from .pictures import focuses, three_planes
 
         position = tail_position(self.calibration.percentile_of(self.grid["map"]))
-        figure = Figure(figsize=(12, 4.2), layout="constrained")
+        figure = NotebookFigure(figsize=(12, 4.2), layout="constrained")
         panels = three_planes(self, position, focuses(self, 1)[0], view)
         for axes, panel in zip(figure.subplots(1, 3), panels, strict=True):
             axes.imshow(imread(BytesIO(panel["image"])))
             axes.set_title(f"{panel['name']}, {panel['label']}", fontsize=10)
             axes.set(xticks=[], yticks=[], xlabel=panel["bottom"], ylabel=panel["left"])
-        figure.suptitle(f"{self.case_id}: {len(self.findings)} findings, {view} view")
+        figure.suptitle(f"{self.case_id}: {_count(len(self.findings), 'finding')}, {view} view")
         return figure
 
     def _repr_html_(self) -> str:
@@ -185,10 +185,14 @@ class CaseResult:
             for k, f in enumerate(self.findings[:10], start=1)
         )
         return (
-            f"<p><b>{escape(self.case_id)}</b>: {len(self.findings)} findings above {self.threshold.value:.4g} "
-            f"({escape(self.threshold.source)}); {len(self.warnings)} warnings. Research use only.</p>"
+            f"<p><b>{escape(self.case_id)}</b>: {_count(len(self.findings), 'finding')} above {self.threshold.value:.4g} "
+            f"({escape(self.threshold.source)}); {_count(len(self.warnings), 'warning')}. Research use only.</p>"
             f"<table><tr><th>No.</th><th>Volume</th><th>Where</th><th>Highest score</th></tr>{rows}</table>"
         )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _too_much(mask: NDArray[np.uint8], affine: NDArray[np.float64], brain_ml: float) -> list[str]:

@@ -8,6 +8,7 @@ grey print can be read. The colour map of anomaly maps is ``inferno``: even in l
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +47,15 @@ _METADATA = {
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows, although it is made without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        stream = BytesIO()
+        self.savefig(stream, format="png")
+        return stream.getvalue()
 
 
 @contextmanager
