@@ -166,7 +166,7 @@ class CaseResult:
 
         from ..report.figures import NotebookFigure
         from .overlays import tail_position
-        from .pictures import focuses, three_planes
+        from .pictures import BAR_MM, focuses, three_planes
 
         position = tail_position(self.calibration.percentile_of(self.grid["map"]))
         figure = NotebookFigure(figsize=(12, 4.2), layout="constrained")
@@ -175,7 +175,7 @@ class CaseResult:
             axes.imshow(imread(BytesIO(panel["image"])))
             axes.set_title(f"{panel['name']}, {panel['label']}", fontsize=10)
             axes.set(xticks=[], yticks=[], xlabel=panel["bottom"], ylabel=panel["left"])
-        figure.suptitle(f"{self.case_id}: {_count(len(self.findings), 'finding')}, {view} view")
+        figure.suptitle(f"{self.case_id}: {_count(len(self.findings), 'finding')}, {view} view, bar: {BAR_MM:g} mm")
         return figure
 
     def _repr_html_(self) -> str:
