@@ -189,7 +189,8 @@ class Comparison:
             for column, title in zip(self.columns, self.titles(), strict=True):
                 a, b = (self.subjects(column, *names[name], metric) for name in (first, second))
                 both = [case for case in a if case in b]
-                if any(a[case] is not None and b[case] is not None for case in both):
+                defined_in_both = [case for case in both if a[case] is not None and b[case] is not None]
+                if len(defined_in_both) > 1:  # the p-value of one subject is 1
                     both.sort()
                     test = paired_permutation_test([a[c] for c in both], [b[c] for c in both], seed=seed_of(both))
                     found.append(((first, second, title), test))
@@ -210,7 +211,7 @@ class Comparison:
         return Table(
             f"Paired permutation tests of {metric}{unit_of(metric)[0]} over subjects", ("first", "second", "test set"),
             ("difference", "p", "p (Holm)", "subjects", "permutations"), rows,
-            ("Two-sided, on each subject's mean over folds.",),
+            ("Two-sided, on each subject's mean over folds; test sets of one subject are left out.",),
             unit_of(metric)[1],
         )  # fmt: skip
 

@@ -147,6 +147,17 @@ def test_every_table_has_the_uninformative_map_and_average_precision_as_its_mult
     assert "(3.00x)" in markdown(mean)
 
 
+def test_one_subject_is_no_paired_test_and_does_not_count_for_holm(finished):
+    several = {f"P{n}": 0.1 * n for n in range(1, 7)}
+    better = {case: value + 0.1 for case, value in several.items()}
+    result = finished(
+        "ddpm", 0, {"wmh": {"l1": {"A": 0.2}, "ssim_ens": {"A": 0.4}}, "mslub": {"l1": several, "ssim_ens": better}}
+    )
+    ((head, cells),) = Comparison([result]).comparisons().rows
+    assert head == ("ddpm ssim_ens", "ddpm l1", "mslub (T2)")
+    assert cells[1] == cells[2] == f"{2 / 2**6:.4f}"
+
+
 def test_a_folder_of_tracked_copies_is_not_read_twice(finished, tmp_path):
     result = finished("ddpm", 0, {"mslub": {"l1": CASES}})
     for copy in ("mlartifacts/1/2/artifacts", "mlruns/1", "previous/evaluation"):
