@@ -2,7 +2,8 @@
 """Tables of a matrix for the documents: ``python -m benchmarks.publish OUTPUT NAME TABLE ...``.
 
 ``OUTPUT/tables/TABLE.json`` goes to ``docs/results/NAME_TABLE.json``, from where ``python -m benchmarks.documents`` puts it
-into the documents. Rows of a matrix that were not run have no number and are left out; the table says so in a note.
+into the documents. Rows of a matrix that were not run have no number and are left out; the table says so in a note. The note on
+revisions of the code is not taken over: a document names the revision that its history knows.
 ``--columns`` takes some of the columns (their beginnings), ``--rows`` some of the rows (first names).
 """
 
@@ -16,6 +17,7 @@ from custom.benchmark.rendering import read_table, write_json
 from custom.benchmark.tables import Cell, Table
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+REVISIONS = "Made by several revisions of the code"
 LEFT_OUT = "Not run, and left out: "
 
 
@@ -25,7 +27,8 @@ def published(table: Table, columns: Sequence[str] = (), rows: Sequence[str] = (
     chosen = [(head, tuple(cells[n] for n in kept)) for head, cells in table.rows if not rows or head[0] in rows]
     full = tuple((head, cells) for head, cells in chosen if any(map(_is_number, cells)))
     absent = list(dict.fromkeys(head[0] for head, cells in chosen if not any(map(_is_number, cells))))
-    notes = (*table.notes, *([f"{LEFT_OUT}{', '.join(absent)}."] if absent else []))
+    kept_notes = [note for note in table.notes if not note.startswith(REVISIONS)]
+    notes = (*kept_notes, *([f"{LEFT_OUT}{', '.join(absent)}."] if absent else []))
     return replace(table, columns=tuple(table.columns[n] for n in kept), rows=full, notes=notes)
 
 
