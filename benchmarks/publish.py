@@ -49,7 +49,7 @@ def main() -> None:
     for name in given.tables:
         table = published(read_table(Path(given.output) / "tables" / f"{name}.json"), given.columns, given.rows)
         command = (
-            f"uad matrix matrices/{given.name}.json; python -m benchmarks.publish OUTPUT {given.name} {name}{shown}"
+            f"uad matrix {given.name}; python -m benchmarks.publish OUTPUT {given.name} {name}{shown}"
         )
         print(write_json(table, RESULTS / f"{given.name}_{name}.json", command).relative_to(RESULTS.parents[1]))
 
