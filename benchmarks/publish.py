@@ -48,9 +48,7 @@ def main() -> None:
     shown = "".join(f" --{key} {' '.join(getattr(given, key))}" for key in ("columns", "rows") if getattr(given, key))
     for name in given.tables:
         table = published(read_table(Path(given.output) / "tables" / f"{name}.json"), given.columns, given.rows)
-        command = (
-            f"uad matrix {given.name}; python -m benchmarks.publish OUTPUT {given.name} {name}{shown}"
-        )
+        command = f"uad matrix {given.name}; python -m benchmarks.publish OUTPUT {given.name} {name}{shown}"
         print(write_json(table, RESULTS / f"{given.name}_{name}.json", command).relative_to(RESULTS.parents[1]))
 
 
