@@ -6,7 +6,9 @@ Every FOLDER holds the ``metrics.json`` of an evaluation; the table goes to ``do
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from custom.benchmark.rendering import write_json
 from custom.benchmark.tables import Table
@@ -16,32 +18,55 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
 
 def table(title: str, evaluations: list[tuple[str, str, Path]], points: list[str]) -> Table:
-    """Return the table of (method, score, folder), with the Dice at the thresholds called ``points``."""
+    """Return the table of (method, score, folder): the patients, then the healthy scans.
+
+    Args:
+        title: of the table.
+        evaluations: method, score, and folder of the evaluation.
+        points: names of the thresholds whose Dice and falsely marked volume are shown.
+    """
     read = [
         (method, score, read_json(folder / "metrics.json", "evaluate again.")) for method, score, folder in evaluations
     ]
-    columns = ("AP, pooled", "x uninformative", *(f"Dice, {name}" for name in points), "best Dice")
+    shown = [column for name in points for column in (f"Dice, {name}", f"false ml, {name}")]
+    columns = ("AP, pooled", "x uninformative", "AP, mean of scans", *shown, "best Dice")
     rows = []
-    datasets = list(dict.fromkeys(name for _, _, metrics in read for name in metrics["datasets"]))
-    for dataset in datasets:
-        for method, score, metrics in read:
-            block = metrics["datasets"].get(dataset)
-            if block is None:
-                continue
-            found = block["variants"][score]
-            precision = found["pooled"]["average_precision"]
-            nothing = block["variants"].get("uninformative", {}).get("pooled", {}).get("average_precision")
-            dice = [
-                found["operating_points"].get(name, {}).get("per_case", {}).get("dice", {}).get("mean")
-                for name in (*points, "oracle")
-            ]
-            cells = (
-                _percent(precision),
-                f"{precision / nothing:.1f}" if precision and nothing else "-",
-                *map(_percent, dice),
-            )
-            rows.append(((f"{dataset} ({block['cases']})", method, score), cells))
+    for kind, cells_of in (("datasets", _patients), ("healthy", _healthy)):
+        for group in dict.fromkeys(name for _, _, metrics in read for name in metrics[kind]):
+            for method, score, metrics in read:
+                block = metrics[kind].get(group)
+                if block is not None:
+                    rows.append(((f"{group} ({block['cases']})", method, score), cells_of(block, score, points)))
     return Table(title, ("data set (scans)", "method", "score"), columns, tuple(rows), (), 1.0)
+
+
+def _patients(block: Mapping[str, Any], score: str, points: list[str]) -> tuple[str, ...]:
+    found = block["variants"][score]
+    precision = found["pooled"]["average_precision"]
+    nothing = block["variants"].get("uninformative", {}).get("pooled", {}).get("average_precision")
+    cells = [_percent(precision), f"{precision / nothing:.1f}" if precision and nothing else "-"]
+    cells.append(_with_interval(found["per_case"].get("average_precision", {})))
+    measured = found["operating_points"]
+    for name in points:
+        per_case = measured.get(name, {}).get("per_case", {})
+        false_ml = per_case.get("fp_ml", {}).get("mean")
+        cells += [_percent(per_case.get("dice", {}).get("mean")), "-" if false_ml is None else f"{false_ml:.1f}"]
+    return (*cells, _percent(measured.get("oracle", {}).get("per_case", {}).get("dice", {}).get("mean")))
+
+
+def _healthy(block: Mapping[str, Any], score: str, points: list[str]) -> tuple[str, ...]:
+    cells = ["-"] * 3
+    for name in points:
+        found = block["variants"][score].get(name, {}).get("false_positives")
+        mean_and_median = [found[f"false_positive_ml_{part}"] for part in ("mean", "median")] if found else []
+        cells += ["-", "{:.1f} (median {:.1f})".format(*mean_and_median) if found else "-"]
+    return (*cells, "-")
+
+
+def _with_interval(summary: Mapping[str, Any]) -> str:
+    if summary.get("ci_low") is None:
+        return _percent(summary.get("mean"))
+    return f"{_percent(summary['mean'])} [{_percent(summary['ci_low'])}, {_percent(summary['ci_high'])}]"
 
 
 def _percent(value: float | None) -> str:
@@ -54,7 +79,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("title")
     parser.add_argument("evaluations", nargs="+")
-    parser.add_argument("--points", nargs="+", default=["healthy_fpr_0.001"], help="thresholds to show")
+    parser.add_argument("--points", nargs="+", default=["typical_fpr_0.001"], help="thresholds to show")
     arguments = parser.parse_args()
     parts = [(*text.partition("=")[0].split("/"), Path(text.partition("=")[2])) for text in arguments.evaluations]
     shown = " ".join(text.partition("=")[0] + "=FOLDER" for text in arguments.evaluations)

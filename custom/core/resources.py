@@ -12,6 +12,7 @@ from typing import Any
 from .errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+PREFERRED_BUNDLE = "restoration"  # whose released models are taken by themselves; others are for reference
 
 
 def bundles_root() -> Path:

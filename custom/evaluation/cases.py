@@ -20,7 +20,7 @@ def standard_plan(
     test_split: str = "test",
     tuning_sets: Mapping[str, str] | None = None,
     tuning_split: str = "val",
-    healthy_test: bool = True,
+    healthy_test: bool | None = True,
     healthy_fprs: Sequence[float] = (0.01, 0.05),
     data_root: str | Path = ".",
     contrast: str | None = None,
@@ -35,7 +35,8 @@ def standard_plan(
             use themselves, if they have a val list.
         tuning_split: split that is tuned on.
         healthy_test: count false positives on the healthy test split; False: the validation scans are divided by a hash of
-            their names, one half calibrates and false positives are counted on the other.
+            their names, one half calibrates and false positives are counted on the other. None: all of them calibrate, and
+            in each, false positives are counted at the thresholds that the others give (leave-one-out).
         healthy_fprs: voxel-wise false-positive rates of the label-free thresholds.
         data_root: its ``dataset.json``, if any, declares further data sets.
         contrast: of the scans; only needed without ``test_sets``.
@@ -53,8 +54,8 @@ def standard_plan(
     tuning = {name: tuned_on(name, tuning_sets, data_root) for name in test_sets}
     return EvaluationPlan(
         tests={f"{name}/{test_split}": f"{tuned}/{tuning_split}" if tuned else None for name, tuned in tuning.items()},
-        healthy_calibration=f"{dataset_name}/val" if healthy_test else f"{dataset_name}/val_calibration",
-        healthy_test=f"{dataset_name}/test" if healthy_test else f"{dataset_name}/val_held_out",
+        healthy_calibration=f"{dataset_name}/val_calibration" if healthy_test is False else f"{dataset_name}/val",
+        healthy_test={True: f"{dataset_name}/test", False: f"{dataset_name}/val_held_out", None: None}[healthy_test],
         healthy_fprs=tuple(healthy_fprs),
     )
 

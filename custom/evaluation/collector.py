@@ -5,7 +5,8 @@ A *variant* is one score with one post-processing: ``ssim_ens`` under the protoc
 ``ssim_ens@none`` under another. Histograms are kept per variant and group, once over the whole grid (the papers'
 region: threshold search, average precision) and once inside the brain mask (healthy quantiles). The variant
 ``uninformative`` is a map that is 1 everywhere, post-processed like the others: what it reaches, any map does that is 0
-outside the evaluated region, so it is the level that a score has to beat.
+outside the evaluated region, so it is the level that a score has to beat. Scores relative to healthy scans
+(:class:`custom.scoring.HealthyRelative`) wait until all cases are there, see :mod:`.healthy_scores`.
 """
 
 from collections import defaultdict
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain as chain_of
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,12 @@ from torch import Tensor, from_numpy, ones_like
 
 from ..core.errors import ConfigError
 from ..metrics import UNINFORMATIVE, ScoreHistogram
-from ..scoring import Reconstructions, as_reconstructions, bound
+from ..scoring import HealthyRelative, Reconstructions, as_reconstructions, bound
 from .spool import CaseInfo, MapSpool
 
 Score = Callable[[Tensor, Reconstructions], Tensor | Mapping[str, Tensor]]
 _VOLUMES = ("image", "reconstruction", "mask", "seg")
+RAW = ".raw"  # maps that wait for statistics of healthy scans
 
 
 class MapCollector:
@@ -37,6 +39,11 @@ class MapCollector:
         folder: where the maps wait.
         spacing_mm: voxel size of the working grid.
         network: of the model, for scores that need it (:func:`custom.scoring.bound`).
+
+    Attributes:
+        unfitted: scores, bound to the network, that need statistics of healthy scans.
+        fitted: the same with statistics, once all cases are there.
+        quantiles: of single healthy scans, by variant and group, kept by :mod:`.operating_points`.
     """
 
     def __init__(
@@ -52,6 +59,15 @@ class MapCollector:
             raise ConfigError(f"a score cannot be called {', '.join(taken)}: volumes are kept under these names.")
         self.scores = dict(scores)
         self._bound = {name: bound(score, network) for name, score in self.scores.items()}
+        sweeps = [score.members() for score in self.scores.values() if hasattr(score, "members")]
+        self._single = {**self.scores, **{name: score for group in sweeps for name, score in group.items()}}
+        self.unfitted: dict[str, HealthyRelative] = {
+            name: score
+            for name, score in self._bound.items()
+            if isinstance(score, HealthyRelative) and score.statistics is None
+        }
+        own = {name: cast(HealthyRelative, self.scores[name]).score for name in self.unfitted}
+        self._same = {name: next((n for n, s in self._single.items() if s == own[name]), None) for name in own}
         self.postprocessings = dict(postprocessings)
         self.spacing_mm = tuple(spacing_mm)
         self.spool = MapSpool(folder)
@@ -67,6 +83,8 @@ class MapCollector:
         self.spool.digests.clear()
         self.cases: list[CaseInfo] = []
         self.variants: list[str] = []
+        self.fitted: dict[str, Any] = {}
+        self.quantiles: dict[tuple[str, str], dict[float, list[float]]] = {}
         self.whole: dict[tuple[str, str], ScoreHistogram] = defaultdict(ScoreHistogram)
         self.brain: dict[tuple[str, str], ScoreHistogram] = defaultdict(ScoreHistogram)
 
@@ -79,18 +97,28 @@ class MapCollector:
         """
         reconstructions = as_reconstructions(reconstruction)
         mask, seg = mask.to(image.device) > 0, seg.to(image.device) > 0
+        waiting = dict(self.unfitted)
         for name, raw in chain_of(self._maps(image, reconstructions), [(UNINFORMATIVE, ones_like(image))]):
-            for number, (chain, postprocessing) in enumerate(self.postprocessings.items()):
-                variant = name if number == 0 else f"{name}@{chain}"
-                if variant not in self.variants:
-                    self.variants.append(variant)
-                prepared = postprocessing.prepare(raw, mask, self.spacing_mm)
-                self.whole[variant, case.group].update(prepared, seg)
-                self.brain[variant, case.group].update(prepared, seg, mask)
-                self.spool.put(case, variant, prepared.cpu().numpy())
+            for other in [other for other in waiting if self._same[other] == name]:  # the map that it compares
+                self.spool.put(case, other + RAW, raw.cpu().numpy())
+                del waiting[other]
+            self.count(case, name, raw, mask, seg)
+        for name, score in waiting.items():
+            self.spool.put(case, name + RAW, score.score(image, reconstructions).cpu().numpy())
         for name, volume in zip(_VOLUMES, (image, reconstructions.mean, mask, seg), strict=True):
             self.spool.put(case, name, volume.cpu().numpy())
         self.cases.append(case)
+
+    def count(self, case: CaseInfo, name: str, raw: Tensor, mask: Tensor, seg: Tensor) -> None:
+        """Post-process the map of a score in every way, count and keep it; all ``[X, Y, Z]``, masks as booleans."""
+        for number, (chain, postprocessing) in enumerate(self.postprocessings.items()):
+            variant = name if number == 0 else f"{name}@{chain}"
+            if variant not in self.variants:
+                self.variants.append(variant)
+            prepared = postprocessing.prepare(raw, mask, self.spacing_mm)
+            self.whole[variant, case.group].update(prepared, seg)
+            self.brain[variant, case.group].update(prepared, seg, mask)
+            self.spool.put(case, variant, prepared.cpu().numpy())
 
     def state_dict(self) -> dict[str, Any]:
         """Return cases and histograms as tensors, numbers and strings; the maps are on disk already."""
@@ -116,6 +144,8 @@ class MapCollector:
 
     def _maps(self, image: Tensor, reconstructions: Reconstructions) -> Iterator[tuple[str, Tensor]]:
         for name, score in self._bound.items():
+            if name in self.unfitted:
+                continue
             result = score(image, reconstructions)
             yield from result.items() if isinstance(result, Mapping) else [(name, result)]
 
@@ -129,14 +159,13 @@ class MapCollector:
         return Volumes(self, cases, name)
 
     def score_of(self, variant: str) -> Any:
-        """Return the score that makes the maps of a variant, by itself where it is one of a sweep.
+        """Return the score that makes the maps of a variant, by itself where it is one of a sweep, fitted where it can be.
 
         Raises:
             ConfigError: there is no such variant.
         """
         name = variant.partition("@")[0]
-        members = [score.members() for score in self.scores.values() if hasattr(score, "members")]
-        found = {**self.scores, **{key: score for group in members for key, score in group.items()}}
+        found = {**self._single, **self.fitted}
         if name not in found:
             raise ConfigError(f"no score is called {name!r}; there are {', '.join(found)}.")
         return found[name]

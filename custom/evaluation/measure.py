@@ -38,7 +38,7 @@ from ..metrics import (
     summarise_cases,
 )
 from .collector import MapCollector
-from .operating_points import OperatingPoint, healthy_points, operating_points, tuned_points
+from .operating_points import OperatingPoint, healthy_points, left_out, operating_points, tuned_points
 from .plan import EvaluationPlan, TestPlan
 from .spool import CaseInfo
 
@@ -47,6 +47,7 @@ RATES = ("dice", "precision", "recall", "fpr", "fdr")
 VOID = (
     f"none: the threshold marks more than {INDISCRIMINATE_FPR:.0%} of the healthy brain, so nothing is detected by it"
 )
+LEAVE_ONE_OUT = "calibration, each scan at the thresholds of the others"
 SCAN_LEVEL = (
     "mean score in the brain; healthy scans and patients of different scanners are told apart without any lesion"
 )
@@ -96,7 +97,7 @@ class Measurer:
                 continue
             found.summary["healthy"][group] = {
                 "cases": len(cases),
-                "role": "calibration" if group == plan.healthy_calibration else "held out",
+                "role": self._role(plan, group),
                 "reconstruction": self._reconstruction(collector, cases, found.rows),
                 "variants": {v: self._healthy(collector, plan, v, cases, found) for v in collector.variants},
             }
@@ -160,6 +161,7 @@ class Measurer:
         found: Measurements,
     ) -> dict[str, Any]:
         points = healthy_points(collector, plan, variant)
+        alone = self._role(plan, cases[0].group) == LEAVE_ONE_OUT
         for test in plan.test_plans:
             points += [
                 replace(p, name=f"{p.name}:{test.name}")
@@ -169,7 +171,11 @@ class Measurer:
         for case in cases:
             anomaly_map, seg, mask = (collector.volume(case, name) for name in (variant, "seg", "mask"))
             own = {"scan_score": scan_score(anomaly_map, mask)}
-            for point, binary in self._binaries(collector, variant, anomaly_map, points):
+            of_case = points
+            if alone:  # at the thresholds of the other scans
+                others = {point.name: point for point in left_out(points, collector, plan, variant, case)}
+                of_case = [others.get(point.name, point) for point in points]
+            for point, binary in self._binaries(collector, variant, anomaly_map, of_case):
                 count = confusion_counts(binary, seg)
                 above = float((anomaly_map[mask > 0] > point.threshold).mean())
                 name = case.group.split("/")[0]
@@ -188,6 +194,12 @@ class Measurer:
             }
             for point in points
         }
+
+    @staticmethod
+    def _role(plan: EvaluationPlan, group: str) -> str:
+        if group != plan.healthy_calibration:
+            return "held out"
+        return "calibration" if plan.healthy_test else LEAVE_ONE_OUT
 
     @staticmethod
     def _scan_level(plan: EvaluationPlan, found: Measurements) -> None:

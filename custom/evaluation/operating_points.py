@@ -20,8 +20,8 @@ score does not find the lesions, the best Dice marks a large part of every brain
 indiscriminate. How much of healthy brains lies above is measured on scans that no threshold comes from.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from .plan import EvaluationPlan, TestPlan
 from .spool import CaseInfo
 
 ORACLE = "oracle"
+TYPICAL, CONFORMAL = "typical_fpr_", "conformal_"
 OUTLIER_DEVIATIONS = 5  # median absolute deviations above the median
 
 
@@ -74,10 +75,8 @@ def healthy_points(collector: MapCollector, plan: EvaluationPlan, variant: str) 
         )
         for fpr in plan.healthy_fprs
     ]
-    pairs = zip(collector.volumes(cases, variant), collector.volumes(cases, "mask"), strict=True)
-    brains = [scores[mask > 0] for scores, mask in pairs]
-    own = {fpr: [healthy_quantile_threshold(brain, fpr) for brain in brains] for fpr in plan.healthy_fprs}
-    found += [(f"typical_fpr_{fpr:g}", *_typical(values, fpr, cases, group)) for fpr, values in own.items() if values]
+    own = own_quantiles(collector, plan, variant)
+    found += [(f"{TYPICAL}{fpr:g}", *_typical(values, fpr, cases, group)) for fpr, values in own.items() if values]
     if plan.conformal_rate is not None and plan.healthy_fprs:
         fpr = plan.healthy_fprs[0]
         try:
@@ -89,8 +88,40 @@ def healthy_points(collector: MapCollector, plan: EvaluationPlan, variant: str) 
                 f"a new healthy scan has more than {100 * fpr:g} % of its brain above with a probability of at most "
                 f"{100 * plan.conformal_rate:g} %, if it is like the {len(cases)} of {group}"
             )
-            found.append((f"conformal_{fpr:g}", threshold, source))
+            found.append((f"{CONFORMAL}{fpr:g}", threshold, source))
     return [_point(*point, collector, plan, variant) for point in found]
+
+
+def own_quantiles(collector: MapCollector, plan: EvaluationPlan, variant: str) -> Mapping[float, Sequence[float]]:
+    """Return, by false-positive rate, the quantile of every calibration scan's own brain, in the order of the scans."""
+    key = (variant, plan.healthy_calibration)
+    if key not in collector.quantiles:
+        cases = collector.of_group(plan.healthy_calibration)
+        pairs = zip(collector.volumes(cases, variant), collector.volumes(cases, "mask"), strict=True)
+        brains = [scores[mask > 0] for scores, mask in pairs]
+        collector.quantiles[key] = {
+            fpr: [healthy_quantile_threshold(brain, fpr) for brain in brains] for fpr in plan.healthy_fprs
+        }
+    return collector.quantiles[key]
+
+
+def left_out(
+    points: Sequence[OperatingPoint], collector: MapCollector, plan: EvaluationPlan, variant: str, case: CaseInfo
+) -> list[OperatingPoint]:
+    """Return the typical and conformal ones of the points as the other calibration scans give them, without ``case``."""
+    number = collector.of_group(plan.healthy_calibration).index(case)
+    found = []
+    for fpr, values in own_quantiles(collector, plan, variant).items():
+        others = [value for place, value in enumerate(values) if place != number]
+        for point in points:
+            if others and point.name == f"{TYPICAL}{fpr:g}":
+                found.append(replace(point, threshold=float(np.median(others)), held_out=True))
+            if point.name == f"{CONFORMAL}{fpr:g}" and plan.conformal_rate is not None:
+                try:
+                    found.append(replace(point, threshold=conformal_case_threshold(others, plan.conformal_rate)))
+                except DataError:  # one scan fewer is too few for the promise
+                    continue
+    return found
 
 
 def _typical(own: Sequence[float], fpr: float, cases: Sequence[CaseInfo], group: str) -> tuple[float, str]:

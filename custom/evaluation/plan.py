@@ -5,6 +5,7 @@ Scans come in *groups*, named ``<data set>/<split>``. A threshold is frozen on a
 or on healthy validation scans without labels (``healthy_fpr_*``), and only then applied to the test group. What a
 threshold marks in healthy brains is measured on healthy scans that it does not come from: the healthy test list, or, without
 one, one half of the healthy validation scans (``<data set>/val_held_out``), while ``<data set>/val_calibration`` calibrates.
+Where scans are too few to be divided, all calibrate, and each is measured at the thresholds of the others.
 """
 
 from collections.abc import Mapping, Sequence

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..scoring import Reconstructions
 from .collector import MapCollector
+from .healthy_scores import finish_healthy_scores
 from .plan import EvaluationPlan
 from .spool import CaseInfo
 
@@ -67,6 +68,7 @@ class AnomalyScoringHandler:
 
     def report(self, engine: Engine) -> None:
         """Freeze thresholds, compute metrics, write results."""
+        finish_healthy_scores(self.collector, self.plan)
         for reporter in self.reporters:
             engine.state.metrics.update(reporter(self.collector, self.plan) or {})
         self.collector.spool.remove()

@@ -18,6 +18,7 @@ import torch
 from ..core.digests import read_sealed, write_sealed
 from ..core.errors import ConfigError
 from .collector import MapCollector
+from .healthy_scores import finish_healthy_scores
 from .plan import EvaluationPlan
 
 Reporter = Callable[[MapCollector, EvaluationPlan], Mapping[str, float] | None]
@@ -81,6 +82,7 @@ def merge_shards(
                 "merge with the options of the shards."
             )
         collector.merge(content["collection"])
+    finish_healthy_scores(collector, plan)
     numbers: dict[str, float] = {}
     for reporter in reporters:
         numbers.update(reporter(collector, plan) or {})

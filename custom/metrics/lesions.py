@@ -94,7 +94,7 @@ class LesionCounts:
         return self.components - self.true_components
 
     def as_dict(self, void: bool = False) -> dict[str, float | None]:
-        """Return metrics for a table of cases; recall by size under ``lesion_recall_100_to_1000_mm3`` and so on.
+        """Return metrics for a table of cases; by size ``lesion_recall_100_to_1000_mm3``, ``lesions_100_to_1000_mm3`` ...
 
         With ``void`` all are None: under a threshold that marks a large part of every brain, no lesion is *detected*.
         """
@@ -110,6 +110,7 @@ class LesionCounts:
             self.size_edges_mm3, uppers, self.lesions_by_size, self.found_by_size, strict=True
         ):
             result[f"lesion_recall_{low:g}_{high}_mm3"] = found / n if n else None
+            result[f"lesions_{low:g}_{high}_mm3"] = n
         return dict.fromkeys(result) if void else result
 
 

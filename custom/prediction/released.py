@@ -19,7 +19,7 @@ import numpy as np
 
 from ..core.errors import ConfigError, DataError
 from ..core.foreseen import find_foreseen
-from ..core.resources import resource
+from ..core.resources import PREFERRED_BUNDLE, resource
 from ..preparation.grid_dictionary import ToModelGridd
 from ..preparation.quality import compare, usable_reference
 from ..preparation.scan_dictionary import ReadScand
@@ -28,7 +28,6 @@ from .find import ScanSource
 from .watch import begin, prepared
 
 CARD = "card.md"
-PREFERRED = "restoration"
 CLEAR_LEAD = 1.0  # of the correlation with one contrast over those with all others
 
 
@@ -45,7 +44,7 @@ def released_models() -> tuple[ModelFolder, ...]:
     """Return the models in the package, restoration first."""
     folders = sorted(path.parent for path in resource("custom/released").glob("*/model.json"))
     models = [ModelFolder.read(folder) for folder in folders]
-    return tuple(sorted(models, key=lambda model: (model.bundle != PREFERRED, model.folder.name)))
+    return tuple(sorted(models, key=lambda model: (model.bundle != PREFERRED_BUNDLE, model.folder.name)))
 
 
 def released_model(name: str) -> ModelFolder | None:

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The card of a model: what it is, what it was trained on, what it finds and what not. Every number is read from a result.
 
-Read: ``model.json`` of the model, ``run.json`` of its training, ``metrics.json`` of evaluations of exactly these weights,
-and ``DEMO.json`` of a synthetic cohort that it was trained on.
+Read: ``model.json`` of the model, ``run.json`` of its training, ``metrics.json`` and ``per_case.csv`` of evaluations of
+exactly these weights, ``DEMO.json`` of a synthetic cohort that it was trained on, and lists with the age and sex of people.
 """
 
+import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from scipy.stats import binomtest
 
 from ..cohorts.datasets import DATASETS
 from ..core.errors import ConfigError
@@ -17,17 +20,24 @@ from ..core.files import atomic_write_text, read_json
 from ..models.weights import metadata_of
 from ..prediction.calibration import doubt_about
 from ..runs.model_folder import ModelFolder
+from ..volumes.records import case_id_of
 
 AGAIN = "copy it again from the run."
 SYNTHETIC = "demo"
 SIZES = {
-    "lesion_recall_0_to_100_mm3": "below 0.1 ml", "lesion_recall_100_to_1000_mm3": "0.1 to 1 ml",
-    "lesion_recall_1000_to_10000_mm3": "1 to 10 ml", "lesion_recall_10000_and_more_mm3": "10 ml and more",
+    "0_to_100_mm3": "below 0.1 ml", "100_to_1000_mm3": "0.1 to 1 ml", "1000_to_10000_mm3": "1 to 10 ml",
+    "10000_and_more_mm3": "10 ml and more",
 }  # fmt: skip
+AGES = {"below 40": (0.0, 40.0), "40 to 60": (40.0, 60.0), "60 and more": (60.0, 200.0)}
+SEXES = {"F": "women", "M": "men"}
 
 
 def write_card(
-    model_dir: str | Path, run_dir: str | Path, evaluations: Sequence[str | Path], cohorts: Sequence[str | Path] = ()
+    model_dir: str | Path,
+    run_dir: str | Path,
+    evaluations: Sequence[str | Path],
+    cohorts: Sequence[str | Path] = (),
+    people: Sequence[str | Path] = (),
 ) -> Path:
     """Write ``card.md`` into the model's folder and return its path.
 
@@ -36,6 +46,7 @@ def write_card(
         run_dir: run folder of its training.
         evaluations: folders with a ``metrics.json`` of this model.
         cohorts: data roots of synthetic cohorts that it was trained on.
+        people: split lists (``img_name, age, sex``) of the healthy scans, for false positives by age and sex.
 
     Raises:
         ConfigError: a model without calibration, or an evaluation of other weights.
@@ -56,8 +67,9 @@ def write_card(
         *_training(model, run, cohorts),
         *_use(model.calibration, model),
     ]
-    for result in results:
-        lines += [*_healthy(result, model.calibration), *_patients(result, model.calibration)]
+    for folder, result in zip(evaluations, results, strict=True):
+        lines += [*_healthy(result, model.calibration), *_by_person(Path(folder), result, model.calibration, people)]
+        lines += _patients(result, model.calibration)
     path = model.folder / "card.md"
     atomic_write_text(path, "\n".join(lines).rstrip() + "\n")
     return path
@@ -135,6 +147,37 @@ def _healthy(result: Mapping[str, Any], calibration: Mapping[str, Any]) -> Itera
     yield ""
 
 
+def _by_person(
+    evaluation: Path, result: Mapping[str, Any], calibration: Mapping[str, Any], people: Sequence[str | Path]
+) -> Iterator[str]:
+    """Yield false positives by age and sex, of the healthy scans that the lists know."""
+    known: dict[str, dict[str, str]] = {}
+    for path in people:
+        with open(path, encoding="utf-8", newline="") as stream:
+            known |= {case_id_of(row["img_name"]): row for row in csv.DictReader(stream)}
+    with open(evaluation / "per_case.csv", encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["group"] in result["healthy"]]
+    score, point = calibration["score"], next(iter(calibration["thresholds"]))
+    marked = {r["case_id"]: float(r["fp_ml"]) for r in rows if (r["variant"], r["operating_point"]) == (score, point)}
+    found = [(known[case], ml) for case, ml in marked.items() if case in known]
+    if not found:
+        yield from ["Age and sex of these scans are not known to the package.", ""]
+        return
+    yield f"By age and sex, at {point}, calibration scans included ({len(found)} scans; few, so read the ranges):"
+    yield from ["", "| | scans | ml a scan: mean | smallest | largest |", "|---|---|---|---|---|"]
+    groups = {
+        name: [ml for who, ml in found if who["age"] and low <= float(who["age"]) < high]
+        for name, (low, high) in AGES.items()
+    }
+    groups |= {words: [ml for who, ml in found if who.get("sex") == sex] for sex, words in SEXES.items()}
+    for name, values in groups.items():
+        if values:
+            yield f"| {name} | {len(values)} | {sum(values) / len(values):.1f} | {min(values):.1f} | {max(values):.1f} |"
+        else:
+            yield f"| {name} | 0 | - | - | - |"
+    yield ""
+
+
 def _patients(result: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iterator[str]:
     score, shown = calibration["score"], _shown(calibration)
     yield from ["## Lesions: what is found", "", "AP and Dice in %; AP of a map that knows nothing in parentheses.", ""]
@@ -147,7 +190,7 @@ def _patients(result: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iter
         for name, point in found["operating_points"].items():
             if name not in shown:
                 continue
-            sizes = [_percent(point["lesion_wise"].get(key)) for key in SIZES]
+            sizes = [_found(point["lesion_wise"], key) for key in SIZES]
             precision = f"{_percent(found['pooled']['average_precision'])} ({_percent(nothing)})"
             dice, wrong = (point["per_case"][key]["mean"] for key in ("dice", "fp_ml"))
             yield (
@@ -155,11 +198,13 @@ def _patients(result: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iter
                 f"{'-' if wrong is None else f'{wrong:.1f}'} | {' | '.join(sizes)} |"
             )
             for key, words in SIZES.items():
-                if point["lesion_wise"].get(key) == 0 and name == shown[0]:
+                if point["lesion_wise"].get(f"lesion_recall_{key}") == 0 and name == shown[0]:
                     blind.setdefault(f"{dataset} at {name}", []).append(words)
     yield from [
         "",
-        "Sizes: share of the lesions of that size that are found (intersection over union of at least 0.1).",
+        "Sizes: share in % of the lesions of that size that are found (intersection over union of at least 0.1), its 95 % interval",
+        "(Wilson), and their number. Lesions of one scan are not independent, nor are several lesions planted into one brain one after",
+        "the other, so the true intervals are wider.",
         "",
     ]
     if blind:
@@ -172,6 +217,14 @@ def _shown(calibration: Mapping[str, Any]) -> list[str]:
     """Return the default threshold and the conformal one: the others are between or beyond them."""
     first, *others = calibration["thresholds"]
     return [first, *(name for name in others if name.startswith("conformal"))]
+
+
+def _found(lesions: Mapping[str, Any], size: str) -> str:
+    share, count = lesions.get(f"lesion_recall_{size}"), lesions.get(f"lesions_{size}")
+    if share is None or not count:
+        return "-"
+    interval = binomtest(round(share * count), count).proportion_ci(method="wilson")
+    return f"{100 * share:.0f} ({100 * interval.low:.0f} to {100 * interval.high:.0f}) of {count}"
 
 
 def _percent(value: float | None) -> str:

@@ -89,8 +89,8 @@ def _count(text: str, low: int = 1, high: int = _LARGEST, nothing: bool = False)
     return Knob("whole number", text, low, high, nothing=nothing)
 
 
-def _switch(text: str) -> Knob:
-    return Knob("true or false", text)
+def _switch(text: str, nothing: bool = False) -> Knob:
+    return Knob("true or false", text, nothing=nothing)
 
 
 def _path(text: str, nothing: bool = False) -> Knob:
@@ -217,7 +217,11 @@ KNOBS: dict[str, Knob] = {
     "tuning_sets": Knob(
         "any", "test set -> data set whose labelled scans tune its threshold; null: its own", nothing=True
     ),
-    "healthy_test": _switch("count false positives on healthy test scans too"),
+    "healthy_test": _switch(
+        "where false positives are counted: true on the healthy test scans; false on one half of the validation scans, the other "
+        "calibrates; null on all validation scans, each at the typical and conformal thresholds that the others give",
+        nothing=True,
+    ),
     "healthy_fprs": Knob(
         "numbers",
         "false-positive rates inside healthy brains that thresholds are made for",

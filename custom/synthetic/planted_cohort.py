@@ -3,7 +3,8 @@
 
 Written: ``Test/planted_<kind>/{<contrast>,mask,seg}/<case>-<kind>_*.nii.gz``, the lists ``planted_<kind>_test.csv`` and the
 entries of ``dataset.json`` that make ``planted_<kind>`` names for ``--test_sets``. Which lesion a scan gets is decided by
-(seed, kind, case).
+(seed, kind, case). Where healthy scans are few, each is used several times, with another lesion each time
+(``<case>-<kind>-2`` ...): the cases are then more than the brains, and ``dataset.json`` says so.
 """
 
 from collections.abc import Sequence
@@ -24,36 +25,44 @@ COLUMNS = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
 
 
 def write_planted(
-    records: Sequence[ScanRecord], data_root: str | Path, kinds: Sequence[str] = KINDS, seed: int = 0
+    records: Sequence[ScanRecord],
+    data_root: str | Path,
+    kinds: Sequence[str] = KINDS,
+    seed: int = 0,
+    copies: int = 1,
 ) -> dict[str, int]:
-    """Plant a lesion of each kind into each scan; return the number of scans by data set.
+    """Plant a lesion of each kind into each scan; return the number of cases by data set.
 
     Args:
         records: healthy scans with brain masks, for example the val list of a fold; all of one contrast.
         data_root: where the files go; existing planted sets of these kinds are replaced.
         kinds: of lesions.
         seed: of the whole set.
+        copies: how many cases each scan gives, each with a lesion of its own; the first is that of ``copies=1``.
 
     Raises:
-        ConfigError: no scans, or of several contrasts.
+        ConfigError: no scans, of several contrasts, or no copies.
         DataError: a scan without a brain mask, or an unusable file.
     """
     contrasts = {record.contrast for record in records}
     if len(contrasts) != 1:
         raise ConfigError(f"planting needs scans of one contrast, got {', '.join(sorted(contrasts)) or 'no scan'}.")
+    if copies < 1:
+        raise ConfigError(f"each scan must give one case or more, got copies={copies}.")
     root, counts = Path(data_root), {}
     for kind in kinds:
         name = f"planted_{kind}"
-        rows = [_write(record, root, kind, seed) for record in progress(records, desc=f"planting {kind}", unit="scan")]
+        cases = [(record, copy) for record in records for copy in range(copies)]
+        rows = [_write(*case, root, kind, seed) for case in progress(cases, desc=f"planting {kind}", unit="scan")]
         lines = [",".join(("", *COLUMNS)), *(",".join((str(n), *row)) for n, row in enumerate(rows))]
         (root / "splits").mkdir(parents=True, exist_ok=True)
         atomic_write_text(root / "splits" / f"{name}_test.csv", "\n".join(lines) + "\n")
         counts[name] = len(rows)
-    _declare(root, kinds, records[0])
+    _declare(root, kinds, records[0], copies)
     return counts
 
 
-def _write(record: ScanRecord, root: Path, kind: str, seed: int) -> tuple[str, ...]:
+def _write(record: ScanRecord, copy: int, root: Path, kind: str, seed: int) -> tuple[str, ...]:
     case = record.case_id
     if record.mask is None:
         raise DataError("a lesion can only be planted inside a brain mask, and the list names none", case=case)
@@ -61,8 +70,9 @@ def _write(record: ScanRecord, root: Path, kind: str, seed: int) -> tuple[str, .
     values, affine = to_closest_ras(scan.array, scan.affine)
     mask, _ = to_closest_ras(read_label(record.mask, scan, case).array, scan.affine)
     x, y, z = (float(s) for s in spacing_of(affine))
-    planted = plant(values, mask > 0, kind, record.contrast, derive_seed(seed, case), (x, y, z))
-    folder, stem = f"Test/planted_{kind}", f"{case}-{kind}"
+    own_seed = derive_seed(seed, case, copy) if copy else derive_seed(seed, case)
+    planted = plant(values, mask > 0, kind, record.contrast, own_seed, (x, y, z))
+    folder, stem = f"Test/planted_{kind}", f"{case}-{kind}-{copy + 1}" if copy else f"{case}-{kind}"
     paths = {}
     volumes = {record.contrast: planted.image, "mask": mask, "seg": planted.seg}
     for part, volume in volumes.items():
@@ -74,17 +84,18 @@ def _write(record: ScanRecord, root: Path, kind: str, seed: int) -> tuple[str, .
     return f"{stem}_t1.nii.gz", age, "1", f"/{listed}", f"/{paths['mask']}", f"/{paths['seg']}"
 
 
-def _declare(root: Path, kinds: Sequence[str], record: ScanRecord) -> None:
+def _declare(root: Path, kinds: Sequence[str], record: ScanRecord, copies: int) -> None:
     path = root / "dataset.json"
     content = read_json(path, "correct it, or remove it.") if path.is_file() else {"datasets": []}
     entries = content.get("datasets", [content])
     names = {f"planted_{kind}" for kind in kinds}
     kept = [entry for entry in entries if entry.get("name") not in names]
+    several = f", {copies} cases a scan, each with its own lesion" if copies > 1 else ""
     made = [
         {
             "name": f"planted_{kind}", "healthy": False, "contrasts": [record.contrast], "folder": f"Test/planted_{kind}",
-            "splits": ["test"],
-            "title": f"{record.dataset} with planted lesions: {kind}", "licence": f"that of {record.dataset}",
+            "splits": ["test"], "subject_pattern": f"(.+)-{kind}",
+            "title": f"{record.dataset} with planted lesions: {kind}{several}", "licence": f"that of {record.dataset}",
             "citation": f"made from healthy scans of {record.dataset} by custom.synthetic.planting",
         }
         for kind in kinds

@@ -21,6 +21,7 @@ The lesions of the demo cohort (:mod:`.lesions`) and the corruption that restora
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,12 +118,16 @@ class _Place:
     tissue: Volume
     spacing_mm: tuple[float, ...]
 
-    def centre(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return a voxel deep in the tissue, away from the middle plane."""
+    @cached_property
+    def _cells(self) -> NDArray[np.int64]:
         inner = ndimage.distance_transform_edt(self.brain, sampling=self.spacing_mm) > DEPTH_MM
         middle = np.argwhere(self.brain)[:, 0].mean()
         away = np.abs(np.arange(self.brain.shape[0]) - middle) * self.spacing_mm[0] > MIDLINE_MM
-        cells = np.argwhere(inner & (self.tissue > 0.5) & away[:, None, None])
+        return np.argwhere(inner & (self.tissue > 0.5) & away[:, None, None])
+
+    def centre(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return a voxel deep in the tissue, away from the middle plane."""
+        cells = self._cells
         if not len(cells):
             raise DataError("the brain is too small for a lesion that keeps away from its edge")
         return np.asarray(cells[rng.integers(len(cells))], dtype=np.float64)

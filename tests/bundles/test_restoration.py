@@ -2,6 +2,7 @@
 """The restoration bundle from training on two sources to a prediction, on a tiny cohort and with a tiny network."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,7 @@ from monai.bundle import ConfigWorkflow
 from custom.core.errors import ConfigError
 from custom.models.weights import load_weights
 from custom.prediction.predictor import Predictor
+from custom.release.freeze import freeze_bundle
 from custom.release.pack import pack
 from custom.runs.model_folder import ModelFolder
 from custom.runs.start import find_foreseen
@@ -20,7 +22,7 @@ TRAINING = {
     "val_interval": 1, "val_slices_per_volume": 2, "channels": [8, 16, 16], "tracking_uri": None,
 }  # fmt: skip
 EVALUATION = {
-    "test_sets": ["demo_tumour"], "tuning_sets": {"demo_tumour": ""}, "healthy_test": False, "sigma_sweep": False,
+    "test_sets": ["demo_tumour"], "tuning_sets": {"demo_tumour": ""}, "healthy_test": None, "sigma_sweep": False,
     "tracking_uri": None, "promote": True,
 }  # fmt: skip
 
@@ -70,6 +72,9 @@ def test_one_reconstruction_serves_every_score(evaluated):
         "restoration_dark",
         "restoration_bright",
         "mask_probability",
+        "mask_over_healthy",
+        "l1_over_healthy",
+        "restoration_l1_in_scan",
         "mahalanobis",
         "ssim_ens",
         "l1",
@@ -94,6 +99,28 @@ def test_a_scan_is_predicted(evaluated, tiny_cohort):
     assert np.isfinite(result.anomaly_map).all()
     assert (result.anomaly_map >= 0).all()
     assert result.anomaly_map.max() > 0
+
+
+def test_statistics_of_healthy_scans_travel_with_the_model(evaluated, tiny_cohort, tmp_path, repository, monkeypatch):
+    """Evaluated, promoted, frozen: the statistics lie in model.json, and run folder and release give the same bits."""
+    monkeypatch.chdir(repository)
+    model = shutil.copytree(evaluated / "packed", tmp_path / "model")
+    wanted = {"mask_over_healthy": "%custom/configs/restoration_scoring.json::mask_over_healthy"}
+    settings = {
+        **EVALUATION, "dataset_dir": str(tiny_cohort), "cache_dir": str(evaluated / "cache"), "model_dir": str(model),
+        "output_dir": str(tmp_path / "evaluation"), "reconstruction_dir": str(evaluated / "evaluation" / "reconstructions"),
+        "scores": wanted, "primary": "mask_over_healthy",
+    }  # fmt: skip
+    _run(repository / "bundles/restoration/configs/evaluate.json", "infer", "evaluating", settings)
+    described = ModelFolder.read(model).calibration["scoring"]
+    assert described["statistics"]["scans"] >= 2
+    assert tuple(described["statistics"]["shape"]) == (96, 96, 50)
+    assert (model / "model.json").stat().st_size < 600_000
+    scan = sorted((tiny_cohort / "Test/demo_tumour/t1").iterdir())[0]
+    plain = Predictor.load(model).predict(scan)
+    frozen = Predictor.load(freeze_bundle(model, tmp_path / "release")).predict(scan)
+    assert np.array_equal(plain.anomaly_map, frozen.anomaly_map)
+    assert not np.array_equal(plain.anomaly_map, Predictor.load(evaluated / "packed").predict(scan).anomaly_map)
 
 
 def test_a_source_with_patients_is_refused(tiny_cohort, tmp_path, repository, monkeypatch):

@@ -17,7 +17,7 @@ from custom.evaluation.oracle import oracle
 from custom.evaluation.plan import half_of
 from custom.evaluation.report import protocol_key
 from custom.evaluation.spool import CaseInfo
-from custom.metrics import lesion_counts
+from custom.metrics import healthy_quantile_threshold, lesion_counts
 from custom.postprocessing import PostProcessing, in_mm, none
 from custom.scoring import l1
 
@@ -230,6 +230,29 @@ def test_the_rate_of_a_label_free_threshold_is_that_of_other_scans(collector):
     assert roles == {"demo/val": "calibration", "demo/test": "held out"}
     with pytest.raises(ConfigError, match="calibrate the thresholds and measure"):
         EvaluationPlan({"ms/test": "ms/val"}, "demo/val", "demo/val")
+
+
+def test_without_other_healthy_scans_each_is_measured_at_the_thresholds_of_the_others(tmp_path):
+    collector = MapCollector({"l1": l1}, {"none": none()}, tmp_path, SPACING)
+    for seed in (1, 2, 3, 4):
+        collector.add(CaseInfo(f"c{seed}", "demo/val", 0), *_volumes(seed, 0))
+    collector.add(CaseInfo("c7", "ms/test", 1), *_volumes(7, 1))
+    plan = EvaluationPlan({"ms/test": None}, "demo/val", None, healthy_fprs=(0.05,), conformal_rate=0.3)
+    measured = Measurer()(collector, plan)
+    block = measured.summary["healthy"]["demo/val"]
+    assert "the others" in block["role"]
+    maps = {s: (v[0] - v[1]).abs()[v[2] > 0].numpy() for s in (1, 2, 3, 4) for v in [_volumes(s, 0)]}
+    own = {seed: healthy_quantile_threshold(values, 0.05) for seed, values in maps.items()}
+    expected = []
+    for seed in own:
+        threshold = float(np.median([value for other, value in own.items() if other != seed]))
+        expected.append((maps[seed] > threshold).sum() * 0.008)
+    rows = [r for r in measured.rows if r.get("operating_point") == "typical_fpr_0.05" and r["group"] == "demo/val"]
+    assert [row["fp_ml"] for row in rows if row["variant"] == "l1"] == pytest.approx(expected)
+    points = {point.name: point for point in measured.points["ms", "l1"]}
+    assert points["typical_fpr_0.05"].threshold == pytest.approx(np.median(list(own.values())))
+    conformal = [r["threshold"] for r in measured.rows if r.get("operating_point") == "conformal_0.05"]
+    assert len(set(conformal)) > 1  # of three others the largest
 
 
 def test_validation_scans_are_divided_where_there_is_no_healthy_test_list():

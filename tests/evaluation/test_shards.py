@@ -75,7 +75,7 @@ def _run(what: str, data: Path, model: Path, sharded: bool, **overrides) -> None
     ]
     settings = {
         "dataset_dir": str(data), "model_dir": str(model), "test_sets": ["demo_tumour"], "sigma_sweep": False, "primary": "l1",
-        "scores": {"l1": "%custom/configs/scoring.json::l1", "l2": "%custom/configs/scoring.json::l2"}, "report": REPORT, **overrides,
+        "scores": {"l1": "%custom/configs/scoring.json::l1", "l1_over_healthy": "%custom/configs/scoring.json::l1_over_healthy"}, "report": REPORT, **overrides,
     }  # fmt: skip
     workflow = ConfigWorkflow(
         files, logging_file=False, workflow_type="infer", run_id=what, init_id="", final_id="", **settings

@@ -48,7 +48,10 @@ def _calibration(model):
 
 
 def _metrics(folder, sha256):
-    wise = {"lesion_recall_0_to_100_mm3": 0.0, "lesion_recall_100_to_1000_mm3": 0.5}
+    wise = {
+        "lesion_recall_0_to_100_mm3": 0.0, "lesions_0_to_100_mm3": 7,
+        "lesion_recall_100_to_1000_mm3": 0.5, "lesions_100_to_1000_mm3": 10,
+    }  # fmt: skip
     point = {"lesion_wise": wise, "per_case": {"dice": {"mean": 0.456}, "fp_ml": {"mean": 7.25}}}
     healthy = {f"false_positive_ml_{part}": value for part, value in (("mean", 1.5), ("median", 0.5), ("max", 9.0))}
     healthy |= {"flagged_scans": 3.0, "scans": 7.0}
@@ -70,6 +73,14 @@ def _metrics(folder, sha256):
     }
     folder.mkdir()
     (folder / "metrics.json").write_text(json.dumps(content))
+    rows = ["group,case_id,variant,operating_point,fp_ml"]
+    for case, ml in (("a", 1.0), ("b", 4.0), ("c", 0.5)):
+        rows += [
+            f"ixi/val,{case},l1,typical_fpr_0.001,{ml}",
+            f"ixi/val,{case},l1,oracle,99",
+            f"mslub/test,{case},l1,oracle,99",
+        ]
+    (folder / "per_case.csv").write_text("\n".join(rows) + "\n")
     return folder
 
 
@@ -104,6 +115,9 @@ def test_the_card_tells_what_the_files_hold_and_no_path_of_this_machine(run, tmp
     (tmp_path / "wide").mkdir()
     counts = {"healthy": 9, "healthy_test": 0, "patients_val": 0, "patients_test": 0}
     (tmp_path / "wide" / "DEMO.json").write_text(json.dumps({"seed": 5, "variety": "wide", "counts": counts}))
+    (tmp_path / "list.csv").write_text(
+        ",img_name,age,sex\n0,a_t1.nii.gz,25.5,F\n1,b_t1.nii.gz,70,M\n2,c_t1.nii.gz,61,F\n"
+    )
     words = [
         "card",
         str(packed.folder),
@@ -113,13 +127,16 @@ def test_the_card_tells_what_the_files_hold_and_no_path_of_this_machine(run, tmp
         str(evaluation),
         "--cohort",
         str(tmp_path / "wide"),
+        "--people",
+        str(tmp_path / "list.csv"),
     ]
     assert main(words) == 0
     text = (packed.folder / "card.md").read_text()
     for part in (
         "30 minutes", "0.2500", "iteration 70", "CC BY-SA 3.0", "32.1 (1.2)", "45.6", "7.2", "| 1.5 | 0.5 | 9.0 | 3 of 7 |",
         "lesions of below 0.1 ml", "--healthy 9", "--seed 5 --variety wide", "--dataset_dir DATASET_DIR", "'SYNTHETIC'",
-        "typical_fpr_0.001` 0.4: a median", "7 healthy scans of IXI",
+        "| below 40 | 1 | 1.0 | 1.0 | 1.0 |", "| 60 and more | 2 | 2.2 | 0.5 | 4.0 |", "| 40 to 60 | 0 |", "| women | 2 | 0.8 |",
+        "50 (24 to 76) of 10", "0 (0 to 35) of 7", "typical_fpr_0.001` 0.4: a median", "7 healthy scans of IXI",
     ):  # fmt: skip
         assert part in text, part
     assert "`tuned/mslub` 0.05: best Dice; indiscriminate: it marks at least 50% of healthy brains" in text

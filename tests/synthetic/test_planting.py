@@ -105,5 +105,14 @@ def test_planted_sets_are_data_sets_of_their_root(scan, tmp_path):
     assert all(record.label == 1 and record.seg is not None for record in found)
     again = nib.load(found[0].image).get_fdata()
     assert not np.array_equal(again, image)
+    write_planted(records, tmp_path, ["foci"], seed=1, copies=2)
+    several = load_split(tmp_path, "planted_foci", "test", "t1")
+    assert [record.case_id for record in several] == ["A-foci", "A-foci-2", "B-foci", "B-foci-2"]
+    first, second = (nib.load(record.image).get_fdata() for record in several[:2])
+    assert np.array_equal(first, again)
+    assert not np.array_equal(second, first)
+    assert "2 cases a scan" in (tmp_path / "dataset.json").read_text()
+    with pytest.raises(ConfigError, match="copies=0"):
+        write_planted(records, tmp_path, copies=0)
     with pytest.raises(ConfigError, match="one contrast"):
         write_planted([], tmp_path)

@@ -14,11 +14,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--evaluation", action="append", required=True, help="folder of an evaluation of it; repeatable"
     )
     parser.add_argument("--cohort", action="append", default=[], help="synthetic cohort it was trained on; repeatable")
+    parser.add_argument(
+        "--people", action="append", default=[], help="list of healthy scans with age and sex (split CSV); repeatable"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the card."""
     from ...release.card import write_card
 
-    closing({"card": write_card(arguments.model, arguments.run, arguments.evaluation, arguments.cohort)})
+    closing(
+        {"card": write_card(arguments.model, arguments.run, arguments.evaluation, arguments.cohort, arguments.people)}
+    )
     return 0

@@ -3,8 +3,9 @@
 
 import argparse
 import json
+from pathlib import Path
 
-from ...core.resources import bundle_names, bundles_root, resource
+from ...core.resources import PREFERRED_BUNDLE, bundle_names, bundles_root, resource
 from ..words import closing, command_line
 
 
@@ -12,13 +13,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
 
 
+def _released() -> list[Path]:
+    return list(resource("custom/released").glob("*/model.json"))
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Print a line per model and per bundle."""
-    for path in sorted(resource("custom/released").glob("*/model.json")):
-        model = json.loads(path.read_text(encoding="utf-8"))
+    taken: set[str] = set()
+    found = [json.loads(path.read_text(encoding="utf-8")) | {"folder": path.parent} for path in _released()]
+    for model in sorted(found, key=lambda model: (model["bundle"] != PREFERRED_BUNDLE, model["folder"].name)):
         score = (model["calibration"] or {}).get("score", "none")
+        use = "for reference, only by --model" if model["contrast"] in taken else "taken for this contrast"
+        taken.add(model["contrast"])
+        folder = model["folder"]
         print(
-            f"{path.parent.name}  {model['contrast'].upper()}, {model['method']}, score {score}; {path.parent / 'card.md'}"
+            f"{folder.name}  {model['contrast'].upper()}, {model['method']}, score {score}, {use}; {folder / 'card.md'}"
         )
     print()
     width = max(map(len, bundle_names()))

@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="val", help="list of scans to plant into (default val)")
     parser.add_argument("--contrast", default="t1", help="contrast of the scans (default t1)")
     parser.add_argument("--fold", type=int, default=0, help="fold of the list (default 0)")
+    parser.add_argument(
+        "--copies", type=int, default=1, help="cases that each scan gives, each with a lesion of its own (default 1)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same lesions (default 0)")
 
 
@@ -27,9 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ...synthetic.planted_cohort import write_planted
 
     records = load_split(arguments.data, arguments.dataset, arguments.split, arguments.contrast, arguments.fold)
-    counts = write_planted(records, arguments.data, seed=arguments.seed)
+    counts = write_planted(records, arguments.data, seed=arguments.seed, copies=arguments.copies)
     closing(
-        {f"{name}, {count} scans": f"{arguments.data}/Test/{name}" for name, count in counts.items()},
+        {f"{name}, {count} cases": f"{arguments.data}/Test/{name}" for name, count in counts.items()},
         {
             "measure a model on them": command_line(
                 "uad", "evaluate", "RUN", "--data", arguments.data, "--test_sets", *counts
