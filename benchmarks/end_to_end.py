@@ -88,10 +88,10 @@ def subjects(size: str = "small", shape: tuple[int, int, int] = (192, 192, 100))
     _FOLDERS.append(tempfile.TemporaryDirectory(prefix="bench_end_to_end_"))
     folder = Path(_FOLDERS[-1].name)
     scan = record(0, write_scans(folder, 1, shape)[0])
-    how = preparation("standard", shape=tuple(n // 2 for n in shape))
+    settings = preparation("standard", shape=tuple(n // 2 for n in shape))
     net, make_noise, steps = network(size).eval(), noise(), scheduler()
     score, chain, spacing = SSIMEnsemble(SIGMAS), in_mm(), (2.0, 2.0, 2.0)
-    cached_case(scan, how, folder / "cache")
+    cached_case(scan, settings, folder / "cache")
 
     def write(binary: Any, name: str) -> None:
         nib.save(
@@ -101,7 +101,7 @@ def subjects(size: str = "small", shape: tuple[int, int, int] = (192, 192, 100))
     threshold: list[float] = []  # frozen on the first run of ours
 
     def ours(precision: str, slice_batch_size: int) -> torch.Tensor:
-        case = cached_case(scan, how, folder / "cache")
+        case = cached_case(scan, settings, folder / "cache")
         image, mask = torch.from_numpy(case.image[0]), torch.from_numpy(case.mask[0])
         inferer = PartialDiffusionInferer(steps, make_noise, T_TEST, SEED, slice_batch_size, precision=precision)
         reconstruction = inferer(image[None, None], net, [scan.case_id])[0, 0]
@@ -114,7 +114,7 @@ def subjects(size: str = "small", shape: tuple[int, int, int] = (192, 192, 100))
 
     @torch.inference_mode()
     def slice_by_slice() -> Any:
-        case = prepare_case(scan, how)
+        case = prepare_case(scan, settings)
         image, mask = torch.from_numpy(case.image[0]), case.mask[0] > 0
         slices = image.permute(2, 0, 1)[:, None] * 2 - 1
         fields = replace(make_noise, samples_per_origin=1)(
@@ -133,7 +133,7 @@ def subjects(size: str = "small", shape: tuple[int, int, int] = (192, 192, 100))
     def share_that_differs(result: Any, own: Any) -> float:
         return float((np.asarray(result) != np.asarray(own)).sum() / max(int(own.sum()), 1))
 
-    case = cached_case(scan, how, folder / "cache")
+    case = cached_case(scan, settings, folder / "cache")
     image, mask = torch.from_numpy(case.image[0]), torch.from_numpy(case.mask[0])
     inferers = {
         name: PartialDiffusionInferer(steps, make_noise, T_TEST, SEED, 4, precision=name) for name in ("fp32", "bf16")
@@ -149,7 +149,7 @@ def subjects(size: str = "small", shape: tuple[int, int, int] = (192, 192, 100))
 
     shares = [
         Candidate("all of it, fp32", lambda: ours("fp32", 4)),
-        Candidate("prepared scan from the cache", lambda: cached_case(scan, how, folder / "cache")),
+        Candidate("prepared scan from the cache", lambda: cached_case(scan, settings, folder / "cache")),
         Candidate("noise", lambda: make_noise(slices, generator_for(SEED, "reconstruction", scan.case_id, T_TEST))),
         Candidate("network, fp32", lambda: network_alone("fp32")),
         Candidate("network, bf16", lambda: network_alone("bf16"), note="instead of fp32"),

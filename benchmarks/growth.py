@@ -74,11 +74,11 @@ def preparation(count: int, folder: str, shape: Shape) -> dict[str, float]:
 
     root = Path(folder)
     records = write_cohort(root / "scans", count, shape)
-    how = preset("standard", shape=shape)
+    settings = preset("standard", shape=shape)
     found: dict[str, float] = {"scans": count}
     for name in ("cold", "warm"):
         start = time.process_time()
-        cases = build_cases(records, how, root / "cache", "train")
+        cases = build_cases(records, settings, root / "cache", "train")
         found[f"{name} preparation, ms CPU a scan"] = 1000 * (time.process_time() - start) / count
     found["datalist, KiB a scan"] = len(json.dumps([str(case) for case in cases])) / 1024 / count
     found["cache, MiB a scan"] = size_of(root / "cache") / count

@@ -61,9 +61,9 @@ def subjects(
     kept = tuple(slice((n - m + 1) // 2, (n - m + 1) // 2 + m) for n, m in zip(atlas, shape, strict=True))
     records = [record(number, scan) for number, scan in enumerate(paths)]
     grid = (shape[0] // 2, shape[1] // 2, shape[2] // 2)
-    how = preparation("standard", shape=grid)
+    settings = preparation("standard", shape=grid)
     chain = monai_chain(grid)
-    inside = prepare_case(records[0], how).mask[0] > 0
+    inside = prepare_case(records[0], settings).mask[0] > 0
 
     def uncorrelated(result: Any, own: Any) -> float:
         values = np.asarray(result["image"])[0][inside], own.image[0][inside]
@@ -103,7 +103,7 @@ def subjects(
             Candidate(
                 "curvature flow alone (ITK), of the box that is not 0", lambda: curvature_flow(whole, (1.0, 1.0, 1.0), 3, 0.125)
             ),
-            Candidate("ours, preparation standard", lambda: prepare_case(record(0, registered), how), note="no smoothing, cell means"),
+            Candidate("ours, preparation standard", lambda: prepare_case(record(0, registered), settings), note="no smoothing, cell means"),
         ],
         3,
         "at least 2.3x",
@@ -135,7 +135,7 @@ def subjects(
     cold = Subject(
         f"One cold scan with mask, {' x '.join(map(str, shape))} at 1 mm",
         [
-            Candidate("ours: read, scale, halve by cell means", lambda: prepare_case(records[0], how)),
+            Candidate("ours: read, scale, halve by cell means", lambda: prepare_case(records[0], settings)),
             Candidate(
                 "MONAI dictionary chain",
                 lambda: chain(paths[0]),
@@ -148,7 +148,7 @@ def subjects(
         3,
     )
 
-    cases = build_cases(records, how, folder / "cache", "train")
+    cases = build_cases(records, settings, folder / "cache", "train")
     held = SliceDataset(cases, seed=0)
     sampler = EpochSampler(len(held), min(BATCH, scans), seed=0)
     loader = DataLoader(held, batch_sampler=sampler)

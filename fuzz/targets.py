@@ -210,7 +210,7 @@ _CALIBRATION = {
     },
     **{"postprocessing": {"_target_": "custom.postprocessing.PostProcessing", "order": ["mask"]}, "trial": None},
     **{"thresholds": {"a": {"value": 0.5, "source": "x"}}, "healthy_quantiles": {"levels": [0.5], "scores": [0.1]}},
-    **{"weights_sha256": "0" * 64, "reconstruction": {"t_test": 500}},
+    **{"weights_sha256": "0" * 64, "reconstruction": {"test_timesteps": 500}},
 }
 _MODEL = {
     **{

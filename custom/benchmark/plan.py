@@ -109,7 +109,7 @@ def _job(
     general |= data.evaluate
     general |= {"test_sets": list(data.test_sets), "test_split": data.test_split, "tuning_sets": data.tuning_sets}
     extra = [(name, method.evaluations.get(row, {})) for row, name in rows_of(method)]
-    extra += [(f"{EVALUATION}_t{t}", {"t_test": t}) for t in spec.t_sweep.get(method.name, ())]
+    extra += [(f"{EVALUATION}_t{t}", {"test_timesteps": t}) for t in spec.t_sweep.get(method.name, ())]
     for name, overrides in extra:
         own = {**method.evaluate, **overrides, "output_dir": str(folder / name)}
         arguments = _arguments("evaluating", method.evaluating, general, own)

@@ -154,7 +154,7 @@ def _sweep(spec: MatrixSpec, jobs: Sequence[Job], method: str) -> dict[int, list
     others = [result for result in main if result.kind in ("threshold", "atlas")]
     found: dict[int, list[Result]] = {}
     for result in own:
-        if isinstance(t := result.protocol.get("t_test"), int):
+        if isinstance(t := result.protocol.get("test_timesteps"), int):
             found.setdefault(t, []).append(result)
     for job in jobs:
         pending = {stage.name for stage in pending_stages(job)[0]}

@@ -11,8 +11,8 @@
         "ddpm": {
           "bundle": "ddpm_ssim_ens", "train_overlays": ["bundles/ddpm_ssim_ens/configs/small.json"],
           "pretraining": ["bundles/cddpm/configs/spark_pretraining.json"], "pretrain": {"max_epochs": 50},   encoder first
-          "train": {"lr": 5e-4}, "evaluate": {"t_test": 500}, "scores": ["l1", "ssim_ens"], "contrasts": ["t2"],
-          "evaluations": {"ddpm, 3 t": {"t_test": [250, 500, 750]}}             more rows from the same model
+          "train": {"lr": 5e-4}, "evaluate": {"test_timesteps": 500}, "scores": ["l1", "ssim_ens"], "contrasts": ["t2"],
+          "evaluations": {"ddpm, 3 t": {"test_timesteps": [250, 500, 750]}}             more rows from the same model
         }
       },
       "metrics": ["dice"], "operating_point": "tuned", "comparisons": [["ddpm ssim_ens", "ddpm l1"]],

@@ -15,7 +15,7 @@ from typing import Any
 from ..core.errors import ConfigError
 from ..core.files import expanded
 from ..core.resources import resource
-from ..runs.knobs import KNOBS
+from ..runs.knobs import KNOBS, RENAMED
 
 Words = Sequence[str]
 _NOTHING = ("none", "null")
@@ -82,6 +82,8 @@ def typed(name: str, words: Words, config: Mapping[str, Any], file: str) -> Any:
         ConfigError: no such setting, no value, or no entry of that name. Types and ranges are left to
             :func:`custom.runs.knobs.check_knobs`.
     """
+    if name in RENAMED and name not in config:
+        raise ConfigError(f"--{name} is not a setting any more: {RENAMED[name]}.")
     if name not in config:
         close = difflib.get_close_matches(name, settings_of(config), n=1, cutoff=0.5)
         hint = f"did you mean --{close[0]}? " if close else ""

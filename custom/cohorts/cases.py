@@ -16,7 +16,8 @@ import torch
 
 from ..core.errors import ConfigError, DataError
 from ..core.progress import progress
-from ..preparation.prepare import Preparation, preparation
+from ..preparation.prepare import Preparation
+from ..preparation.prepare import preparation as preset
 from ..volumes.records import ScanRecord
 from ..volumes.resampling import spacing_of
 from .cache import StorageType, cached_case
@@ -34,7 +35,7 @@ def datalist(
     split: str,
     contrast: str,
     fold: int | None = None,
-    how: Preparation | str = "standard",
+    preparation: Preparation | str = "standard",
     cache_dir: str | Path | None = None,
     workers: int = 1,
     on_error: Literal["raise", "skip"] = "raise",
@@ -51,7 +52,7 @@ def datalist(
     if note:
         _LOG.info(note)
     records = records if only is None else list(only(records))
-    return build_cases(records, how, cache_dir, role_of(declaration, split), workers, on_error, dtype)
+    return build_cases(records, preparation, cache_dir, role_of(declaration, split), workers, on_error, dtype)
 
 
 def role_of(declaration: DatasetDeclaration, split: str) -> str:
@@ -66,7 +67,7 @@ def role_of(declaration: DatasetDeclaration, split: str) -> str:
 
 def build_cases(
     records: Sequence[ScanRecord],
-    how: Preparation | str = "standard",
+    preparation: Preparation | str = "standard",
     cache_dir: str | Path | None = None,
     role: str = "test",
     workers: int = 1,
@@ -78,7 +79,7 @@ def build_cases(
 
     Args:
         records: scans, for example from :func:`custom.cohorts.split_csv.load_split`.
-        how: preparation or the name of a preset.
+        preparation: settings, or the name of a preset.
         cache_dir: folder of the prepared volumes; without one every access prepares anew.
         role: one of :data:`ROLES`.
         workers: threads that prepare at the same time.
@@ -90,7 +91,7 @@ def build_cases(
         raise ConfigError(f"role must be one of {', '.join(ROLES)}, got {role!r}")
     if on_error not in ("raise", "skip"):
         raise ConfigError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
-    settings = preparation(how) if isinstance(how, str) else how
+    settings = preset(preparation) if isinstance(preparation, str) else preparation
     folder = None if cache_dir is None else str(cache_dir)
 
     def attempt(record: ScanRecord) -> Case | DataError:

@@ -86,7 +86,7 @@ def evaluation_cases(
     data_root: str | Path,
     contrast: str,
     fold: int,
-    how: Any,
+    preparation: Any,
     cache_dir: str | Path | None,
     limit: int | None = None,
     shard: int = 0,
@@ -100,7 +100,7 @@ def evaluation_cases(
         data_root: folder with ``splits``, ``Train`` and ``Test``.
         contrast: "t1" or "t2".
         fold: fold of the healthy lists.
-        how: preparation.
+        preparation: of the scans.
         cache_dir: folder of the prepared volumes.
         limit: at most this many scans of a group (a quick look; it changes the data digest of the protocol).
         shard: number of the share of the scans that is returned, 0 ... num_shards - 1.
@@ -128,7 +128,7 @@ def evaluation_cases(
         chosen = partial(share, most=min(limits, default=None), half=half)
         of_fold = fold if get_dataset(name, data_root).healthy else None
         gate_splits(data_root, name, contrast, of_fold, (split,))
-        found = datalist(data_root, name, split, contrast, of_fold, how, cache_dir, only=chosen)
+        found = datalist(data_root, name, split, contrast, of_fold, preparation, cache_dir, only=chosen)
         cases += [case | {"role": group} for case in found]
     if not cases:
         raise ConfigError(f"shard {shard} of {num_shards} is empty: there are {seen} scans; take fewer shards.")

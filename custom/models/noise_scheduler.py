@@ -169,6 +169,6 @@ def anoddpm(noise: Callable[..., Tensor], num_train_timesteps: int = 1000) -> No
     """Return the scheduler of AnoDDPM (Wyatt et al., CVPRW 2022, released code).
 
     The network predicts the noise, x_0 is clamped to [-1, 1] in every reverse step, the steps have variance β_t, and their
-    noise is that of the forward process. Take every step: ``chain_steps`` equal to ``t_test``.
+    noise is that of the forward process. Take every step: ``chain_steps`` equal to ``test_timesteps``.
     """
     return NoiseDDPMScheduler(noise, num_train_timesteps, "cosine_float64", "epsilon", "fixed_large", clip_sample=True)

@@ -23,6 +23,7 @@ from ..scoring import bound
 
 _UNSET = (None, "", "null", "None")
 _RATE_PREFIX = "healthy_fpr_"
+_OLD_NAMES = {"t_test": "test_timesteps"}  # of settings in the models of earlier versions
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Calibration:
         thresholds: by name, the default first; ``tuned/<data set>`` are those tuned on labelled scans.
         quantiles: rising pairs (probability, score) inside healthy brains.
         reference: see :func:`custom.preparation.quality.build_reference`.
-        reconstruction: settings of the calibrated reconstructions (``t_test`` and the like).
+        reconstruction: settings of the calibrated reconstructions (``test_timesteps`` and the like).
         scoring: the score, not yet bound to a network (:func:`custom.scoring.bound`).
         postprocessing: the post-processing of the calibrated maps.
     """
@@ -88,7 +89,7 @@ class Calibration:
             {name: Threshold(float(one["value"]), str(one["source"])) for name, one in found["thresholds"].items()},
             [(float(p), float(q)) for p, q in zip(quantiles["levels"], quantiles["scores"], strict=True)],
             usable_reference(found.get("reference")),
-            dict(found.get("reconstruction") or {}),
+            {_OLD_NAMES.get(name, name): value for name, value in (found.get("reconstruction") or {}).items()},
             build(found["scoring"]),
             build(found["postprocessing"]),
         )

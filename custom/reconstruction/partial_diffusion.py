@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pseudo-healthy reconstruction by partial diffusion: noise the scan to t_test, predict the clean image.
+"""Pseudo-healthy reconstruction by partial diffusion: noise the scan to timestep t, predict the clean image.
 
-The papers' test (Behrendt et al., ISBI 2024; pDDPM, MIDL 2023) is one network pass from ``t_test = 500``, which is
-index 499 of the schedule; several ``t`` may be averaged (250, 500, 750), and several draws of the noise. ``chain_steps`` walks the reverse chain of
+The papers' test (Behrendt et al., ISBI 2024; pDDPM, MIDL 2023) is one network pass from ``t = 500``, counted from 1 (the
+network is given 499); several ``t`` may be averaged (250, 500, 750), and several draws of the noise. ``chain_steps`` walks the reverse chain of
 AnoDDPM (Wyatt et al., CVPRW 2022) instead. With ``patches`` every box is noised and predicted by itself while the
 rest of the slice stays clean (pDDPM).
 
@@ -31,7 +31,7 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         scheduler: :class:`~custom.models.noise_scheduler.NoiseDDPMScheduler` (``add_noise``, ``predict_clean``, ``step``).
         noise: ``noise(like, generator) -> Tensor``; called once per volume with all its slices, so a shared or an own
             field per slice is the noise's choice.
-        t_test: steps of noise, 1 ... T; one number or several whose reconstructions are averaged.
+        test_timesteps: steps of noise, 1 ... T; one number or several whose reconstructions are averaged.
         draws: independent draws of the noise whose reconstructions are averaged, for every t.
         first_draw: number of the first of them; other numbers are other noise, to see how much a result hangs on it.
         keep_draws: return the draws one by one, ``[B, draws, X, Y, Z]``, for scores over several reconstructions.
@@ -39,8 +39,8 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
             independent field every n slices, and between them a mixture of two (cos and sin of an angle that grows evenly,
             so that the variance stays); None: one field for the whole scan.
         seed: seed of the run.
-        slice_batch_size: slices per network pass.
-        chain_steps: None for the one-step reconstruction; otherwise the number of reverse steps from ``t_test`` to 0.
+        slice_batch_size: slices per network pass; None: 4 on a CPU, 64 on a GPU.
+        chain_steps: None for the one-step reconstruction; otherwise the number of reverse steps from ``test_timesteps`` to 0.
         patches: optional object with ``boxes(height, width) -> list of (rows, columns) slices`` (pDDPM) and
             ``merge`` of overlapping boxes by averaging.
         conditioned: the network also sees the clean slices, as ``image`` in [0, 1] (cDDPM, Behrendt et al., arXiv 2312.04215).
@@ -53,9 +53,9 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         self,
         scheduler: Any,
         noise: Callable[..., Tensor],
-        t_test: int | Sequence[int],
+        test_timesteps: int | Sequence[int],
         seed: int,
-        slice_batch_size: int,
+        slice_batch_size: int | None,
         chain_steps: int | None = None,
         patches: Any = None,
         precision: str = "fp32",
@@ -72,7 +72,7 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         self.noise = replace(noise, samples_per_origin=1) if isinstance(noise, SimplexNoise) else noise
         self.draws, self.coherence_slices, self.keep_draws = draws, coherence_slices, keep_draws
         self.first_draw = first_draw
-        self.t_test = (t_test,) if isinstance(t_test, int) else tuple(t_test)
+        self.test_timesteps = (test_timesteps,) if isinstance(test_timesteps, int) else tuple(test_timesteps)
         self.seed = seed
         self.chain_steps = chain_steps
         self.patches = patches
@@ -81,10 +81,10 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
                 raise ConfigError("patch_stride_px is for models that were trained with patches; leave it out.")
             self.patches = replace(patches, stride_px=patch_stride_px)
         self.conditioned = conditioned
-        for t in self.t_test:
+        for t in self.test_timesteps:
             if not 1 <= t <= scheduler.num_train_timesteps:
                 raise ConfigError(
-                    f"t_test {t} is outside 1 ... {scheduler.num_train_timesteps}; 500 is the papers' value."
+                    f"test_timesteps {t} is outside 1 ... {scheduler.num_train_timesteps}; 500 is the papers' value."
                 )
         if draws < 1 or first_draw < 0 or (coherence_slices is not None and coherence_slices < 1):
             raise ConfigError(
@@ -95,14 +95,14 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
             raise ConfigError("patches and chain_steps cannot be combined; set one of them to null.")
 
     def reconstruct(self, slices: Tensor, network: nn.Module, case_id: str) -> Tensor:
-        """Return the mean over ``t_test`` and draws of the reconstructions of ``slices`` ``[Z, 1, X, Y]`` in [0, 1].
+        """Return the mean over ``test_timesteps`` and draws of the reconstructions of ``slices`` ``[Z, 1, X, Y]`` in [0, 1].
 
         With ``keep_draws``, of every draw by itself. It is not clamped.
         """
         clean = slices * 2 - 1
         condition = {"image": slices} if self.conditioned else {}
         totals = [torch.zeros_like(clean) for _ in range(self.draws if self.keep_draws else 1)]
-        for t in self.t_test:
+        for t in self.test_timesteps:
             for draw in range(self.draws):
                 number = self.first_draw + draw
                 names = ("draw", number) if number else ()
@@ -115,7 +115,7 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
                     total += self._chain(network, clean, noise, t - 1, generator, **condition)
                 else:
                     total += self._one_step(network, self._noised(clean, noise, t - 1), t - 1, **condition)
-        count = len(self.t_test) * self.draws // len(totals)
+        count = len(self.test_timesteps) * self.draws // len(totals)
         return torch.cat([(total / count + 1) / 2 for total in totals], dim=1)
 
     def _fields(self, clean: Tensor, generator: torch.Generator) -> Tensor:

@@ -24,12 +24,14 @@ class SlicewiseReconstruction(Inferer):
     """Autoencoder reconstruction: ``network(slice)`` for every axial slice.
 
     Args:
-        slice_batch_size: slices per network pass.
+        slice_batch_size: slices per network pass; None: 4 on a CPU, 64 on a GPU.
         precision: arithmetic of the network, see :class:`~custom.models.precision.Precision`.
         channels_last: hand the slices over in NHWC order.
     """
 
-    def __init__(self, slice_batch_size: int, precision: str = "fp32", channels_last: bool = False) -> None:
+    def __init__(
+        self, slice_batch_size: int | None = None, precision: str = "fp32", channels_last: bool = False
+    ) -> None:
         self.slice_batch_size = slice_batch_size
         self.precision = Precision.of(precision)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -68,6 +70,8 @@ class SlicewiseReconstruction(Inferer):
         """Return the network's output for all slices; ``arguments``, one row per slice, go to it by their names."""
         predictions: list[Tensor] = []
         done = 0
+        if self.slice_batch_size is None:
+            self.slice_batch_size = 4 if slices.device.type == "cpu" else 64
         with self.precision.autocast(slices.device):
             while done < len(slices):
                 part = slice(done, done + self.slice_batch_size)

@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser
 from ..core.errors import ConfigError
 from ..core.files import read_json
 from ..core.resources import resource, rooted
-from .knobs import check_knobs
+from .knobs import RENAMED, check_knobs
 
 _OWN_OPTIONS = {
     *("run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file"),
@@ -27,12 +27,6 @@ _OWN_OPTIONS = {
 }
 _PERHAPS_OWN = {"tracking_uri", "experiment_name"}  # settings where the configuration has them
 _BROUGHT = {"bundle", "model", "network", "network_def", "calibration", "postprocessing_chain"}
-_RENAMED = {
-    "results_dir": "the results go to --output_dir, and the model is given by --model_dir",
-    "evaluation_dir": "an evaluation writes to --output_dir, and the model is given by --model_dir",
-    "run_dir": "the model is given by --model_dir",
-    "weights": "the weights are those of the model in --model_dir",
-}
 
 
 def check_arguments(arguments: Sequence[str], as_text: bool = True) -> None:
@@ -138,8 +132,8 @@ def _check_model(key: str, config: Mapping[str, Any], trained: set[str]) -> None
     name = key.split("::")[0]
     if "model" not in config:
         return
-    if name in _RENAMED and name not in config:
-        raise ConfigError(f"--{key} is not an option any more: {_RENAMED[name]}.")
+    if name in RENAMED and name not in config:
+        raise ConfigError(f"--{key} is not an option any more: {RENAMED[name]}.")
     if name in _BROUGHT or (name in trained and name not in config):
         raise ConfigError(
             f"--{key} cannot be changed here: it belongs to the training, and the model in --model_dir brings it along in its "

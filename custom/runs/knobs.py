@@ -157,9 +157,7 @@ KNOBS: dict[str, Knob] = {
     ),
     "val_interval": _count("epochs between two validations"),
     "val_slices_per_volume": _count("slices of every validation scan", 1, 65536),
-    "val_timesteps": Knob(
-        "whole numbers", "noise steps that validation goes through, below num_train_timesteps", 0, 99_999
-    ),
+    "val_timesteps": Knob("whole numbers", "timesteps that validation goes through, 1 to T", 1, 100_000),
     "checkpoint_interval": _count("epochs between two checkpoints"),
     "loss_interval": _count("steps between two recorded losses"),
     "num_threads": _count("threads of torch on the CPU; null chooses", 1, 4096, nothing=True),
@@ -239,8 +237,11 @@ KNOBS: dict[str, Knob] = {
     "severities": Knob(
         "numbers", "severities that a scan is restored with; scores see all restorations", 0, 1, above=True
     ),
-    "t_test": Knob(
-        "whole numbers", "noise steps of the test, 1 to T; of several the reconstructions are averaged", 1, 100_000
+    "test_timesteps": Knob(
+        "whole numbers",
+        "timesteps that a scan is noised to, 1 to T; of several the reconstructions are averaged",
+        1,
+        100_000,
     ),
     "chain_steps": _count("steps of the reverse chain; null: one", 1, 100_000, nothing=True),
     "noise_seed": _count("seed of the noise of the test; null: that of the model", 0, _SEED, nothing=True),
@@ -249,7 +250,9 @@ KNOBS: dict[str, Knob] = {
     "coherence_slices": _count(
         "slices from one independent noise field to the next; null: one field for the scan", 1, 4096, nothing=True
     ),
-    "slice_batch_size": _count("slices in a pass of the network", 1, 65536),
+    "slice_batch_size": _count(
+        "slices in a pass of the network; null: 4 on a CPU, 64 on a GPU", 1, 65536, nothing=True
+    ),
     "noise_key": _word("what the noise is seeded with beside the seed: one key for all scans"),
     # prediction
     "score": _word("anomaly score; null: the one that was calibrated", nothing=True),
@@ -275,6 +278,15 @@ KNOBS: dict[str, Knob] = {
 }
 
 
+RENAMED = {
+    "results_dir": "the results go to --output_dir, and the model is given by --model_dir",
+    "evaluation_dir": "an evaluation writes to --output_dir, and the model is given by --model_dir",
+    "run_dir": "the model is given by --model_dir",
+    "weights": "the weights are those of the model in --model_dir",
+    "t_test": "it is called --test_timesteps",
+}
+
+
 def check_knobs(values: Mapping[str, Any]) -> None:
     """Refuse values out of type or range; expressions of a configuration and unknown names are left to others.
 
@@ -292,8 +304,8 @@ def check_knobs(values: Mapping[str, Any]) -> None:
     steps, total = values.get("val_timesteps"), values.get("num_train_timesteps")
     if not faults and isinstance(total, int) and isinstance(steps, (list, tuple, int)):
         last = max(steps) if isinstance(steps, (list, tuple)) else steps
-        if last >= total:
-            faults = [f"--val_timesteps goes up to {last}, but --num_train_timesteps {total} ends at {total - 1}"]
+        if last > total:
+            faults = [f"--val_timesteps goes up to {last}, but --num_train_timesteps is {total}"]
     if faults:
         raise ConfigError(f"{'; '.join(faults)}. See docs/knobs.md for all settings.")
 

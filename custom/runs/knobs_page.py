@@ -24,6 +24,9 @@ and of `python -m monai.bundle run` a setting is given as `--name value`; in a f
 bundle's (`--preset FILE`), as `"name": value`. A value of another type or out of range is refused before anything is
 written.
 
+MONAI's own command line reads a value that begins with `%`, `$` or `@` as configuration and `#` as `::`: write `./%name` for such a
+file or folder, avoid `#`, or use `uad`, which takes any name.
+
 "computed" means: worked out at the start, mostly from other settings or from the trained model.
 
 | setting | type and range | default | taken by | meaning |

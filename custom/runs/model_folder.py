@@ -23,7 +23,7 @@
 
 ``calibration`` holds ``score`` (name) and ``scoring`` (description), ``postprocessing`` (description), ``thresholds``
 (``{name: {"value": >= 0, "source": in words}}``, the default first), ``healthy_quantiles``, ``healthy_scans``,
-``reference``, ``spacing_mm``, ``reconstruction`` (``t_test`` and the like), ``weights_sha256`` and ``trial`` (null, or
+``reference``, ``spacing_mm``, ``reconstruction`` (``test_timesteps`` and the like), ``weights_sha256`` and ``trial`` (null, or
 why it may not be promoted); :class:`custom.prediction.calibration.Calibration` reads it. More keys are allowed.
 
 ``content_sha256`` is that of everything else in the file (:mod:`custom.core.digests`). It protects against accidents, not

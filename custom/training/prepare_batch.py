@@ -110,9 +110,9 @@ class DiffusionPrepareBatch(ReconstructionPrepareBatch):
 
     Args:
         noise: ``noise(like, generator) -> Tensor`` of the shape of ``like``.
-        num_train_timesteps: T; timesteps are uniform over 0 ... T-1 (Ho et al. 2020, algorithm 1).
+        num_train_timesteps: T; timesteps are uniform over 1 ... T (Ho et al. 2020, algorithm 1); the network is given t - 1.
         prediction_type: what the network predicts: ``"sample"`` (x0, the papers' choice) or ``"epsilon"``.
-        timestep_grid: fixed timestep indices dealt out in turn by position instead of random ones (validation).
+        timesteps: fixed ones, 1 ... T, dealt out in turn by position instead of random ones (validation).
         patches: optional ``patches(like, generator) -> bool mask``; noise is applied inside it only (pDDPM,
             Behrendt et al., MIDL 2023).
         conditioned: hand the network the clean (augmented) slices too, as ``image`` in [0, 1] (cDDPM, Behrendt et al.,
@@ -125,7 +125,7 @@ class DiffusionPrepareBatch(ReconstructionPrepareBatch):
         noise: Noise,
         num_train_timesteps: int,
         prediction_type: str = "sample",
-        timestep_grid: Sequence[int] | None = None,
+        timesteps: int | Sequence[int] | None = None,
         patches: Noise | None = None,
         conditioned: bool = False,
         **kwargs: Any,
@@ -134,7 +134,7 @@ class DiffusionPrepareBatch(ReconstructionPrepareBatch):
         self.noise = noise
         self.num_train_timesteps = num_train_timesteps
         self.prediction_type = prediction_type
-        self.timestep_grid = timestep_grid
+        self.timesteps = (timesteps,) if isinstance(timesteps, int) else timesteps
         self.patches = patches
         self.conditioned = conditioned
 
@@ -151,8 +151,9 @@ class DiffusionPrepareBatch(ReconstructionPrepareBatch):
         return images, target, (), arguments
 
     def _timesteps(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        if self.timestep_grid is not None:
-            return torch.as_tensor(self.timestep_grid)[rows % len(self.timestep_grid)]
+        """Return the index of the timestep of every row, one less than its number."""
+        if self.timesteps is not None:
+            return torch.as_tensor(self.timesteps)[rows % len(self.timesteps)] - 1
         return torch.randint(0, self.num_train_timesteps, (self.batch_size,), generator=generator)[rows]
 
 

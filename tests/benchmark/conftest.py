@@ -150,9 +150,9 @@ else:
     found = {"operating_points": {"tuned": {"lesion_wise": {"lesion_recall_0_to_100_mm3": 0.5}}}}
     groups = {name: {"group": name + "/test", "tuning_group": name + "/val", "cases": 4, "variants": {v: found for v in variants}}
         for name in names}
-    protocol = {"method": config["method"], "contrast": contrast, "fold": fold, "t_test": config.get("t_test"),
+    protocol = {"method": config["method"], "contrast": contrast, "fold": fold, "test_timesteps": config.get("test_timesteps"),
         "plan": {"healthy_calibration": "demo/val"}, "data": {}, "postprocessing": {"in_mm": {}}}
-    protocol["t_test"] = eval(options["--t_test"]) if "--t_test" in options else protocol["t_test"]
+    protocol["test_timesteps"] = eval(options["--test_timesteps"]) if "--test_timesteps" in options else protocol["test_timesteps"]
     (place / "metrics.json").write_text(json.dumps({"protocol": protocol, "datasets": groups}))
     with open(place / "per_case.csv", "w") as stream:
         writer = csv.writer(stream)
@@ -200,7 +200,7 @@ def world(tmp_path, monkeypatch):
         evaluate = {
             "method": method, "dataset_dir": "data", "model_dir": "model", "output_dir": "evaluation", "test_sets": [],
             "test_split": "test", "tuning_sets": None,
-            "healthy_test": False, "scores": {score: {} for score in scores}, "t_test": 500, "postprocessings": {"in_mm": {}},
+            "healthy_test": False, "scores": {score: {} for score in scores}, "test_timesteps": 500, "postprocessings": {"in_mm": {}},
         }  # fmt: skip
         (tmp_path / f"{method}_train.json").write_text(json.dumps(train))
         (tmp_path / f"{method}_evaluate.json").write_text(json.dumps(evaluate))

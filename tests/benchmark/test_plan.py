@@ -47,7 +47,7 @@ def test_general_overrides_reach_who_knows_them_own_ones_must_be_known(world):
 
 def test_further_evaluations_and_the_sweep_share_one_training(world):
     methods = copy.deepcopy(world.content["methods"])
-    methods["net"]["evaluations"] = {"net, 3 t": {"t_test": [250, 500, 750]}}
+    methods["net"]["evaluations"] = {"net, 3 t": {"test_timesteps": [250, 500, 750]}}
     jobs = plan_jobs(world.spec(methods=methods, t_sweep={"net": [250]}), world.places)
     stages = [stage for job in jobs if job.labels["method"] == "net" for stage in job.stages]
     assert [s.name for s in stages[:4]] == ["training", "evaluation", "evaluation_net_3_t", "evaluation_t250"]

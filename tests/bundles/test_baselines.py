@@ -33,7 +33,7 @@ DIFFUSION = {
     "num_res_blocks": 1,
     "num_head_channels": 32,
     "resblock_updown": False,
-    "val_timesteps": [499],
+    "val_timesteps": [500],
 }
 GAUSSIAN = "%custom/configs/noise.json::gaussian"
 ISBI2024 = "%custom/configs/protocol.json::preparation_isbi2024"
@@ -48,7 +48,7 @@ METHODS = {  # method: bundle, overlays of train.json, overrides of train.json, 
     "dae": ("dae_baseline", [], {**SHORT, "channels": [8, 16]}, {"scores": SCORES, "primary": "l1"}),
     "pddpm": (
         "ddpm_ssim_ens", ["pddpm.json"], {**SHORT, **DIFFUSION, "patch_px": 96, "noise": GAUSSIAN},
-        {"scores": SCORES, "t_test": 300},
+        {"scores": SCORES, "test_timesteps": 300},
     ),
     "threshold": ("threshold_baseline", [], {"preparation": ISBI2024}, {}),
     "atlas": ("atlas_baseline", [], {}, {"scores": SCORES}),
@@ -185,7 +185,7 @@ def test_what_was_trained_with_is_what_is_applied(run):
         reconstruction = parser.get_parsed_content("reconstruction")
         assert reconstruction.patches == GridPatches(96)
         assert isinstance(reconstruction.noise, GaussianNoise)
-        assert reconstruction.t_test == (300,)
+        assert reconstruction.test_timesteps == (300,)
 
 
 def test_methods_of_one_preparation_and_post_processing_may_stand_in_one_table(trained):

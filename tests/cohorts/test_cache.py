@@ -13,7 +13,7 @@ from custom.cohorts.split_csv import load_split
 from custom.core.errors import DataError, ResourceError, UADError
 from custom.preparation.prepare import preparation, prepare_case
 
-HOW = preparation("standard", shape=(24, 24, 12))
+SETTINGS = preparation("standard", shape=(24, 24, 12))
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def record(make_root):
 def count(monkeypatch):
     calls = []
 
-    def counted(record, how):
+    def counted(record, settings):
         calls.append(record.case_id)
-        return prepare_case(record, how)
+        return prepare_case(record, settings)
 
     monkeypatch.setattr(cache, "prepare_case", counted)
     return calls
@@ -45,34 +45,34 @@ def same(first, second) -> None:
 
 
 def test_second_access_is_read_and_equal(record, tmp_path, count):
-    first = cache.cached_case(record, HOW, tmp_path / "c")
-    second = cache.cached_case(record, HOW, tmp_path / "c")
+    first = cache.cached_case(record, SETTINGS, tmp_path / "c")
+    second = cache.cached_case(record, SETTINGS, tmp_path / "c")
     same(first, second)
-    same(first, prepare_case(record, HOW))
+    same(first, prepare_case(record, SETTINGS))
     assert count == ["patient07"]
-    cache.cached_case(record, HOW, None)
+    cache.cached_case(record, SETTINGS, None)
     assert len(count) == 2
 
 
 def test_changed_settings_or_files_are_prepared_anew(record, tmp_path, count):
     folder = tmp_path / "c"
-    first = cache.cached_case(record, HOW, folder)
+    first = cache.cached_case(record, SETTINGS, folder)
     cache.cached_case(record, preparation("standard", shape=(24, 24, 12), percentiles=(2, 98)), folder)
     assert (len(count), len(entries(folder))) == (2, 2)
     stat = record.image.stat()
     os.utime(record.image, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
-    same(first, cache.cached_case(record, HOW, folder))
+    same(first, cache.cached_case(record, SETTINGS, folder))
     assert len(count) == 2  # touched, same content
     other = record.image.with_name("patient07_t1.nii.gz").parents[3] / "Train/ixi/t1/IXI001-A-1_t1.nii.gz"
     record.image.write_bytes(other.read_bytes())
-    assert np.abs(cache.cached_case(record, HOW, folder).image - first.image).max() > 0
+    assert np.abs(cache.cached_case(record, SETTINGS, folder).image - first.image).max() > 0
     assert len(count) == 3
     record.seg.write_bytes(record.mask.read_bytes())
-    assert cache.cached_case(record, HOW, folder).seg.sum() > first.seg.sum()
+    assert cache.cached_case(record, SETTINGS, folder).seg.sum() > first.seg.sum()
 
 
 def test_a_file_replaced_by_one_of_equal_size_and_time_is_read_again(record, tmp_path, count):
-    first = cache.cached_case(record, HOW, tmp_path / "c")
+    first = cache.cached_case(record, SETTINGS, tmp_path / "c")
     stat, raw = record.image.stat(), bytearray(record.image.read_bytes())
     assert raw[4:8] == bytes(4)  # the gzip header's time, of no effect on the voxels
     raw[4] = 1
@@ -83,7 +83,7 @@ def test_a_file_replaced_by_one_of_equal_size_and_time_is_read_again(record, tmp
         os.utime(record.image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         assert record.image.stat().st_size == stat.st_size
         assert cache.file_digest(record.image, tmp_path / "c", "") != before
-    same(first, cache.cached_case(record, HOW, tmp_path / "c"))
+    same(first, cache.cached_case(record, SETTINGS, tmp_path / "c"))
 
 
 def _replaced(path, data):
@@ -94,57 +94,57 @@ def _replaced(path, data):
 @pytest.mark.parametrize("what", ["entry", "note"])
 def test_an_entry_or_note_of_another_file_is_not_taken(record, tmp_path, count, what, caplog):
     folder = tmp_path / "c"
-    first = cache.cached_case(record, HOW, folder)
+    first = cache.cached_case(record, SETTINGS, folder)
     other = dataclasses.replace(record, image=record.image.parents[3] / "Train/ixi/t1/IXI001-A-1_t1.nii.gz")
-    cache.cached_case(other, HOW, folder)
-    paths = [cache.entry_path(r, HOW, folder) for r in (record, other)]
+    cache.cached_case(other, SETTINGS, folder)
+    paths = [cache.entry_path(r, SETTINGS, folder) for r in (record, other)]
     if what == "note":
         paths = sorted((folder / "files").rglob("*.json"))[:2]
     a, b = (path.read_bytes() for path in paths)
     paths[0].write_bytes(b)
     paths[1].write_bytes(a)
-    same(first, cache.cached_case(record, HOW, folder))
+    same(first, cache.cached_case(record, SETTINGS, folder))
     assert ("another file in its place" in caplog.text) == (what == "entry")
 
 
 def test_code_version_is_part_of_the_key(record, tmp_path, monkeypatch):
-    before = cache.entry_path(record, HOW, tmp_path)
+    before = cache.entry_path(record, SETTINGS, tmp_path)
     monkeypatch.setattr("custom.preparation.prepare.PREPARATION_VERSION", 10**6)
-    assert cache.entry_path(record, HOW, tmp_path) != before
+    assert cache.entry_path(record, SETTINGS, tmp_path) != before
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
 def test_damaged_entries_are_rebuilt(record, tmp_path, count, damage):
-    first = cache.cached_case(record, HOW, tmp_path / "c")
+    first = cache.cached_case(record, SETTINGS, tmp_path / "c")
     (entry,) = entries(tmp_path / "c")
     raw = bytearray(entry.read_bytes())
     raw[len(raw) // 3] ^= 0xFF
     entry.write_bytes({"cut": raw[: len(raw) // 2], "flip": raw, "empty": b"", "text": b"hello"}[damage])
-    same(first, cache.cached_case(record, HOW, tmp_path / "c"))
-    same(first, cache.cached_case(record, HOW, tmp_path / "c"))
+    same(first, cache.cached_case(record, SETTINGS, tmp_path / "c"))
+    same(first, cache.cached_case(record, SETTINGS, tmp_path / "c"))
     assert len(count) == 2
 
 
 def test_a_damaged_hash_note_is_rewritten(record, tmp_path, count):
-    cache.cached_case(record, HOW, tmp_path / "c")
+    cache.cached_case(record, SETTINGS, tmp_path / "c")
     for note in (tmp_path / "c/files").rglob("*.json"):
         note.write_text("{")
-    cache.cached_case(record, HOW, tmp_path / "c")
+    cache.cached_case(record, SETTINGS, tmp_path / "c")
     assert len(count) == 1
 
 
 def test_half_precision(record, tmp_path):
-    half = cache.cached_case(record, HOW, tmp_path / "c", "float16")
-    full = cache.cached_case(record, HOW, tmp_path / "c", "float32")
+    half = cache.cached_case(record, SETTINGS, tmp_path / "c", "float16")
+    full = cache.cached_case(record, SETTINGS, tmp_path / "c", "float32")
     assert half.image.dtype == np.float32
     np.testing.assert_allclose(half.image, full.image, rtol=5e-4, atol=1e-7)
-    same(half, cache.cached_case(record, HOW, tmp_path / "c", "float16"))
+    same(half, cache.cached_case(record, SETTINGS, tmp_path / "c", "float16"))
     assert len(entries(tmp_path / "c")) == 2
 
 
 def test_many_at_once_leave_one_whole_entry(record, tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda _: cache.cached_case(record, HOW, tmp_path / "c"), range(16)))
+        results = list(pool.map(lambda _: cache.cached_case(record, SETTINGS, tmp_path / "c"), range(16)))
     for result in results:
         same(results[0], result)
     assert len(entries(tmp_path / "c")) == 1
@@ -157,7 +157,7 @@ def test_full_disk_leaves_nothing_half_written(record, tmp_path, monkeypatch):
 
     monkeypatch.setattr("custom.core.files.os.replace", full)
     with pytest.raises(ResourceError, match=r"cannot write the cache file .* No space left"):
-        cache.cached_case(record, HOW, tmp_path / "c")
+        cache.cached_case(record, SETTINGS, tmp_path / "c")
     assert entries(tmp_path / "c") == []
     assert not list((tmp_path / "c").rglob(".tmp-*"))
 
@@ -165,10 +165,10 @@ def test_full_disk_leaves_nothing_half_written(record, tmp_path, monkeypatch):
 def test_cache_folder_that_cannot_be_made(record, tmp_path):
     (tmp_path / "c").write_text("a file")
     with pytest.raises(UADError, match="cannot write the cache file"):
-        cache.cached_case(record, HOW, tmp_path / "c")
+        cache.cached_case(record, SETTINGS, tmp_path / "c")
 
 
 def test_missing_scan(record, tmp_path):
     record.image.unlink()
     with pytest.raises(DataError, match="patient07: cannot read"):
-        cache.cached_case(record, HOW, tmp_path / "c")
+        cache.cached_case(record, SETTINGS, tmp_path / "c")

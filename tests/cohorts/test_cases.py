@@ -11,13 +11,13 @@ from custom.cohorts.split_csv import load_split
 from custom.core.errors import ConfigError, DataError
 from custom.preparation.prepare import preparation
 
-HOW = preparation("standard", shape=(24, 24, 12))
+SETTINGS = preparation("standard", shape=(24, 24, 12))
 NAMES = ["IXI001-A-1", "IXI002-A-2", "IXI003-A-3"]
 
 
 def test_the_dictionary_of_a_case(make_root, tmp_path):
     root = make_root(train=NAMES, patients=["patient07"])
-    (entry,) = datalist(root, "mslub", "val", "t1", how=HOW, cache_dir=tmp_path / "c")
+    (entry,) = datalist(root, "mslub", "val", "t1", preparation=SETTINGS, cache_dir=tmp_path / "c")
     case = load_case(pickle.loads(pickle.dumps(entry)))
     assert {k: case[k] for k in ("case_id", "dataset", "role", "label", "contrast", "notes")} == {
         "case_id": "patient07", "dataset": "mslub", "role": "val", "label": 1, "contrast": "t1", "notes": ""
@@ -33,9 +33,9 @@ def test_the_dictionary_of_a_case(make_root, tmp_path):
 def test_order_is_that_of_the_list_with_many_workers(make_root, tmp_path):
     root = make_root(train=NAMES)
     records = load_split(root, "ixi", "train", "t1", 0)[::-1]
-    cases = build_cases(records, HOW, tmp_path / "c", "train", workers=3)
+    cases = build_cases(records, SETTINGS, tmp_path / "c", "train", workers=3)
     assert [c["case_id"] for c in cases] == NAMES[::-1]
-    for case, alone in zip(cases, build_cases(records, HOW, None, "train"), strict=True):
+    for case, alone in zip(cases, build_cases(records, SETTINGS, None, "train"), strict=True):
         assert torch.equal(load_case(case)["image"], load_case(alone)["image"])
 
 
@@ -45,21 +45,21 @@ def test_faulty_cases_are_told_together_or_left_out(make_root, caplog):
         (root / f"Train/ixi/t1/{name}_t1.nii.gz").write_bytes(b"x")
     records = load_split(root, "ixi", "train", "t1", 0)
     with pytest.raises(DataError, match="2 of 3 scans cannot be used") as caught:
-        build_cases(records, HOW, None, "train")
+        build_cases(records, SETTINGS, None, "train")
     assert all(name in str(caught.value) for name in NAMES[:2])
     failures: list[DataError] = []
     with caplog.at_level(logging.WARNING):
-        (left,) = build_cases(records, HOW, None, "train", on_error="skip", failures=failures)
+        (left,) = build_cases(records, SETTINGS, None, "train", on_error="skip", failures=failures)
     assert left["case_id"] == NAMES[2]
     assert [f.case for f in failures] == NAMES[:2]
     assert caplog.text.count("left out: ") == 2
     with pytest.raises(DataError, match="2 of 2"):
-        build_cases(records[:2], HOW, None, "train", on_error="skip")
+        build_cases(records[:2], SETTINGS, None, "train", on_error="skip")
 
 
 def test_a_lost_cache_is_no_loss(make_root, tmp_path):
     root = make_root(train=NAMES)
-    entry = build_cases(load_split(root, "ixi", "train", "t1", 0), HOW, tmp_path / "c", "train")[0]
+    entry = build_cases(load_split(root, "ixi", "train", "t1", 0), SETTINGS, tmp_path / "c", "train")[0]
     before = load_case(entry)["image"]
     for file in (tmp_path / "c").rglob("*.npz"):
         file.unlink()

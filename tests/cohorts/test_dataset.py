@@ -12,14 +12,14 @@ from custom.core.errors import ConfigError, DataError
 from custom.preparation.prepare import preparation
 from custom.training.sampler import EpochSampler
 
-HOW = preparation("standard", shape=(24, 20, 12))
+SETTINGS = preparation("standard", shape=(24, 20, 12))
 NAMES = [f"IXI{i:03d}-A-{i}" for i in range(6)]
 
 
 @pytest.fixture
 def cases(make_root, tmp_path):
     root = make_root(train=NAMES)
-    return build_cases(load_split(root, "ixi", "train", "t1", 0), HOW, tmp_path / "cache", "train")
+    return build_cases(load_split(root, "ixi", "train", "t1", 0), SETTINGS, tmp_path / "cache", "train")
 
 
 def test_cases_one_by_one(cases):

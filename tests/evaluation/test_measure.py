@@ -107,7 +107,7 @@ def test_false_positives_of_healthy_scans_are_counted_in_ml(collector):
 
 def test_report_files_and_protocol(collector, tmp_path):
     protocol = {"method": "x", "contrast": "t1", "weights_sha256": "0" * 64}
-    report = EvaluationReport(Measurer(), tmp_path, protocol, primary="l1", reconstruction={"t_test": 5})
+    report = EvaluationReport(Measurer(), tmp_path, protocol, primary="l1", reconstruction={"test_timesteps": 5})
     numbers = report(collector, PLAN)
     result = json.loads((tmp_path / "metrics.json").read_text())
     assert (
@@ -134,7 +134,11 @@ def test_report_files_and_protocol(collector, tmp_path):
     assert build(calibration["scoring"]) is l1
     assert build(calibration["postprocessing"]) == none()
     assert calibration["spacing_mm"] == list(SPACING)
-    assert calibration["reconstruction"] == {"t_test": result["protocol"]["t_test"]} == {"t_test": 5}
+    assert (
+        calibration["reconstruction"]
+        == {"test_timesteps": result["protocol"]["test_timesteps"]}
+        == {"test_timesteps": 5}
+    )
     assert calibration["weights_sha256"] == "0" * 64
     assert calibration["trial"] is None
     assert calibration["metrics"] == numbers

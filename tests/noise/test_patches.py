@@ -81,10 +81,10 @@ class _Blur(torch.nn.Module):
         return torch.nn.functional.avg_pool2d(x, 3, 1, 1) * (1 + timesteps.float()[:, None, None, None] / 1000)
 
 
-def _reconstruct(patches, volume, t_test=500):
+def _reconstruct(patches, volume, test_timesteps=500):
     noise = GaussianNoise()
     scheduler = NoiseDDPMScheduler(noise, 1000, "cosine_float64", "sample")
-    return PartialDiffusionInferer(scheduler, noise, t_test, 7, 4, patches=patches)(volume, _Blur(), ["a"])
+    return PartialDiffusionInferer(scheduler, noise, test_timesteps, 7, 4, patches=patches)(volume, _Blur(), ["a"])
 
 
 def test_a_patch_as_large_as_the_slice_is_plain_diffusion():

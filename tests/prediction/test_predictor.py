@@ -290,7 +290,7 @@ def test_diffusion_bundle_from_anywhere(repository, scans, tmp_path, monkeypatch
     assert not workflow.check_properties()
     monkeypatch.chdir(tmp_path)
     parser = inference_parser(run, device="cpu")
-    assert parser.get_parsed_content("reconstruction").t_test == (50,)
+    assert parser.get_parsed_content("reconstruction").test_timesteps == (50,)  # its earlier name is understood
     result = Predictor(parser).predict(scan)
     assert np.isfinite(result.anomaly_map).all()
     assert result.anomaly_map.max() > 0

@@ -14,7 +14,7 @@ from custom.preparation.subject import Subject
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 SHAPE = (96, 96, 80)
-HOW = preparation("standard")
+SETTINGS = preparation("standard")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def brain() -> np.ndarray:
 
 
 def prepared(image: np.ndarray) -> Subject:
-    return HOW(Subject("a", image.astype(np.float32), AFFINE))
+    return SETTINGS(Subject("a", image.astype(np.float32), AFFINE))
 
 
 @pytest.mark.parametrize(

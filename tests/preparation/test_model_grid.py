@@ -21,7 +21,7 @@ AXIS_CODES = [
 ]
 MARKER_MM, MARKER_RADIUS_MM = np.array([-31.0, 22.0, 13.0]), 9.0  # left, front, up
 BRAIN_MM, BRAIN_CENTRE_MM = np.array([60.0, 75.0, 45.0]), np.array([5.0, -8.0, 6.0])
-HOW = preparation("standard")
+SETTINGS = preparation("standard")
 WHOLE_RANGE = preparation("standard", percentiles=(0, 100))
 
 
@@ -168,8 +168,8 @@ def test_prepared_scan_is_cut_as_in_training(tmp_path, spacing: float) -> None:
     for name, array in (("image", image), ("mask", mask)):
         nib.save(nib.Nifti1Image(array, affine), tmp_path / f"{name}.nii.gz")
     record = ScanRecord("a", "a", "t1", tmp_path / "image.nii.gz", tmp_path / "mask.nii.gz", None, 0, None, "ixi")
-    trained = prepare_case(record, HOW)
-    ours = HOW(Subject("a", image, affine, mask=mask))
+    trained = prepare_case(record, SETTINGS)
+    ours = SETTINGS(Subject("a", image, affine, mask=mask))
     assert np.array_equal(ours.image, trained.image[0])
     assert np.array_equal(ours.mask, trained.mask[0])
     assert np.allclose(ours.affine, trained.affine)
@@ -178,9 +178,9 @@ def test_prepared_scan_is_cut_as_in_training(tmp_path, spacing: float) -> None:
 def test_empty_mask_is_refused() -> None:
     image = np.ones((20, 20, 20), dtype=np.float32)
     with pytest.raises(DataError, match="case7: the brain mask is empty"):
-        HOW(Subject("case7", image, np.diag([3.0, 3.0, 3.0, 1.0]), mask=np.zeros(image.shape, np.uint8)))
+        SETTINGS(Subject("case7", image, np.diag([3.0, 3.0, 3.0, 1.0]), mask=np.zeros(image.shape, np.uint8)))
 
 
 def test_scan_without_affine_is_refused() -> None:
     with pytest.raises(DataError, match="EnsureChannelFirstd"):
-        ToModelGridd("image", HOW)({"image": torch.zeros(1, 4, 4, 4)})
+        ToModelGridd("image", SETTINGS)({"image": torch.zeros(1, 4, 4, 4)})

@@ -162,8 +162,8 @@ def test_labels_lie_where_the_image_lies(tmp_path, label_halving, shift):
         x, y, z = np.meshgrid(*(np.abs(np.arange(n) - (n - 1) / 2) for n in (10, 10, 8)), indexing="ij")
         image[start : start + 10, start + 2 : start + 12, start - 3 : start + 5] = 100 - x - y - z  # symmetric
         label = (image > 0).astype(np.uint8)
-        how = preparation("standard", label_halving=label_halving, **SMALL)
-        case = prepare_case(scan(tmp_path, image, np.ones_like(label), label), how)
+        settings = preparation("standard", label_halving=label_halving, **SMALL)
+        case = prepare_case(scan(tmp_path, image, np.ones_like(label), label), settings)
         distances.append(np.subtract(*(ndimage.center_of_mass(a[0].astype(float)) for a in (case.seg, case.image))))
     np.testing.assert_allclose(np.mean(distances, axis=0), shift, atol=1e-5)
 
@@ -208,20 +208,20 @@ def test_lost_ground_truth_is_reported(tmp_path):
 
 def test_unusable_cases(tmp_path):
     image, mask = phantom()
-    how = preparation("standard", **SMALL)
+    settings = preparation("standard", **SMALL)
     with pytest.raises(DataError, match=r"c: the spacing is 0\.7 x 0\.7 x 3 mm, expected 1 or 2 mm"):
-        prepare_case(scan(tmp_path, image, mask, affine=np.diag([0.7, 0.7, 3, 1])), how)
+        prepare_case(scan(tmp_path, image, mask, affine=np.diag([0.7, 0.7, 3, 1])), settings)
     low = np.zeros_like(mask)
     low[:, :, 0] = 1
     with pytest.raises(DataError, match="empty after cropping"):
-        prepare_case(scan(tmp_path, image, low), how)
+        prepare_case(scan(tmp_path, image, low), settings)
     thin = np.zeros_like(mask)
     thin[10, ::2] = 1
     with pytest.raises(DataError, match="empty on the model's grid"):
-        prepare_case(scan(tmp_path, image, thin), how)
+        prepare_case(scan(tmp_path, image, thin), settings)
     flat = np.where(mask > 0, np.float32(3), np.arange(mask.size, dtype=np.float32).reshape(mask.shape))
     with pytest.raises(DataError, match="no contrast inside the brain"):
-        prepare_case(scan(tmp_path, flat, mask), how)
+        prepare_case(scan(tmp_path, flat, mask), settings)
 
 
 def test_interpolated_labels_of_the_circulating_archive(tmp_path):

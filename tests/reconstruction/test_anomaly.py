@@ -31,7 +31,7 @@ def parts() -> tuple:
     noise = GaussianNoise()
     scheduler = NoiseDDPMScheduler(noise, 100, "cosine", "sample")
     chain = PostProcessing(("mask", "erosion"), erosion_iterations=2)
-    return PartialDiffusionInferer(scheduler, noise, t_test=50, seed=7, slice_batch_size=4), chain
+    return PartialDiffusionInferer(scheduler, noise, test_timesteps=50, seed=7, slice_batch_size=4), chain
 
 
 def scans(count: int) -> torch.Tensor:

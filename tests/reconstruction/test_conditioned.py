@@ -17,12 +17,12 @@ from custom.training.prepare_batch import DiffusionPrepareBatch
 
 SCHEDULER = NoiseDDPMScheduler(GaussianNoise(), 1000, "cosine_float64", "sample")
 KINDS = {
-    "one step": {"t_test": 500},
-    "three t": {"t_test": [250, 500, 750]},
-    "draws": {"t_test": 500, "draws": 2},
-    "chain": {"t_test": 500, "chain_steps": 3},
-    "patched": {"t_test": 500, "patches": GridPatches(8)},
-    "overlapping patches": {"t_test": [250, 750], "patches": GridPatches(8, 4)},
+    "one step": {"test_timesteps": 500},
+    "three t": {"test_timesteps": [250, 500, 750]},
+    "draws": {"test_timesteps": 500, "draws": 2},
+    "chain": {"test_timesteps": 500, "chain_steps": 3},
+    "patched": {"test_timesteps": 500, "patches": GridPatches(8)},
+    "overlapping patches": {"test_timesteps": [250, 750], "patches": GridPatches(8, 4)},
 }
 
 
@@ -102,16 +102,16 @@ def test_network_that_ignores_its_condition_is_seen(volumes):
 
 def test_batches_of_slices_change_nothing(volumes):
     network = _network()
-    maps = [_inferer(size, t_test=500)(volumes, network, ["a", "b"]) for size in (1, 4, 64)]
+    maps = [_inferer(size, test_timesteps=500)(volumes, network, ["a", "b"]) for size in (1, 4, 64)]
     for other in maps[1:]:
         torch.testing.assert_close(maps[0], other, rtol=1e-5, atol=1e-5)
 
 
 def test_several_t_are_the_mean_of_reconstructions(volumes):
     network = _network()
-    single = [_inferer(t_test=t)(volumes, network, ["a", "b"]) for t in (250, 500, 750)]
+    single = [_inferer(test_timesteps=t)(volumes, network, ["a", "b"]) for t in (250, 500, 750)]
     torch.testing.assert_close(
-        _inferer(t_test=[250, 500, 750])(volumes, network, ["a", "b"]), torch.stack(single).mean(0)
+        _inferer(test_timesteps=[250, 500, 750])(volumes, network, ["a", "b"]), torch.stack(single).mean(0)
     )
 
 

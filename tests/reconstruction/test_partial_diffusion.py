@@ -18,8 +18,8 @@ def _scheduler(prediction_type="sample", noise=SIMPLEX):
     return NoiseDDPMScheduler(noise, 1000, "cosine_float64", prediction_type)
 
 
-def _inferer(t_test=500, scheduler=None, noise=SIMPLEX, slice_batch_size=4, **kwargs):
-    return PartialDiffusionInferer(scheduler or _scheduler(), noise, t_test, 7, slice_batch_size, **kwargs)
+def _inferer(test_timesteps=500, scheduler=None, noise=SIMPLEX, slice_batch_size=4, **kwargs):
+    return PartialDiffusionInferer(scheduler or _scheduler(), noise, test_timesteps, 7, slice_batch_size, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_perfect_network_gives_the_image_back(volumes):
     network = _KnowsTheClean(clean)
     torch.testing.assert_close(_inferer()(volumes[:1], network, ["a"]), volumes[:1])
     noisy = torch.cat([x for x, _ in network.seen])
-    assert {int(t) for _, steps in network.seen for t in steps} == {499}  # t_test 500 is index 499
+    assert {int(t) for _, steps in network.seen for t in steps} == {499}  # test_timesteps 500 is index 499
     residual = (noisy - 0.702740 * clean) / 0.711447  # the schedule's values at 499
     from custom.core.seeding import generator_for
 

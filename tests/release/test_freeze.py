@@ -90,7 +90,8 @@ def test_configurations_stand_alone_and_say_nothing_of_the_model(frozen) -> None
         assert config["initialize"] == []
         assert config["bundle_root"] == "."
     assert not re.search(
-        r'"(seed|contrast|dataset|t_test)": ("t1"|"phantom"|[0-9])', (frozen / "configs/inference.json").read_text()
+        r'"(seed|contrast|dataset|test_timesteps)": ("t1"|"phantom"|[0-9])',
+        (frozen / "configs/inference.json").read_text(),
     )
     config = json.loads((frozen / "configs/inference.json").read_text())
     assert {"imports", "device", "bundle_root", "network_def", "inferer", "preprocessing", "postprocessing"} <= set(

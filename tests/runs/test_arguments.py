@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from custom.cli.overrides import typed
 from custom.core.errors import ConfigError
 from custom.runs.arguments import check_arguments
 
@@ -66,3 +67,12 @@ def test_later_files_add_known_keys(tmp_path, config_file):
     check_arguments(["training", "--config_file", f"['{config_file}','{overlay}']", "--channels", "[64]"])
     with pytest.raises(ConfigError, match="channels"):
         check_arguments(["training", "--config_file", config_file, "--channels", "[64]"])
+
+
+def test_a_setting_under_its_earlier_name_is_refused_with_the_new_one(tmp_path):
+    path = tmp_path / "evaluate.json"
+    path.write_text(json.dumps({"model": None, "test_timesteps": 500}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="--t_test is not an option any more: it is called --test_timesteps"):
+        check_arguments(["evaluating", "--config_file", str(path), "--t_test", "300"])
+    with pytest.raises(ConfigError, match="--t_test is not a setting any more: it is called --test_timesteps"):
+        typed("t_test", ["300"], {"test_timesteps": 500}, "evaluate.json")

@@ -67,9 +67,7 @@ def test_timesteps_cover_the_range_uniformly():
 
 
 def test_validation_grid_is_dealt_out_by_position():
-    prepare = DiffusionPrepareBatch(
-        _noise, 1000, timestep_grid=[99, 499, 899], seed=1, batch_size=8, stage="validation"
-    )
+    prepare = DiffusionPrepareBatch(_noise, 1000, timesteps=[100, 500, 900], seed=1, batch_size=8, stage="validation")
     assert prepare(_batch(range(8)), "cpu")[3]["timesteps"].tolist() == [99, 499, 899, 99, 499, 899, 99, 499]
     last = prepare(_batch(range(8, 13)), "cpu")
     assert len(last[0]) == 5
