@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, DataError
 from ..core.resources import bundle_folder, resource, rooted
 from ..runs.knobs import KNOBS, check_knobs
 from .overrides import Words, as_objects, choice_names, settings_of, typed
@@ -45,7 +45,10 @@ def config_files(bundle: Path, stage: str, presets: Sequence[str] = ()) -> list[
 
 
 def read_config(files: Sequence[Path]) -> dict[str, Any]:
-    """Return the merged content of configuration files, with macros as they stand there."""
+    """Return the merged content of configuration files, with macros as they stand there; MONAI is loaded only where it must."""
+    contents = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.suffix == ".json"]
+    if len(contents) == len(files) and not any(key.startswith("+") for content in contents for key in content):
+        return {key: value for content in contents for key, value in content.items()}
     from monai.bundle import ConfigParser
 
     content: dict[str, Any] = ConfigParser.load_config_files([str(file) for file in files])
@@ -86,6 +89,9 @@ def run_bundle(
             raise ConfigError(f"{name} is no setting of {label}.")
         overrides[name] = value
     check_knobs({**config, **overrides})
+    root = overrides.get("dataset_dir")
+    if root is not None and not Path(root).is_dir():
+        raise DataError(f"the data root {root} does not exist; give the folder that holds splits, Train and Test")
     overrides.setdefault("bundle_root", str(bundle))
     return run_files(files, run_id or _RUN_IDS[stage], overrides, results)
 

@@ -3,13 +3,16 @@
 
 import argparse
 import contextlib
+import difflib
 import importlib
 import os
 import pkgutil
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from .. import __version__
 from ..core.files import expanded
@@ -60,7 +63,7 @@ def subcommands() -> dict[str, ModuleType]:
 
 def _run(words: list[str]) -> int:
     modules = subcommands()
-    parser = argparse.ArgumentParser(prog="uad", description=_ABOUT, formatter_class=_KeepLines, allow_abbrev=False)
+    parser = _Parser(prog="uad", description=_ABOUT, formatter_class=_KeepLines, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"uad {__version__}")
     chosen = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     parsers = {}
@@ -78,7 +81,9 @@ def _run(words: list[str]) -> int:
         words, settings = split_command(words, options)
         if {"-h", "--help"} & set(words):
             own.epilog = modules[first].settings_help(words[1:])
-    arguments = parser.parse_args(words)
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        parsers.get(first, parser).error(f"unrecognized arguments: {' '.join(unknown)}")
     if arguments.command is None:
         parser.print_help()
         return 0
@@ -88,6 +93,21 @@ def _run(words: list[str]) -> int:
     arguments.settings = settings
     prepare_process()
     return int(modules[arguments.command].run(arguments))
+
+
+class _Parser(argparse.ArgumentParser):
+    """A misspelt option or command is answered with the closest known one."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the fault and leave with exit code 2."""
+        options = [option for action in self._actions for option in action.option_strings]
+        commands = [str(choice) for action in self._actions for choice in action.choices or ()]
+        for word in re.findall(r"--[\w-]+|(?<=invalid choice: ')[^']+", message):
+            close = difflib.get_close_matches(word, options if word.startswith("--") else commands, n=1)
+            if close and word not in options:
+                message += f"; did you mean {close[0]}?"
+                break
+        super().error(message)
 
 
 class _KeepLines(argparse.RawDescriptionHelpFormatter):

@@ -147,9 +147,9 @@ class ModelFolder:
         if not path.is_file():
             _refuse_old(path.parent, "train the model again, then evaluate it and promote the evaluation")
             raise ConfigError(
-                f"no trained model in {path.parent} ({FILE_NAME} is missing); run the training workflow with this folder as "
-                "--output_dir first, or point --model_dir at a finished run (of a release: its models folder, which "
-                "--bundle_root RELEASE finds)."
+                f"no trained model in {path.parent} ({FILE_NAME} is missing); train one there first (uad train BUNDLE --data DATA -o "
+                "FOLDER, or MONAI's training workflow with --output_dir), or name the folder of a finished run (of a release: its "
+                "models folder, which --bundle_root RELEASE finds)."
             )
         content = read_checked_json(path, AGAIN)
         check_content(content, path)

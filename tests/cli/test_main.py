@@ -24,7 +24,17 @@ sys.exit(f"imported: {heavy}" if heavy else 0)
 """
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "ddpm_ssim_ens", "--help"], ["predict", "--help"], ["models"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--help"], ["train", "ddpm_ssim_ens", "--help"], ["predict", "--help"], ["models"]),
+        *(
+            ["evalute"],
+            ["train", "ddpm_ssim_ens", "--data", ".", "--max_epoch", "1"],
+            ["train", "ae_baseline", "--data", "absent"],
+        ),
+    ],
+)
 def test_help_loads_nothing_heavy(words, tmp_path, repository):
     finished = subprocess.run(
         [sys.executable, "-c", LIGHT, *words], cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -39,6 +49,25 @@ def test_help_lists_every_subcommand_with_what_it_does(capsys):
     shown = capsys.readouterr().out
     for name in subcommands():
         assert f"\n    {name}" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["evalute", "RUN"], "did you mean evaluate?"),
+        (
+            ["predict", "scan", "-o", "out", "--sensitivty", "0.01"],
+            "unrecognized arguments: --sensitivty 0.01; did you mean --sensitivity?",
+        ),
+        (["splits", "DATA", "--dataset", "x", "--sed", "1"], "did you mean --seed?"),
+        (["check", "DATA", "--nothing-like-it"], "unrecognized arguments: --nothing-like-it\n"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_closest_one(words, hint, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert hint in capsys.readouterr().err
 
 
 def test_help_of_a_bundle_lists_its_settings_with_defaults(capsys):
