@@ -44,15 +44,15 @@ class ValidationPictures:
         rows = [row for row in map(_row, items[: self.rows]) if row is not None]
         if not rows:
             return
-        figure = new_figure(2.4 * len(_COLUMNS), 2.4 * len(rows) + 0.4)
+        figure = new_figure(1.6 * len(_COLUMNS), 1.6 * len(rows) + 0.4)
         grid = figure.subplots(len(rows), len(_COLUMNS), squeeze=False)
-        for axes, slices in zip(grid, rows, strict=True):
+        for number, (axes, slices) in enumerate(zip(grid, rows, strict=True)):
             low, high = float(slices[2].min()), float(slices[2].max())
             limits = [(None, None), (low, high), (low, high), (0, max(high - low, 1e-6))]
             for ax, title, image, (vmin, vmax) in zip(axes, _COLUMNS, slices, limits, strict=True):
                 ax.imshow(image.T, cmap="gray", origin="lower", vmin=vmin, vmax=vmax)
                 ax.set_axis_off()
-                ax.set_title(title if axes is grid[0] else "", fontsize=9)
+                ax.set_title("" if number else title, fontsize=8)
         figure.suptitle(f"{self.run_folder.model.method}, validation after epoch {validator.state.epoch}", fontsize=10)
         path = self.run_folder.folder / "pictures" / f"epoch_{validator.state.epoch:05d}.png"
         save_figure(figure, path)

@@ -6,6 +6,7 @@ import torch
 from ignite.engine import Engine
 from matplotlib.image import imread
 
+from custom.training import pictures
 from custom.training.pictures import ValidationPictures
 
 
@@ -42,7 +43,7 @@ def test_the_first_batch_of_each_validation_is_drawn_and_tracked(tmp_path, outpu
     assert tracked == [tmp_path / "pictures/epoch_00001.png", tmp_path / "pictures/epoch_00002.png"]
     picture = imread(tracked[0])
     rows = min(4, len(output) if isinstance(output, list) else 6)
-    assert picture.shape[0] == pytest.approx(150 * (2.4 * rows + 0.4), abs=2)
+    assert picture.shape[0] == pytest.approx(150 * (1.6 * rows + 0.4), abs=2)
     assert picture[..., :3].std() > 0.1
 
 
@@ -50,6 +51,13 @@ def test_the_first_batch_of_each_validation_is_drawn_and_tracked(tmp_path, outpu
 def test_a_method_without_such_pictures_draws_none(tmp_path, output):
     assert _run(tmp_path, output) == []
     assert not (tmp_path / "pictures").exists()
+
+
+def test_the_columns_are_named_once(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "save_figure", lambda figure, path: drawn.append(figure))
+    _run(tmp_path, [_item(), _item()], epochs=1)
+    assert [ax.get_title() for ax in drawn[0].axes] == [*pictures._COLUMNS, "", "", "", ""]
 
 
 def test_only_the_first_process_draws(tmp_path):
