@@ -67,10 +67,17 @@ def calibration_of(
         "spacing_mm": list(collector.spacing_mm),
         "thresholds": {name: {"value": p.threshold, "source": p.source} for name, p in thresholds.items()},
         "healthy_scans": len(cases),
+        "healthy_error": _healthy_error(measured, plan.healthy_calibration),
         "healthy_quantiles": {"levels": levels.tolist() if cases else [], "scores": quantiles},
         "reference": build_reference(scans) if len(scans) >= MIN_REFERENCE_SCANS else {},
         "trial": ", ".join(name for name, is_so in trials.items() if is_so) or None,
     }
+
+
+def _healthy_error(measured: Measurements, group: str) -> float | None:
+    """Return the mean absolute difference of healthy scans from their reconstructions inside the brain, or None."""
+    found = measured.summary["healthy"].get(group, {}).get("reconstruction", {}).get("l1_brain", {}).get("mean")
+    return None if found is None else float(found)
 
 
 def write_calibration(folder: str | Path, calibration: Mapping[str, Any]) -> None:

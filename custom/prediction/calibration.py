@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..core.description import build
 from ..core.errors import ConfigError
 from ..metrics import INDISCRIMINATE_FPR
+from ..models.weights import metadata_of
 from ..preparation.quality import usable_reference
 from ..runs.model_folder import ModelFolder
 from ..scoring import bound
@@ -47,6 +48,9 @@ class Calibration:
         reconstruction: settings of the calibrated reconstructions (``test_timesteps`` and the like).
         scoring: the score, not yet bound to a network (:func:`custom.scoring.bound`).
         postprocessing: the post-processing of the calibrated maps.
+        healthy_error: mean absolute difference of healthy scans from their reconstructions inside the brain, intensities in
+            [0, 1]; None where it was not measured.
+        iterations: training steps behind the weights, None where they are not noted.
     """
 
     contrast: str
@@ -57,6 +61,8 @@ class Calibration:
     reconstruction: Mapping[str, Any] = field(default_factory=dict)
     scoring: Any = None
     postprocessing: Any = None
+    healthy_error: float | None = None
+    iterations: int | None = None
 
     @classmethod
     def of(cls, model: ModelFolder, score: Any = None) -> "Calibration":
@@ -92,6 +98,8 @@ class Calibration:
             {_OLD_NAMES.get(name, name): value for name, value in (found.get("reconstruction") or {}).items()},
             build(found["scoring"]),
             build(found["postprocessing"]),
+            found.get("healthy_error"),
+            _iterations(model),
         )
 
     def bound_scoring(self, network: Any) -> Any:
@@ -167,6 +175,11 @@ class Calibration:
         if not self.quantiles:
             raise ConfigError("the calibration has no healthy quantiles; run the evaluation of this model again.")
         return _percentiles(scores, self.quantiles)
+
+
+def _iterations(model: ModelFolder) -> int | None:
+    noted = metadata_of(model.weights).get("iteration", "") if model.weights.is_file() else ""
+    return int(noted) if noted.isdecimal() else None
 
 
 def doubt_about(value: float, quantiles: Sequence[tuple[float, float]]) -> str:

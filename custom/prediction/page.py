@@ -104,6 +104,12 @@ def _model_facts(settings: Mapping[str, Any], result: CaseResult) -> dict[str, A
     if model:
         facts["trained on"] += f" of {model.get('dataset', 'an unknown set')} (fold {model.get('fold', '?')})"
         facts["training"] = model.get("training") or "not recorded"
+    if (steps := result.calibration.iterations) is not None:
+        facts["training steps"] = steps
+    if (error := result.calibration.healthy_error) is not None:
+        facts["healthy scans"] = (
+            f"reconstructed with a mean error of {error:.3f} inside the brain (intensities from 0 to 1)"
+        )
     return facts
 
 

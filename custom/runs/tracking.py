@@ -164,7 +164,8 @@ class Tracking:
         self._metrics(self.prefix, engine.state.metrics, engine.state.iteration)
         for path in self.artifacts:
             if Path(path).exists():
-                self._record(lambda path=path: self.outbox.artifact(path))  # type: ignore[misc]
+                to = Path(path).name if Path(path).is_dir() else ""  # a folder stays one
+                self._record(lambda path=path, to=to: self.outbox.artifact(path, to))  # type: ignore[misc]
         self._close("FINISHED")
 
     def fail(self, error: BaseException) -> None:

@@ -46,7 +46,7 @@ class EpochSampler(Sampler[BatchKeys]):
         if num_items < 1 or (drop_last and num_items < batch_size):
             raise ConfigError(
                 f"{num_items} items fill no batch of {batch_size}, so an epoch would have no step; take a smaller "
-                "batch_size or drop_last=False"
+                f"batch (--batch_size {max(1, num_items)} or less) or more slices of each scan (--slices_per_volume)."
             )
         if not drop_last and rest % world_size:
             raise ConfigError(

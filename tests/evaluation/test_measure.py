@@ -141,6 +141,8 @@ def test_report_files_and_protocol(collector, tmp_path):
     )
     assert calibration["weights_sha256"] == "0" * 64
     assert calibration["trial"] is None
+    healthy = result["healthy"]["demo/val"]["reconstruction"]
+    assert calibration["healthy_error"] == healthy["l1_brain"]["mean"] > 0
     assert calibration["metrics"] == numbers
 
 

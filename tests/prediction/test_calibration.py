@@ -34,13 +34,13 @@ CONTENT: dict[str, Any] = {
 }
 
 
-def load(folder: Path, score: str | None = None, **changes: Any) -> Calibration:
+def load(folder: Path, score: str | None = None, notes: dict[str, str] | None = None, **changes: Any) -> Calibration:
     network = functools.partial(torch.nn.Linear, in_features=1, out_features=1)
     model = ModelFolder.define(
         folder, bundle="ae_baseline", method="ae", contrast="t1", dataset="ixi", fold=0, seed=1,
         parts={"network": network, "preparation": preparation("standard")},
     )  # fmt: skip
-    save_weights(model.network(), folder / "model.safetensors", {})
+    save_weights(model.network(), folder / "model.safetensors", notes or {})
     model = model.seal()
     return Calibration.of(model.promote({**CONTENT, "weights_sha256": model.weights_sha256, **changes}), score)
 
@@ -129,6 +129,12 @@ def test_a_model_without_calibration_says_how_to_get_one(tmp_path) -> None:
     save_weights(torch.nn.Linear(1, 1), tmp_path / "model.safetensors", {})
     with pytest.raises(ConfigError, match=r"no calibration.*--promote True"):
         Calibration.of(ModelFolder.read(tmp_path).seal())
+
+
+def test_how_long_and_how_well_the_model_learnt(tmp_path):
+    assert (load(tmp_path / "a").iterations, load(tmp_path / "b").healthy_error) == (None, None)
+    calibration = load(tmp_path / "c", notes={"iteration": "720"}, healthy_error=0.05)
+    assert (calibration.iterations, calibration.healthy_error) == (720, 0.05)
 
 
 def test_a_threshold_that_marks_much_of_healthy_brains_says_so_wherever_it_is_used(tmp_path):

@@ -37,7 +37,7 @@ def result() -> CaseResult:
     grid = {"image": image, "brain": brain, "reconstruction": image * 0.9, "map": scores, "mask": mask > 0}
     return CaseResult(
         "sub-x", scores, mask, image, AFFINE, grid, AFFINE, Threshold(0.5, "exceeded by 1 % of healthy voxels"),
-        Calibration("t1", "l1", {"healthy_fpr_0.01": Threshold(0.5, "x")}, levels, None),
+        Calibration("t1", "l1", {"healthy_fpr_0.01": Threshold(0.5, "x")}, levels, None, healthy_error=0.0456, iterations=720),
         ("<script>alert('warning')</script> & more",), tuple(find_findings(mask, scores, AFFINE, np.zeros(3))), "nifti",
     )  # fmt: skip
 
@@ -54,6 +54,8 @@ def test_numbers_and_words(page, result) -> None:
     assert "research use only" in text
     assert "exceeded by 1 % of healthy voxels" in text
     assert "No warnings" not in text
+    assert "reconstructed with a mean error of 0.046 inside the brain" in text
+    assert re.search(r"training steps.*720", text, re.DOTALL)
     assert f"about {result.grid['brain'].sum() * 0.008 * 0.01:.1f} ml lie above" in text  # 1 % of the brain
     assert re.search(r"99\.9[45] %</td>", text)  # the score 0.9 lies half way between the percentiles 99.9 and 99.99
     assert "left: 33.33%" in text  # the 99th percentile on a scale from the 90th to the 99.99th

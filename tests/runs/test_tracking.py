@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ import custom.runs.tracking as module
 from custom.core.digests import read_checked_json
 from custom.runs.outbox import Outbox
 from custom.runs.sync import default_uri, sync_outbox
-from custom.runs.tracking import BackgroundSync, Tracking
+from custom.runs.tracking import BackgroundSync, Tracking, run_name
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +44,9 @@ def _run(folder, tracking_uri=None, iterations=6, **kwargs):
 
 def test_outbox_holds_the_story_of_a_run(tmp_path):
     (tmp_path / "model.txt").write_text("weights")
-    events = _run(tmp_path, artifacts=[tmp_path / "model.txt", tmp_path / "absent"], tags={"method": "ae"})
+    (tmp_path / "figures").mkdir()
+    artifacts = [tmp_path / name for name in ("model.txt", "absent", "figures")]
+    events = _run(tmp_path, artifacts=artifacts, tags={"method": "ae"})
     assert all(event.pop("time") > 1.7e12 for event in events)
     tags = events[0]["run"]["tags"]
     assert (events[0]["run"]["name"], tags["method"]) == (tmp_path.name, "ae")
@@ -53,8 +56,19 @@ def test_outbox_holds_the_story_of_a_run(tmp_path):
         *({"metrics": {"train/loss": float(step - 1)}, "step": step} for step in (2, 4, 6)),
         {"metrics": {"validation/l1": 0.25}, "step": 1},
         {"artifact": str(tmp_path / "model.txt"), "to": ""},
+        {"artifact": str(tmp_path / "figures"), "to": "figures"},
         {"status": "FINISHED"},
     ]
+
+
+def test_a_run_is_called_after_what_tells_it_from_others(tmp_path):
+    def name(folder, applied=None):
+        known = {"method": "ddpm", "dataset": "demo", "contrast": "t2", "fold": 1, "folder": tmp_path / folder}
+        return run_name(SimpleNamespace(**known), applied)
+
+    assert name("demo_t2_fold1") == "ddpm demo_t2_fold1"
+    assert name("low_rate") == "ddpm demo_t2_fold1 low_rate"
+    assert name("low_rate", tmp_path / "low_rate/evaluation_250") == "ddpm demo_t2_fold1 low_rate, evaluation_250"
 
 
 @pytest.mark.parametrize("off", [None, "none", "None", ""])
