@@ -21,7 +21,15 @@ from .results import Result, read_result
 from .spec import MatrixSpec
 from .tables import Comparison, Table, defined
 from .tracking import MatrixTracking
-from .views import ablation_table, budget_table, draws_table, healthy_table, size_table, t_sweep_table
+from .views import (
+    ablation_table,
+    budget_table,
+    draws_table,
+    healthy_table,
+    reconstruction_table,
+    size_table,
+    t_sweep_table,
+)
 
 
 def run_matrix(
@@ -105,6 +113,7 @@ def make_report(
     tables |= {
         "comparisons": comparison.comparisons(spec.comparisons, spec.metrics[0]),
         "healthy": healthy_table(comparison),
+        "reconstruction": reconstruction_table(comparison),
         "noise_draws": draws_table(comparison),
         "lesion_size": size_table(comparison),
         "postprocessing": ablation_table(comparison, spec.metrics[0]),

@@ -12,6 +12,12 @@ from .results import Result
 from .tables import Cell, Comparison, Table, unit_of
 
 _OF_A_RUN = {"seed", "first_draw", "key", "revision", "versions"}
+_RECONSTRUCTION = {
+    "l1 x 1000": ("l1", 1000.0),
+    "SSIM in %": ("ssim", 100.0),
+    "PSNR in dB": ("psnr", 1.0),
+    "entropy difference x 1000": ("entropy_difference", 1000.0),
+}
 _SIZE = re.compile(r"lesion_recall_(\d+(?:\.\d+)?)_(?:to_(\d+(?:\.\d+)?)|and_more)_mm3")
 
 
@@ -145,6 +151,32 @@ def healthy_table(comparison: Comparison) -> Table:
         tuple(rows),
         ("No threshold comes from these scans. Above 20 % a threshold is called indiscriminate.",),
     )
+
+
+def reconstruction_table(comparison: Comparison) -> Table | None:
+    """Return how well held-out healthy scans are reconstructed, a row per method and contrast; None without such scans.
+
+    The columns are those of Behrendt et al., arXiv 2312.04215, Table 2, and the entropy difference of its study of robustness;
+    l1 and SSIM of the whole grid, as there.
+    """
+    rows = []
+    for method in dict.fromkeys(method for method, _ in comparison.rows):
+        for contrast in dict.fromkeys(column[0] for column in comparison.columns):
+            found = [r for r in comparison.results if (r.method, r.contrast) == (method, contrast)]
+            blocks = [
+                block for r in found for block in r.metrics.get("healthy", {}).values() if block["role"] == "held out"
+            ]
+            cells = []
+            for key, scale in _RECONSTRUCTION.values():
+                means = [m for b in blocks if (m := b["reconstruction"].get(key, {}).get("mean")) is not None]
+                mean, deviation = mean_std(means) if means else (None, None)
+                cells.append(Cell(*(None if v is None else v * scale for v in (mean, deviation)), folds=len(means)))
+            if any(cell.mean is not None for cell in cells):
+                rows.append(((method, contrast), tuple(cells)))
+    if not rows:
+        return None
+    heads, notes = tuple(_RECONSTRUCTION), ("A good reconstruction is no good detection.",)
+    return Table("Reconstruction of held-out healthy scans", ("method", "contrast"), heads, tuple(rows), notes, 1)
 
 
 def draws_table(comparison: Comparison, metric: str = "average_precision") -> Table | None:

@@ -123,9 +123,10 @@ class SliceDataset(_SlicesInMemory):
         transform: Callable[..., Any] | None = None,
         slices_per_case: int = 1,
         device: torch.device | str = "cpu",
+        repeats: int = 1,
     ) -> None:
-        if slices_per_case < 1:
-            raise ConfigError(f"slices_per_case must be at least 1, got {slices_per_case}")
+        if slices_per_case < 1 or repeats < 1:
+            raise ConfigError(f"slices_per_case and repeats must be at least 1, got {slices_per_case} and {repeats}")
         if len(cases) < 2:
             raise DataError(f"{len(cases)} training scans; at least 2 are needed, look at the training list")
         super().__init__(cases, transform, slices, dtype, device)
@@ -152,6 +153,7 @@ class FixedSliceDataset(_SlicesInMemory):
         dtype: storage in memory.
         transform: MONAI transform applied to the item; same keys as :class:`SliceDataset` (epoch 0).
         device: where the arrays are kept and items come from.
+        repeats: how often all slices come, one round behind the other; what is drawn for a slice differs between the rounds.
     """
 
     def __init__(
@@ -161,20 +163,21 @@ class FixedSliceDataset(_SlicesInMemory):
         dtype: Literal["float32", "float16", "uint8"] = "float32",
         transform: Callable[..., Any] | None = None,
         device: torch.device | str = "cpu",
+        repeats: int = 1,
     ) -> None:
-        if slices_per_case < 1:
-            raise ConfigError(f"slices_per_case must be at least 1, got {slices_per_case}")
+        if slices_per_case < 1 or repeats < 1:
+            raise ConfigError(f"slices_per_case and repeats must be at least 1, got {slices_per_case} and {repeats}")
         super().__init__(cases, transform, "brain", dtype, device)
-        self.slices_per_case = slices_per_case
+        self.slices_per_case, self.repeats = slices_per_case, repeats
 
     def __len__(self) -> int:
-        return len(self.data) * self.slices_per_case
+        return len(self.data) * self.slices_per_case * self.repeats
 
     def _place(self, index: int) -> tuple[int, int, int, int]:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        case, nth = divmod(index, self.slices_per_case)
+        case, nth = divmod(index % (len(self) // self.repeats), self.slices_per_case)
         usable = self.usable[case]
         return case, usable[(2 * nth + 1) * len(usable) // (2 * self.slices_per_case)], 0, index
 

@@ -8,7 +8,7 @@ the smallest and the largest that was measured.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class Calibration:
         healthy_error: mean absolute difference of healthy scans from their reconstructions inside the brain, intensities in
             [0, 1]; None where it was not measured.
         iterations: training steps behind the weights, None where they are not noted.
+        pictures: thresholds and healthy quantiles of single slices, where they were calibrated (`uad calibrate --pictures`).
     """
 
     contrast: str
@@ -63,6 +64,7 @@ class Calibration:
     postprocessing: Any = None
     healthy_error: float | None = None
     iterations: int | None = None
+    pictures: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, model: ModelFolder, score: Any = None) -> "Calibration":
@@ -88,19 +90,26 @@ class Calibration:
                 f"the calibration of the model in {model.folder} was made on a grid of {found.get('spacing_mm')} mm, its "
                 f"preparation gives {spacing} mm; evaluate the model again."
             )
-        quantiles = found["healthy_quantiles"]
         return cls(
             model.contrast,
             str(found["score"]),
-            {name: Threshold(float(one["value"]), str(one["source"])) for name, one in found["thresholds"].items()},
-            [(float(p), float(q)) for p, q in zip(quantiles["levels"], quantiles["scores"], strict=True)],
+            *_thresholds_and_quantiles(found),
             usable_reference(found.get("reference")),
             {_OLD_NAMES.get(name, name): value for name, value in (found.get("reconstruction") or {}).items()},
             build(found["scoring"]),
             build(found["postprocessing"]),
             found.get("healthy_error"),
             _iterations(model),
+            found.get("pictures"),
         )
+
+    @property
+    def for_pictures(self) -> "Calibration":
+        """What scores of single slices mean: calibrated on such, else as in whole scans, which score a little lower."""
+        if self.pictures is None:
+            return self
+        thresholds, quantiles = _thresholds_and_quantiles(self.pictures)
+        return replace(self, thresholds=thresholds, quantiles=quantiles)
 
     def bound_scoring(self, network: Any) -> Any:
         """Return ``score(image, reconstruction)`` with what it needs of the trained ``network``."""
@@ -207,6 +216,14 @@ def _percentiles(scores: NDArray[Any], quantiles: Sequence[tuple[float, float]])
     exact = np.interp(scores, score, probability)
     tied = probability[np.maximum(upper - 1, 0)]
     return (100 * np.where(upper > 0, np.maximum(exact, tied), 0)).astype(np.float32)
+
+
+def _thresholds_and_quantiles(stored: Mapping[str, Any]) -> tuple[dict[str, Threshold], list[tuple[float, float]]]:
+    quantiles = stored["healthy_quantiles"]
+    return (
+        {name: Threshold(float(one["value"]), str(one["source"])) for name, one in stored["thresholds"].items()},
+        [(float(p), float(q)) for p, q in zip(quantiles["levels"], quantiles["scores"], strict=True)],
+    )
 
 
 def _score(threshold: Any) -> float:

@@ -20,6 +20,7 @@ from pathlib import Path
 from ..core.errors import ConfigError, DataError
 from ..core.files import expanded
 from ..volumes.dicom import is_dicom_series
+from ..volumes.picture import ENDINGS as PICTURE_ENDINGS
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".nhdr")
 MASK_NAMES = ("_mask", "_brainmask", "_brain_mask", "_desc-brain_mask")
@@ -101,6 +102,35 @@ def find_scans(given: str | Path, mask: str | Path | None = None) -> list[ScanSo
             ids, problem = [f"{entities_of(scan)}_run-{number}"], f"{shown(scan.name)} is in the list twice"
         sources.append(ScanSource(ids[0], scan, found, problem, tuple(ids[1:])))
     return sources
+
+
+def find_pictures(given: str | Path) -> list[Path] | None:
+    """Return the 2-D pictures that ``given`` stands for, or None if it stands for scans.
+
+    Args:
+        given: a PNG, JPEG or TIFF file, a text file with one per line, or a folder that holds pictures, also in folders
+            below, and no scan. Overlays and heat maps of earlier predictions do not count.
+
+    Raises:
+        DataError: a list of both scans and pictures.
+    """
+    path = expanded(given)
+    if path.suffix.lower() == ".txt" and path.is_file():
+        listed = _listed_scans(path)
+        pictures = [p for p in listed if _is_picture(p)]
+        if pictures and len(pictures) < len(listed):
+            raise DataError("the list names scans and pictures; give them in two lists", case=shown(path.name))
+        return pictures or None
+    if path.is_dir():
+        if is_dicom_series(path) or any(_is_scan(p) for p in path.iterdir()):
+            return None
+        return sorted(p for p in path.rglob("*") if _is_picture(p) and p.is_file()) or None
+    return [path] if _is_picture(path) and path.is_file() else None
+
+
+def _is_picture(path: Path) -> bool:
+    is_result = path.stem.endswith(("_overlay", "_heatmap", "_mask"))
+    return path.name.lower().endswith(PICTURE_ENDINGS) and not path.name.startswith(".") and not is_result
 
 
 def one_scan(given: str | Path, mask: str | Path | None = None) -> ScanSource:

@@ -49,7 +49,7 @@ def write_case_report(
     places = focuses(result)
     first = three_planes(result, position, places[0], view)
     rows = [first, *(three_planes(result, position, place, view) for place in places[1:])]
-    text = _template("case.html").render(
+    text = template("case.html").render(
         summary=summary,
         rows=[[{**plane, "image": data_uri(plane["image"])} for plane in row] for row in rows],
         comparison=comparison(result, position, places[0], view),
@@ -57,7 +57,7 @@ def write_case_report(
         bar=_bar(result),
         focus_is_finding=bool(result.mask.any()),
         notes=summary.get("Notes", []),
-        percentile=_percentile_text(float(percentiles.max())),
+        percentile=percentile_text(float(percentiles.max())),
         peaks=[f"{p:.2f}" if p <= 99.99 else "above 99.99" for p in _peak_percentiles(result)],
         healthy_ml=_healthy_ml(result),
         view=view,
@@ -124,13 +124,14 @@ def write_batch_report(folder: Path, records: Sequence[Mapping[str, Any]], setti
         rows.append({**record, "done": done, "image": image, "error": reason})
     done = sum(row["done"] for row in rows)
     flagged = sum(bool(row["done"] and row["Findings"]) for row in rows)
-    text = _template("batch.html").render(rows=rows, done=done, flagged=flagged, settings=settings)
+    text = template("batch.html").render(rows=rows, done=done, flagged=flagged, settings=settings)
     path = folder / "index.html"
     atomic_write_text(path, text)
     return path
 
 
-def _template(name: str) -> Any:
+def template(name: str) -> Any:
+    """Return a template of this package; every text that it is given is escaped."""
     loader = PackageLoader("custom.prediction", "templates")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -147,7 +148,7 @@ def _bar(result: CaseResult) -> dict[str, Any]:
         "image": data_uri(overlays.colour_bar()),
         "ticks": ticks,
         "threshold_at": float(100 * overlays.tail_position(percentile)),
-        "threshold_text": _percentile_text(percentile),
+        "threshold_text": percentile_text(percentile),
     }
 
 
@@ -162,7 +163,8 @@ def _peak_percentiles(result: CaseResult) -> list[float]:
     return [float(p) for p in result.calibration.percentile_of(np.array([f.peak for f in result.findings]))]
 
 
-def _percentile_text(percentile: float) -> str:
+def percentile_text(percentile: float) -> str:
+    """Return a percentile in words, as far as it is known."""
     return "above 99.99" if percentile > 99.99 else f"{percentile:.2f}".rstrip("0").rstrip(".")
 
 

@@ -92,9 +92,9 @@ def mosaic(result: CaseResult, position: NDArray[Any], view: View) -> dict[str, 
     return {"image": data_uri(overlays.png(overlays.mosaic(cut, 7))), "low": f"{low:.0f}", "high": f"{high:.0f}"}
 
 
-def data_uri(image: bytes) -> str:
-    """Return a PNG file as the source of an img element."""
-    return f"data:image/png;base64,{base64.b64encode(image).decode()}"
+def data_uri(image: bytes, kind: str = "png") -> str:
+    """Return a PNG (or JPEG) file as the source of an img element."""
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def _overlay(result: CaseResult, position: NDArray[Any], axis: int, index: int, enlarge: int) -> overlays.Picture:

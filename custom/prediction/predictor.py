@@ -35,6 +35,7 @@ from ..volumes.memory import scan_in_memory, stored_in_memory
 from .calibration import Calibration
 from .case_result import CaseResult
 from .find import one_scan, shown
+from .picture_result import PictureResult
 from .results import summary_table
 
 __all__ = ["Predictor", "predict_batch", "summary_table"]
@@ -57,6 +58,9 @@ class Predictor:
         self.preprocessing = _content(parser, "preprocessing")
         self.postprocessing = _content(parser, "postprocessing")
         self.device = torch.device(_content(parser, "device"))
+        self.sensitivity, self.threshold = _content(parser, "sensitivity"), _content(parser, "threshold")
+        self.model: ModelFolder = _content(parser, "model")
+        self.grid_shape: tuple[int, int, int] = self.model.build("preparation").shape
 
     @classmethod
     def load(cls, model_dir: str | Path, config: str | Path | None = None, **knobs: Any) -> "Predictor":
@@ -116,6 +120,20 @@ class Predictor:
             return CaseResult.from_data(self.postprocessing(data), self.calibration)
         except RuntimeError as error:  # MONAI wraps the errors of transforms
             raise find_foreseen(error) or error from None
+
+    def predict_picture(self, picture: str | Path, mask: str | Path | None = None) -> PictureResult:
+        """Return map and boxes of an axial slice in a PNG, JPEG or TIFF file, in its pixels.
+
+        Args:
+            picture: of any size; see :func:`custom.prediction.picture_predictor.predict_picture`.
+            mask: picture of the same size that is not black within the brain; None: the brain is estimated.
+
+        Raises:
+            DataError: the picture cannot be used.
+        """
+        from .picture_predictor import predict_picture
+
+        return predict_picture(self, picture, mask)
 
 
 def predict_batch(

@@ -21,6 +21,7 @@ from ..runs.model_folder import FILE_NAME, ModelFolder
 
 FEWEST, ENOUGH = 5, 10
 RATES = (0.01, 0.05, 0.001)
+PICTURE_RATES = (0.01, 0.001, 0.05)
 OUTLIER_DEVIATIONS = 5.0
 _OUTLIER_LEVEL = 0.99
 
@@ -41,7 +42,17 @@ class HealthyScan:
     brain: NDArray[np.bool_]
 
 
-def robust_quantiles(scans: Sequence[HealthyScan], levels: Sequence[float]) -> tuple[list[float], list[str]]:
+@dataclass(frozen=True)
+class HealthySlices:
+    """Scores inside the brain of one healthy picture, or of several slices of one healthy scan."""
+
+    case_id: str
+    scores: NDArray[np.float32]
+
+
+def robust_quantiles(
+    scans: Sequence[HealthyScan | HealthySlices], levels: Sequence[float]
+) -> tuple[list[float], list[str]]:
     """Return the median over scans of each scan's quantiles, rising, and the names of the odd scans.
 
     A scan is odd if its 99 % quantile lies more than 5 median absolute deviations above the median.
@@ -95,6 +106,61 @@ def recalibrated(
     return {**calibration, **own}, odd
 
 
+def picture_calibration(
+    levels: Sequence[float], pictures: Sequence[HealthySlices], scanner: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the ``pictures`` section of a calibration, and the names of the odd pictures.
+
+    Args:
+        levels: of the healthy quantiles.
+        pictures: healthy ones; several slices of one scan count as one, so that no scan weighs more.
+        scanner: where they come from, for reports.
+    """
+    scores, odd = robust_quantiles(pictures, levels)
+    thresholds = {}
+    for rate in PICTURE_RATES:
+        (value,), _ = robust_quantiles(pictures, [1 - rate])
+        source = f"median over {len(pictures)} healthy pictures or scans of {scanner} of the value that {100 * rate:g} % of the brain in single slices exceeds"
+        thresholds[f"healthy_fpr_{rate:g}"] = {"value": value, "source": source}
+    return {"thresholds": thresholds, "healthy_quantiles": {"levels": list(levels), "scores": scores}, "odd": odd}, odd
+
+
+def calibrate_pictures(
+    model_dir: Path, healthy: Path, output_dir: Path, scanner: str, mask: str | None = None
+) -> list[str]:
+    """Write a copy of a model that is calibrated on single healthy slices; return the names of odd pictures.
+
+    Args:
+        model_dir: calibrated model; it stays as it is, and so do its thresholds of whole scans.
+        healthy: pictures of healthy axial slices, or healthy scans, whose axial slices are taken every 8 mm.
+        output_dir: folder of the copy; must not hold a model.
+        scanner: name of the scanner.
+        mask: brain masks of the scans, see :func:`custom.prediction.find.find_scans`.
+    """
+    from ..core.progress import progress
+    from .find import find_pictures, find_scans
+    from .picture_predictor import scores_of_picture, scores_of_slices
+    from .predictor import Predictor
+
+    predictor = Predictor.load(model_dir)
+    paths = find_pictures(healthy)
+    if paths is not None:
+        found = [
+            HealthySlices(path.stem, scores_of_picture(predictor, path))
+            for path in progress(paths, desc="healthy pictures")
+        ]
+    else:
+        sources = find_scans(healthy, mask)
+        found = [
+            HealthySlices(s.case_id, scores_of_slices(predictor, s.path, s.mask))
+            for s in progress(sources, desc="healthy scans")
+        ]
+    stored = predictor.model.calibration or {}
+    section, odd = picture_calibration([float(q) for q in stored["healthy_quantiles"]["levels"]], found, scanner)
+    _copy(model_dir, output_dir, {**stored, "pictures": section})
+    return odd
+
+
 def calibrate(model_dir: Path, healthy: Path, output_dir: Path, scanner: str, mask: str | None = None) -> list[str]:
     """Write a copy of a model that is calibrated on healthy scans, and return the names of the odd scans.
 
@@ -109,8 +175,6 @@ def calibrate(model_dir: Path, healthy: Path, output_dir: Path, scanner: str, ma
     from .find import find_scans
     from .predictor import Predictor, model_folder
 
-    if (output_dir / FILE_NAME).exists():
-        raise ConfigError(f"{output_dir} holds a model already; choose another folder")
     predictor = Predictor.load(model_dir)
     sources = find_scans(healthy, mask)
     scans = []
@@ -122,8 +186,17 @@ def calibrate(model_dir: Path, healthy: Path, output_dir: Path, scanner: str, ma
     if model.calibration is None:
         raise ConfigError(f"the model in {model_dir} has no calibration to start from; evaluate and promote it first")
     calibration, odd = recalibrated(model.calibration, scans, scanner)
+    _copy(model_dir, output_dir, calibration)
+    return odd
+
+
+def _copy(model_dir: Path, output_dir: Path, calibration: Mapping[str, Any]) -> None:
+    from .predictor import model_folder
+
+    if (output_dir / FILE_NAME).exists():
+        raise ConfigError(f"{output_dir} holds a model already; choose another folder")
+    model = ModelFolder.read(model_folder(model_dir))
     output_dir.mkdir(parents=True, exist_ok=True)
     for path in (model.folder / FILE_NAME, model.weights):
         shutil.copyfile(path, output_dir / path.name)
     ModelFolder.read(output_dir).promote(calibration)
-    return odd

@@ -9,7 +9,7 @@ all other contrasts. Measured with the T1 and T2 models: the correlation with th
 by 1.1 to 1.2 for eight synthetic T1, two of them below the limit, and by at most 0.82 for two FLAIR scans of patients.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,14 +21,19 @@ from ..core.errors import ConfigError, DataError
 from ..core.foreseen import find_foreseen
 from ..core.resources import PREFERRED_BUNDLE, resource
 from ..preparation.grid_dictionary import ToModelGridd
+from ..preparation.picture_place import PicturePlace
 from ..preparation.quality import compare, usable_reference
 from ..preparation.scan_dictionary import ReadScand
 from ..runs.model_folder import ModelFolder
+from ..volumes.picture import read_picture
 from .find import ScanSource
+from .picture_predictor import find_place
 from .watch import begin, prepared
 
 CARD = "card.md"
 CLEAR_LEAD = 1.0  # of the correlation with one contrast over those with all others
+_PICTURES_SEEN = 5
+_LEAST_CORRELATION = 0.3  # with the healthy brain of the contrast; FLAIR slices reach 0.28 with T2
 
 
 @dataclass(frozen=True)
@@ -66,21 +71,14 @@ def choose_model(sources: Sequence[ScanSource], contrast: str | None = None) -> 
     models = released_models()
     known = ", ".join(sorted({model.contrast for model in models})) or "none"
     if contrast is not None:
-        model = next((model for model in models if model.contrast == contrast.lower()), None)
-        if model is None:
-            raise ConfigError(
-                f"no released model is for {contrast.upper()} (there are models for: {known}); train one, or name a model "
-                "by --model."
-            )
-        return Choice(model, f"the model for {contrast.upper()}, as declared")
-    found: dict[str, list[str]] = {}
-    sentences: dict[str, str] = {}
+        return _declared(models, contrast, known)
+    found: dict[str, Choice] = {}
     unusable: list[DataError] = []
     for source in sources:
         try:
             if (problem := source.problem or begin(source.path)) is not None:
                 raise DataError(problem, case=source.case_id)
-            choice = _recognise(source, models, known)
+            found[source.case_id] = _recognise(source, models, known)
         except (
             DataError,
             RuntimeError,
@@ -89,23 +87,74 @@ def choose_model(sources: Sequence[ScanSource], contrast: str | None = None) -> 
             if not isinstance(foreseen, DataError):
                 raise foreseen or error from None
             unusable.append(foreseen)
-            continue
         finally:
             prepared(source.path)
-        found.setdefault(choice.model.folder.name, []).append(source.case_id)
-        sentences[choice.model.folder.name] = choice.reason
-    if not found:
-        raise unusable[0] if unusable else ConfigError("there is no scan to choose a model for.")
+    if not found and unusable:
+        raise unusable[0]
+    return _agreed(found)
+
+
+def choose_picture_model(paths: Sequence[Path], contrast: str | None = None) -> Choice:
+    """Return the released model for all of the pictures; of many, a few are looked at.
+
+    Args:
+        paths: the pictures.
+        contrast: what the user says they are; None: recognise it.
+
+    Raises:
+        ConfigError: no model for the contrast, a picture that no model knows, or pictures of several contrasts.
+        DataError: a picture cannot be read.
+    """
+    models = released_models()
+    known = ", ".join(sorted({model.contrast for model in models})) or "none"
+    if contrast is not None:
+        return _declared(models, contrast, known)
+    some = list(dict.fromkeys(paths[i * len(paths) // _PICTURES_SEEN] for i in range(_PICTURES_SEEN)))
+    return _agreed({path.name: _recognise_picture(path, models, known) for path in some})
+
+
+def _declared(models: Sequence[ModelFolder], contrast: str, known: str) -> Choice:
+    model = next((model for model in models if model.contrast == contrast.lower()), None)
+    if model is None:
+        raise ConfigError(
+            f"no released model is for {contrast.upper()} (there are models for: {known}); train one, or name a model "
+            "by --model."
+        )
+    return Choice(model, f"the model for {contrast.upper()}, as declared")
+
+
+def _agreed(choices: Mapping[str, Choice]) -> Choice:
+    """Return the choice that all scans agree on."""
+    if not choices:
+        raise ConfigError("there is no scan to choose a model for.")
+    found: dict[str, list[str]] = {}
+    for case, choice in choices.items():
+        found.setdefault(choice.model.folder.name, []).append(case)
     if len(found) > 1:
         named = "; ".join(f"{name}: {', '.join(cases[:3])}" for name, cases in found.items())
         raise ConfigError(
             f"the scans look like different contrasts ({named}); predict those of one contrast at a time, or declare it by "
             "--contrast."
         )
-    (name,) = found
-    chosen = released_model(name)
-    assert chosen is not None
-    return Choice(chosen, sentences[name])
+    return list(choices.values())[-1]
+
+
+def _recognise_picture(path: Path, models: Sequence[ModelFolder], known: str) -> Choice:
+    picture = read_picture(path, path.name).array[:, :, 0].astype(np.float64)
+    places: dict[str, PicturePlace] = {}
+    for model in models:
+        reference = usable_reference((model.calibration or {}).get("reference"))
+        if reference is not None and "picture" in reference and model.contrast not in places:
+            shape = model.build("preparation").shape
+            places[model.contrast] = find_place(picture, reference, shape, case=path.name)[0]
+    best = max(places, key=lambda contrast: places[contrast].likeness, default=None)
+    if best is None or places[best].correlation < _LEAST_CORRELATION:
+        raise ConfigError(
+            f"{path.name} does not look like an axial slice of a contrast that there is a released model for ({known}); declare "
+            "it by --contrast if it is one of them, or name a model by --model."
+        )
+    model = next(model for model in models if model.contrast == best)
+    return Choice(model, f"the model for {best.upper()}, which {path.name} looks like")
 
 
 def _recognise(source: ScanSource, models: Sequence[ModelFolder], known: str) -> Choice:

@@ -1,25 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the brain lies in a 2-D picture, and the way from its pixels to the model's grid and back.
+"""The way from the pixels of a 2-D picture to the model's grid and back: one scale and one shift, so boxes stay boxes."""
 
-A picture has any size, its skull, black margins and perhaps burnt-in text. The head is the largest part brighter than half of
-Otsu's threshold, filled; the brain is estimated as the head shrunk by 0.15 of its radius. That finds the place and the size of a
-brain (median Dice 0.95 against a trained brain extraction in 771 axial slices, less at the base and the vertex), not its outline.
-One scale and one shift then put the estimated brain where brains lie in the training slices, so that a box of the grid is a box of the
-picture.
-"""
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.filters import threshold_otsu
-
-from ..core.errors import DataError
 
 Array = NDArray[np.float64]
-_SHRINK = 0.15
-_LEAST_SHARE = 0.01  # of the picture that a head covers
 
 
 @dataclass(frozen=True)
@@ -41,6 +29,19 @@ class PictureFrame:
     centre_px: tuple[float, float]
     grid_centre_px: tuple[float, float] = (47.5, 47.2)
     grid_size_px: tuple[int, int] = (96, 96)
+
+    def enlarged(self, factor: int, small: tuple[int, ...], large: tuple[int, ...]) -> "PictureFrame":
+        """Return the frame of a picture of which this frame's picture is :func:`smaller`.
+
+        Args:
+            factor: by which it was made smaller.
+            small: shape of this frame's picture.
+            large: shape of the other one.
+        """
+        centre = tuple(
+            (here - (n - 1) / 2) * factor + (m - 1) / 2 for here, n, m in zip(self.centre_px, small, large, strict=True)
+        )
+        return replace(self, scale=self.scale / factor, centre_px=(centre[0], centre[1]))
 
     def to_grid(self, picture: Array) -> Array:
         """Return ``picture`` on the grid, smoothed before it is made smaller; black where it ends.
@@ -67,50 +68,11 @@ class PictureFrame:
         return np.asarray(np.meshgrid(*axes, indexing="ij"))
 
 
-def head_mask(picture: Array) -> NDArray[np.bool_]:
-    """Return the head in a picture ``[X, Y]`` of any brightness, filled.
-
-    Raises:
-        DataError: a picture of one brightness, or without a part that is large enough.
-    """
-    if picture.ndim != 2 or not np.isfinite(picture).all():
-        raise DataError(f"a picture is [X, Y] with a number in every pixel, got {list(picture.shape)}.")
-    if picture.min() == picture.max():
-        raise DataError("the picture has one brightness throughout; there is nothing to see in it.")
-    dark = float(picture.min())
-    labels, _ = ndimage.label(picture - dark > 0.5 * threshold_otsu(picture - dark))
-    head = ndimage.binary_fill_holes(labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])))
-    if head.mean() < _LEAST_SHARE:
-        raise DataError("no head was found in the picture: no bright part covers more than a hundredth of it.")
-    return np.asarray(head)
-
-
-def brain_frame(
-    head: NDArray[np.bool_], brain_px: tuple[float, float] = (65, 82), is_brain: bool = False
-) -> tuple[PictureFrame, NDArray[np.bool_]]:
-    """Return the frame that brings the estimated brain to the size of brains in the training slices, and the estimate.
-
-    Args:
-        head: mask of the head ``[X, Y]``.
-        brain_px: shorter and longer edge of the box around a training brain, on the grid.
-        is_brain: the mask is the brain's already, nothing is taken off.
-    """
-    radius = float(np.sqrt(head.sum() / np.pi))
-    brain = head if is_brain else ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1] > _SHRINK * radius
-    places = [np.flatnonzero(brain.any(axis=1 - axis)) for axis in range(2)]
-    edges = sorted(float(p[-1] - p[0] + 1) for p in places)
-    scale = min(wanted / edge for wanted, edge in zip(sorted(brain_px), edges, strict=True))
-    centre = (float(places[0][0] + places[0][-1]) / 2, float(places[1][0] + places[1][-1]) / 2)
-    return PictureFrame(scale, centre), np.asarray(brain)
-
-
-def scaled_to_unit(picture: Array, brain: NDArray[np.bool_]) -> Array:
-    """Return intensities that are 0 at the 1st and 1 at the 99th percentile within ``brain``, clipped to [0, 1] there.
-
-    Raises:
-        DataError: the brain has one brightness.
-    """
-    low, high = np.percentile(picture[brain], [1, 99])
-    if low == high:
-        raise DataError("the brain has one brightness throughout; there is nothing to see in it.")
-    return np.asarray(np.clip((picture - low) / (high - low), 0, 1) * brain)
+def smaller(picture: Array, factor: int) -> Array:
+    """Return the means over squares of ``factor`` pixels of a picture ``[X, Y]``, with the same middle; edges are repeated."""
+    if factor == 1:
+        return picture
+    lacking = [-n % factor for n in picture.shape]
+    padded = np.pad(picture, [(n // 2, n - n // 2) for n in lacking], mode="edge")
+    x, y = (n // factor for n in padded.shape)
+    return np.asarray(padded.reshape(x, factor, y, factor).mean(axis=(1, 3)))

@@ -156,6 +156,7 @@ KNOBS: dict[str, Knob] = {
         "mode of torch.compile", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
     ),
     "val_interval": _count("epochs between two validations"),
+    "val_masks": _count("masks of every validation slice, fixed, whose losses are averaged", 1, 1000),
     "val_slices_per_volume": _count("slices of every validation scan", 1, 65536),
     "val_timesteps": Knob("whole numbers", "timesteps that validation goes through, 1 to T", 1, 100_000),
     "checkpoint_interval": _count("epochs between two checkpoints"),
@@ -169,6 +170,7 @@ KNOBS: dict[str, Knob] = {
     "num_res_blocks": Knob("whole numbers", "residual blocks of a level", 1, 64),
     "num_head_channels": Knob("whole numbers", "channels of an attention head", 1, 65536),
     "resblock_updown": _switch("change resolution by residual blocks"),
+    "film": _switch("timestep as scale and shift of every residual block, as in the papers' network, instead of a sum"),
     "num_train_timesteps": _count("steps T of the noise schedule", 2, 100_000),
     "prediction_type": _word("what the network predicts", "sample", "epsilon", "v_prediction"),
     "variance_type": _word("variance of a reverse step", "fixed_small", "fixed_large"),
@@ -242,6 +244,9 @@ KNOBS: dict[str, Knob] = {
         "timesteps that a scan is noised to, 1 to T; of several the reconstructions are averaged",
         1,
         100_000,
+    ),
+    "contrast_exponent": Knob(
+        "number", "power that intensities are raised to, for the study of robustness", 0, 10, above=True
     ),
     "chain_steps": _count("steps of the reverse chain; null: one", 1, 100_000, nothing=True),
     "noise_seed": _count("seed of the noise of the test; null: that of the model", 0, _SEED, nothing=True),

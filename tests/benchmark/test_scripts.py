@@ -27,7 +27,7 @@ def call(repository, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("name", ["demo", "real_t1", "isbi2024"])
+@pytest.mark.parametrize("name", ["demo", "real_t1", "isbi2024", "cddpm2024", "contrast_change"])
 def test_the_shipped_matrices_are_valid_up_to_the_data(call, repository, tmp_path, name):
     """Without data the plan stops at the first split list, behind all checks of methods, scores and overrides."""
     arguments = ["--dataset_dir", tmp_path, "--output_dir", tmp_path / "out", "--only", "plan"]

@@ -11,6 +11,9 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from safetensors.torch import load_file
 
+from custom.benchmark.results import read_result
+from custom.benchmark.tables import Comparison
+from custom.benchmark.views import reconstruction_table
 from custom.core.errors import ConfigError, UADError
 from custom.prediction.predictor import Predictor
 from custom.release.freeze import freeze_bundle
@@ -180,6 +183,33 @@ def test_evaluated_model_predicts_and_is_released(run, trained, tiny_cohort, tmp
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_changed_contrast_is_measured_beside_the_original(run, trained, tiny_cohort, tmp_path):
+    """The study of robustness: healthy held-out scans raised to a power, by the overlay that its matrix takes."""
+    found = {}
+    for exponent in (1.0, 2.0):
+        folder = tmp_path / str(exponent)
+        settings = {
+            **EVALUATION,
+            "test_timesteps": 500,
+            "promote": False,
+            "contrast_exponent": exponent,
+            "output_dir": str(folder),
+        }
+        workflow = ConfigWorkflow(
+            config_file=[str(CONFIGS / "evaluate.json"), "bundles/cddpm/configs/contrast_change.json"], workflow_type="infer", logging_file=False,
+            dataset_dir=str(tiny_cohort), cache_dir=str(run.cache), model_dir=str(trained), **settings,
+        )  # fmt: skip
+        workflow.initialize()
+        workflow.parser.get_parsed_content("evaluating")
+        found[exponent] = read_result(folder, f"cddpm, contrast {exponent:g}")
+    table = reconstruction_table(Comparison(list(found.values()), point="healthy_fpr_0.05"))
+    (plain, changed) = (cells for _, cells in table.rows)
+    assert [head for head, _ in table.rows] == [("cddpm, contrast 1", "t1"), ("cddpm, contrast 2", "t1")]
+    assert all(0 < cell.mean < 1000 for cell in (plain[0], changed[0]))
+    assert changed[0].mean != pytest.approx(plain[0].mean, rel=0.02)
+    assert changed[3].mean != pytest.approx(plain[3].mean, rel=0.02)
+
+
 def test_encoder_that_does_not_fit_is_one_sentence(run, pretrained, trained, tmp_path, tiny_cohort):
     def refused(message, **overrides):
         with pytest.raises(ConfigError, match=message):
@@ -214,6 +244,8 @@ def test_presets_have_the_stated_numbers_of_parameters():
     other = {"encoder_block": "basic", "encoder_layers": [2, 2, 2, 2], "decoder_width": 256}
     assert count(["spark_pretraining.json"], **other) == 14_268_969
     assert count(["train.json", "small.json"]) == 1_476_033 + 717_040
+    ddpm = Path("../../ddpm_ssim_ens/configs/train.json")
+    assert [count([ddpm], film=film) for film in (False, True)] == [34_493_313, 37_513_857]
     assert count(["spark_pretraining.json", "small_pretraining.json"]) == 895_203
 
 

@@ -139,6 +139,18 @@ def test_fixed_slices(cases):
         dataset[24]
 
 
+def test_repeated_fixed_slices_come_again_at_places_of_their_own(cases):
+    """What is drawn for an item belongs to its position, so that each round has masks of its own."""
+    once, thrice = FixedSliceDataset(cases, 2), FixedSliceDataset(cases, 2, repeats=3)
+    assert len(thrice) == 3 * len(once)
+    items = thrice.__getitems__(list(range(len(thrice))))
+    assert [int(item["position"]) for item in items] == list(range(len(thrice)))
+    for index, item in enumerate(items):
+        assert torch.equal(item["image"], once[index % len(once)]["image"])
+    with pytest.raises(ConfigError, match="repeats must be at least 1"):
+        FixedSliceDataset(cases, 2, repeats=0)
+
+
 def test_too_few_cases_or_wrong_options(cases):
     with pytest.raises(DataError, match="1 training scans"):
         SliceDataset(cases[:1], seed=0)

@@ -164,6 +164,13 @@ def test_other_numbers_than_the_benchmark_are_noted(folders):
     assert count_notes(read_pictures(folders["parquet"]), "FLAIR") == []
 
 
+def test_table_without_a_row_is_one_sentence(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "boxes.csv").write_text("filename,x,y,width,height\n")
+    with pytest.raises(DataError, match=r"folder with boxes\.csv in .* has no rows"):
+        read_pictures(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def nova():
     """The user's own copy of NOVA, which may not be shipped."""

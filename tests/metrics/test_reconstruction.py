@@ -8,6 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from custom.core.errors import DataError
 from custom.metrics import l1_ratio, reconstruction_metrics
+from custom.metrics.reconstruction import entropy_difference
 
 
 @pytest.fixture
@@ -45,8 +46,18 @@ def test_a_perfect_copy(volumes: tuple[NDArray, NDArray, NDArray]) -> None:
     image, _, mask = volumes
     found = reconstruction_metrics(image, image, mask)
     one = pytest.approx(1)
-    assert found == {"l1": 0, "l1_brain": 0, "ssim": one, "ssim_brain": one, "psnr": None, "psnr_brain": None}
+    values = {"l1": 0, "l1_brain": 0, "ssim": one, "ssim_brain": one, "psnr": None, "psnr_brain": None}
+    assert found == values | {"entropy_difference": 0}
     assert l1_ratio(image, image, mask, np.ones_like(mask)) is None
+
+
+def test_entropy_difference_of_known_histograms() -> None:
+    """Intensities spread evenly over 4 bins have the entropy ln 4, over one bin 0, whatever the values."""
+    spread, narrow = np.repeat([0.1, 0.3, 0.5, 0.7], 5), np.full(20, 0.9)
+    assert entropy_difference(spread, narrow) == pytest.approx(np.log(4))
+    assert entropy_difference(narrow, spread) == pytest.approx(-np.log(4))
+    assert entropy_difference(spread, spread[::-1] + 0.2) == pytest.approx(0)
+    assert entropy_difference(np.array([0.1, 0.5]), np.array([-3.0, 7.0])) == pytest.approx(0)  # clipped to [0, 1]
 
 
 def test_l1_ratio_of_known_errors() -> None:

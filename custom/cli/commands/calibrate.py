@@ -11,10 +11,15 @@ from ..words import closing, command_line
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("model", help="folder of a calibrated model")
-    parser.add_argument("scans", help="healthy scans of one scanner: a folder or a .txt list")
+    parser.add_argument("model", help="folder of a calibrated model, or the name of one that `uad models` lists")
+    parser.add_argument("scans", help="healthy scans (or pictures) of one scanner: a folder or a .txt list")
     parser.add_argument("-o", "--output", required=True, help="folder for the calibrated copy of the model")
     parser.add_argument("--scanner", required=True, help="name of the scanner, for reports")
+    parser.add_argument(
+        "--pictures",
+        action="store_true",
+        help="calibrate predictions of 2-D pictures, on pictures of healthy axial slices or on slices of healthy scans",
+    )
     parser.add_argument("--mask", help="folder of brain masks named like the scans")
 
 
@@ -22,20 +27,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Calibrate."""
     from pathlib import Path
 
-    from ...prediction.recalibration import calibrate
+    from ...prediction.recalibration import calibrate, calibrate_pictures
+    from ...prediction.released import released_model
     from ...runs.start import start
 
     start(seed=0)
     output = Path(arguments.output)
-    odd = calibrate(
-        Path(arguments.model),
-        Path(arguments.scans),
-        output,
-        arguments.scanner,
-        arguments.mask,
-    )
+    named = released_model(arguments.model)
+    folder = named.folder if named else Path(arguments.model)
+    calibrated = calibrate_pictures if arguments.pictures else calibrate
+    odd = calibrated(folder, Path(arguments.scans), output, arguments.scanner, arguments.mask)
     if odd:
-        print(f"odd among the healthy scans (kept, but they do not move the thresholds): {', '.join(odd)}")
+        print(f"odd among the healthy ones (kept, but they do not move the thresholds): {', '.join(odd)}")
     closing(
         {"model": output}, {"maps with it": command_line("uad", "predict", "SCAN", "-o", "maps", "--model", output)}
     )

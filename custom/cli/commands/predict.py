@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make anomaly maps and reports of scans.
+"""Make anomaly maps and reports of scans, or of pictures of axial slices.
 
 Exit code 4: a scan gave no result; the others are done.
 """
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from ...core.files import require_writable
 from ..words import closing
@@ -12,14 +14,16 @@ from ..words import closing
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("input", help="scan (NIfTI, NRRD, MHA, DICOM folder), folder of scans, or .txt list")
+    parser.add_argument(
+        "input", help="scan (NIfTI, NRRD, MHA, DICOM folder), picture (PNG, JPEG, TIFF), folder of either, or .txt list"
+    )
     parser.add_argument("-o", "--output", required=True, help="folder for the results; finished scans there are kept")
     parser.add_argument(
         "--model",
         help="folder of a trained and evaluated model, or the name of one that `uad models` lists; without it, the listed "
         "one for the contrast of the scans is taken, and named",
     )
-    parser.add_argument("--mask", help="brain mask of the scan, or a folder of masks named like the scans")
+    parser.add_argument("--mask", help="brain mask of the scan or picture, or a folder of masks named like them")
     parser.add_argument(
         "--sensitivity", help="name of a calibrated threshold, or wanted healthy false-positive rate (0.01)"
     )
@@ -79,12 +83,11 @@ def _watched(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     import os
-    from pathlib import Path
 
     output = Path(arguments.output)
     if arguments.debug:
         os.environ["UAD_DEBUG"] = "1"
-    from ...prediction.find import find_scans
+    from ...prediction.find import find_pictures, find_scans
     from ...prediction.predictor import predict_batch
     from ...prediction.released import choose_model, released_model
     from ...runs.start import start
@@ -92,6 +95,9 @@ def _predict(arguments: argparse.Namespace) -> int:
     start(
         seed=0
     )  # the noise of a scan has seeds of its own; deterministic algorithms as in `monai.bundle run inference`
+    pictures = find_pictures(Path(arguments.input))
+    if pictures is not None:
+        return _predict_pictures(arguments, pictures, output)
     if arguments.model is None:
         choice = choose_model(find_scans(Path(arguments.input), arguments.mask), arguments.contrast)
         folder = choice.model.folder
@@ -117,6 +123,29 @@ def _predict(arguments: argparse.Namespace) -> int:
     )
     written: dict[str, str | Path] = {"maps and findings": output, "summary": output / "summary.json"}
     if not arguments.no_report and (output / "index.html").is_file():
+        written["report"] = output / "index.html"
+    closing(written)
+    return 4 if any(record["status"] == "failed" for record in records) else 0
+
+
+def _predict_pictures(arguments: argparse.Namespace, pictures: Sequence[Path], output: Path) -> int:
+    from ...prediction.picture_batch import picture_table, predict_pictures
+    from ...prediction.predictor import Predictor
+    from ...prediction.released import choose_picture_model, released_model
+
+    if arguments.model is None:
+        choice = choose_picture_model(pictures, arguments.contrast)
+        folder = choice.model.folder
+        print(f"model: {folder.name}, {choice.reason}")
+    else:
+        named = released_model(arguments.model)
+        folder = named.folder if named else Path(arguments.model)
+    predictor = Predictor.load(folder, sensitivity=arguments.sensitivity, threshold=arguments.threshold)
+    mask = Path(arguments.mask) if arguments.mask else None
+    records = predict_pictures(predictor, pictures, output, mask, report=not arguments.no_report)
+    print(picture_table(records))
+    written: dict[str, str | Path] = {"overlays, maps and boxes": output, "boxes of all": output / "boxes.json"}
+    if not arguments.no_report:
         written["report"] = output / "index.html"
     closing(written)
     return 4 if any(record["status"] == "failed" for record in records) else 0

@@ -31,6 +31,10 @@ def read_pictures(root: str | Path) -> PictureSet:
     layout, rows = read_rows(root)
     if not paths:
         raise DataError(f"there are no pictures ({', '.join(SUFFIXES)}) in {root} or below.")
+    if rows is not None and not rows:
+        raise DataError(
+            f"the {layout} in {root} has no rows, so it names no picture and no box; fill it, or take it away."
+        )
     missing = sorted(set(rows or ()) - set(paths))
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
