@@ -168,9 +168,8 @@ def reconstruction_table(comparison: Comparison) -> Table | None:
             ]
             cells = []
             for key, scale in _RECONSTRUCTION.values():
-                means = [m for b in blocks if (m := b["reconstruction"].get(key, {}).get("mean")) is not None]
-                mean, deviation = mean_std(means) if means else (None, None)
-                cells.append(Cell(*(None if v is None else v * scale for v in (mean, deviation)), folds=len(means)))
+                means = [scale * m for b in blocks if (m := b["reconstruction"].get(key, {}).get("mean")) is not None]
+                cells.append(Cell(*mean_std(means), folds=len(means)) if means else Cell())
             if any(cell.mean is not None for cell in cells):
                 rows.append(((method, contrast), tuple(cells)))
     if not rows:
