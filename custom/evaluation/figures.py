@@ -104,7 +104,10 @@ class EvaluationFigures:
                 count = histogram.confusion_at(point.threshold)
                 if variant == self.primary and count.recall is not None and count.precision is not None:
                     marks[point.name] = (count.recall, count.precision)
-        save_figure(precision_recall_figure(curves, marks, chance), folder / f"precision_recall_{dataset}.png")
+        said = f", {measured.contrast}" if measured.contrast else ""
+        title = f"{dataset} ({len(collector.of_group(group))} scans{said}); marks: thresholds of {self.primary}"
+        figure = precision_recall_figure(curves, marks, chance, title)
+        save_figure(figure, folder / f"precision_recall_{dataset}.png")
 
     def _draw_healthy(self, collector: MapCollector, plan: EvaluationPlan, folder: Path) -> None:
         values, anomalous = [], []
@@ -118,7 +121,9 @@ class EvaluationFigures:
         counts, _ = np.histogram(healthy, edges)
         found, _ = np.histogram(np.concatenate(anomalous), edges) if anomalous else (None, None)
         thresholds = {point.name: point.threshold for point in healthy_points(collector, plan, self.primary)}
-        save_figure(healthy_histogram_figure(edges, counts, thresholds, found), folder / "healthy_histogram.png")
+        scans = f"{len(values)} healthy scans ({plan.healthy_calibration}), {len(anomalous)} patients"
+        figure = healthy_histogram_figure(edges, counts, thresholds, found, f"{self.primary}: {scans}")
+        save_figure(figure, folder / "healthy_histogram.png")
 
     @staticmethod
     def _draw_sweep(measured: Measurements, folder: Path) -> None:

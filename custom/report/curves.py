@@ -17,7 +17,7 @@ from ..core.errors import ConfigError
 from .figures import DASHES, NEUTRAL, PALETTE, new_figure, style
 
 _LOW = 0.1  # precision below which a linear axis shows a line at the bottom of an empty square
-_BLOCKS = 60  # points of the smoothed training loss
+_MARKS = "osD^vPX<>"
 
 
 @style()
@@ -25,18 +25,21 @@ def precision_recall_figure(
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
     operating_points: Mapping[str, tuple[float, float]],
     chance: float,
+    title: str = "",
 ) -> Figure:
     """Return precision over recall.
 
     Args:
         curves: label to (recall, precision), ordered by recall either way. Drawn in steps, as average precision sums
             them: a straight line between two points would promise what no threshold gives (Davis & Goadrich 2006).
-        operating_points: label to (recall, precision), drawn as dots; a curve of the same label lends its colour.
+        operating_points: label to (recall, precision), each with a mark of its own; a curve of the same label lends its colour,
+            otherwise the first curve, whose thresholds they are.
         chance: average precision of a map that is constant in the evaluated region. Where no curve leaves the bottom of the
             picture, precision is drawn on a logarithmic axis.
+        title: of the figure.
     """
     figure = new_figure(5.2, 4.4 + 0.1 * (len(curves) + len(operating_points)))
-    axes = figure.add_subplot()
+    axes = figure.add_subplot(title=title)
     label = f"uninformative map (AP {100 * chance:.2g} %)"
     axes.axhline(chance, color=NEUTRAL, linewidth=1, linestyle=":", label=label)
     colours = {}
@@ -49,11 +52,12 @@ def precision_recall_figure(
         dashes = DASHES[number % len(DASHES)]
         line: dict[str, Any] = {"color": colours[label], "linestyle": dashes, "label": label}
         axes.plot(recall[order], precision[order], drawstyle="steps-pre", **line)
-    for label, (recall_at, precision_at) in operating_points.items():
-        colour = colours.setdefault(label, PALETTE[len(colours) % len(PALETTE)])
+    for number, (label, (recall_at, precision_at)) in enumerate(operating_points.items()):
+        colour = colours.get(label, next(iter(colours.values()), NEUTRAL))
+        mark = _MARKS[number % len(_MARKS)]
         name = f"{label}: operating point" if label in curves else label
         axes.plot(
-            recall_at, precision_at, "o", ms=7, mfc=colour, mec="white", mew=1.2, label=name, zorder=3, clip_on=False
+            recall_at, precision_at, mark, ms=7, mfc=colour, mec="white", mew=1.0, label=name, zorder=3, clip_on=False
         )
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     heights = [
@@ -71,6 +75,7 @@ def healthy_histogram_figure(
     counts: ArrayLike,
     thresholds: Mapping[str, float],
     anomalous_counts: ArrayLike | None = None,
+    title: str = "",
 ) -> Figure:
     """Return the distribution of anomaly scores in healthy scans, with the thresholds, on a logarithmic axis.
 
@@ -79,10 +84,11 @@ def healthy_histogram_figure(
         counts: ``[N]`` voxels of healthy brains; shown as shares, each distribution of its own sum.
         thresholds: label to score, drawn as vertical lines.
         anomalous_counts: ``[N]`` voxels of annotated anomalies.
+        title: of the figure.
     """
     edges = np.asarray(bin_edges, dtype=np.float64)
     figure = new_figure(6.0, 4.0)
-    axes = figure.add_subplot()
+    axes = figure.add_subplot(title=title)
     shares = {"healthy brain": _shares(edges, counts)}
     if anomalous_counts is not None:
         shares["annotated anomalies"] = _shares(edges, anomalous_counts)

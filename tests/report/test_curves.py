@@ -75,7 +75,9 @@ def test_operating_points_wear_the_colour_of_their_curve():
     lines = _by_label(axes)
     assert lines["DDPM: operating point"].get_markerfacecolor() == lines["DDPM"].get_color()
     assert (lines["DDPM: operating point"].get_xdata(), lines["DDPM: operating point"].get_ydata()) == ([0.5], [0.6])
-    assert len({lines[name].get_color() for name in ("DDPM", "AE")} | {lines["x"].get_markerfacecolor()}) == 3
+    assert lines["DDPM"].get_color() != lines["AE"].get_color()
+    assert lines["x"].get_markerfacecolor() == lines["DDPM"].get_color()  # the thresholds are those of the first curve
+    assert lines["x"].get_marker() != lines["DDPM: operating point"].get_marker()
     assert (axes.get_xlim(), axes.get_ylim()) == ((0, 1), (0, 1.02))
     assert lines["uninformative map (AP 10 %)"].get_ydata() == [0.1, 0.1]
 
