@@ -95,17 +95,19 @@ def _training(model: ModelFolder, run: Mapping[str, Any], cohorts: Sequence[str 
             f"--patients-val {counts['patients_val']} --patients-test {counts['patients_test']} --seed {made['seed']} "
             f"--variety {made['variety']}"
         )
-    yield _public_command(run["command"])
+    yield _public_command(run["command"], cohorts)
     yield from ["```", ""]
 
 
-def _public_command(command: Sequence[str]) -> str:
+def _public_command(command: Sequence[str], cohorts: Sequence[str | Path]) -> str:
     """Return the command of a run with the names of folders in the place of this machine's paths."""
-    words = ["python", "-m", "monai.bundle", *(str(word) for word in command[1:])]
+    program = ["python", "-m", "monai.bundle"] if command[1] == "run" else ["uad"]
+    words = [*program, *(str(word) for word in command[1:])]
+    synthetic = {Path(root).resolve() for root in cohorts}
     shown = []
     for before, word in zip(["", *words], words, strict=False):
         if word.startswith("/"):
-            word = before.removeprefix("--").upper()
+            word = "SYNTHETIC" if Path(word).resolve() in synthetic else before.lstrip("-").upper()
         word = re.sub(r"(['\"]data_root['\"]\s*:\s*)['\"][^'\"]*['\"]", r"\1'SYNTHETIC'", word)
         shown.append(f'"{word}"' if re.search(r"[\s'\[{]", word) else word)
     return " ".join(shown)
@@ -163,13 +165,14 @@ def _by_person(
     if not found:
         yield from ["Age and sex of these scans are not known to the package.", ""]
         return
-    yield f"By age and sex, at {point}, calibration scans included ({len(found)} scans; few, so read the ranges):"
+    yield f"By age and sex, where known, at {point}, calibration scans included ({len(found)} scans; few, so read the ranges):"
     yield from ["", "| | scans | ml a scan: mean | smallest | largest |", "|---|---|---|---|---|"]
     groups = {
         name: [ml for who, ml in found if who["age"] and low <= float(who["age"]) < high]
         for name, (low, high) in AGES.items()
     }
-    groups |= {words: [ml for who, ml in found if who.get("sex") == sex] for sex, words in SEXES.items()}
+    if any(who.get("sex") for who, _ in found):
+        groups |= {words: [ml for who, ml in found if who.get("sex") == sex] for sex, words in SEXES.items()}
     for name, values in groups.items():
         if values:
             yield f"| {name} | {len(values)} | {sum(values) / len(values):.1f} | {min(values):.1f} | {max(values):.1f} |"
