@@ -235,10 +235,6 @@ class ScoreHistogram:
         above = self.above()[0] / self._normals("A quantile")
         return float(self.thresholds()[int((above > fpr).sum())])
 
-    def normal_cdf(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return :meth:`thresholds` and the share of the normal voxels with a score <= each of them."""
-        return self.thresholds(), 1 - self.above()[0] / self._normals("A distribution")
-
     def _positives(self, what: str) -> int:
         if not self.total_anomalous:
             raise DataError(

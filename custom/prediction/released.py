@@ -12,7 +12,6 @@ by 1.1 to 1.2 for eight synthetic T1, two of them below the limit, and by at mos
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -191,8 +190,3 @@ def _recognise(source: ScanSource, models: Sequence[ModelFolder], known: str) ->
         "" if likeness[best] >= 0 else " more than like any other contrast, though not quite like the model's own scans"
     )
     return Choice(model, f"the model for {best.upper()}, which {source.case_id} looks like{doubt}")
-
-
-def card_of(model: ModelFolder) -> Path:
-    """Return the path of a model's card."""
-    return model.folder / CARD

@@ -3,8 +3,8 @@
 
 ``ToModelGridd`` turns a channel-first scan with an affine (``LoadImaged``, ``EnsureChannelFirstd``) into ``[2, X, Y,
 Z]``: the image in [0, 1] and the brain mask, so that an inferer called with nothing but this tensor has both. The scan's
-own grid is kept in the metadata under MONAI's names ``original_affine`` and ``spatial_shape``. ``FromModelGridd`` takes
-volumes back to it. Stock ``Spacingd`` is avoided: MONAI 1.6 changes every entry called ``image_...``, of which MONAI
+own grid is kept in the metadata under MONAI's names ``original_affine`` and ``spatial_shape``. :func:`to_scan_grid`
+takes volumes back to it. Stock ``Spacingd`` is avoided: MONAI 1.6 changes every entry called ``image_...``, of which MONAI
 Label has several that are no dictionaries.
 """
 
@@ -87,33 +87,16 @@ class ToModelGridd(MapTransform):
         return MetaTensor(np.stack([subject.image, subject.brain.astype(np.float32)]), affine=grid, meta=meta)
 
 
-class FromModelGridd(MapTransform):
-    """Bring volumes of the model's grid back to the grid of the scan that they were made from; zero outside.
+def to_scan_grid(volume: Tensor, reference: MetaTensor) -> MetaTensor:
+    """Return ``volume`` ``[C, X, Y, Z]`` of the model's grid on the scan's grid; zero outside.
 
     Boolean volumes stay boolean: they are interpolated like the others and cut at one half, which keeps a region's
     size and place at any spacing, where nearest neighbours would move its edge by up to a millimetre.
 
     Args:
-        keys: volumes ``[C, X, Y, Z]`` on the model's grid.
-        orig_keys: output of :class:`ToModelGridd` whose metadata tells the way back.
-        allow_missing_keys: pass over absent keys.
+        volume: on the model's grid.
+        reference: output of :class:`ToModelGridd`, whose metadata hold the way back.
     """
-
-    def __init__(self, keys: KeysCollection, orig_keys: str = "image", allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.orig_keys = orig_keys
-
-    def __call__(self, data: Data) -> dict[Hashable, Any]:
-        """Return ``data`` with the volumes on the scan's grid."""
-        result = dict(data)
-        reference = result[self.orig_keys]
-        for key in self.key_iterator(result):
-            result[key] = to_scan_grid(result[key], reference)
-        return result
-
-
-def to_scan_grid(volume: Tensor, reference: MetaTensor) -> MetaTensor:
-    """Return ``volume`` ``[C, X, Y, Z]`` on the scan's grid; ``reference`` comes from :class:`ToModelGridd`."""
     affine = np.asarray(reference.meta["original_affine"], dtype=np.float64)
     shape = [int(n) for n in np.asarray(reference.meta["spatial_shape"])]
     grid = np.asarray(reference.affine, dtype=np.float64)

@@ -2,7 +2,7 @@
 """Affine registration of an extracted brain to the packaged ICBM152 2009a average, for any contrast, by ITK alone.
 
 The scan itself is not resampled: the result is a matrix, and a grid in template space becomes a grid in the scan's
-world (:meth:`TemplateRegistration.grid_in_scan`), so that there is one interpolation in and one out. Steps:
+world (``template_to_scan``), so that there is one interpolation in and one out. Steps:
 
 1. Centre and scale along each axis from the moments of the two brain masks.
 2. Mutual information at 4 mm from seven starts (as the header says, and turned by 20 degrees either way about each
@@ -50,10 +50,6 @@ class TemplateRegistration:
     pose_ratio: float
     mask_overlap: float
     stretch: tuple[float, float, float]
-
-    def grid_in_scan(self, grid_affine: Affine) -> Affine:
-        """Return the affine in the scan's world of a grid whose affine in template space is ``grid_affine``."""
-        return np.asarray(self.template_to_scan @ grid_affine, dtype=np.float64)
 
     def template_mask_in_scan(self, affine: Affine, shape: tuple[int, ...], erode_mm: float = 0.0) -> NDArray[np.bool_]:
         """Return the template's brain mask, shrunk by ``erode_mm``, on the scan's grid."""

@@ -12,7 +12,7 @@ from custom.cohorts.pictures.nova import EXPECTED, count_notes
 from custom.core.errors import ConfigError, DataError
 from custom.detection import evaluate
 from custom.detection.baselines import central_box, whole_picture
-from custom.synthetic.pictures import READERS, SIZE, Volume, make_pictures, write_pictures
+from tests.cohorts.stand_in import READERS, SIZE, Volume, make_pictures, write_pictures
 
 LAYOUTS = ("released_code", "first_release", "parquet")
 

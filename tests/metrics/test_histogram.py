@@ -159,12 +159,6 @@ def test_a_rate_that_is_met_exactly_is_allowed() -> None:
     assert histogram.normal_quantile_threshold(0.0499) == 96
 
 
-def test_normal_cdf_counts_normal_voxels_only() -> None:
-    maps, truths = scans(8, 2000)
-    edges, cdf = filled(maps, truths, 3).normal_cdf()
-    np.testing.assert_allclose(cdf, [(maps[0][~truths[0]] <= edge).mean() for edge in edges])
-
-
 def test_region_truth_and_kinds_of_arrays() -> None:
     (scores,), (truth,) = scans(9, 600)
     region = np.arange(600) % 3 == 0

@@ -11,7 +11,7 @@ from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from scipy.spatial.transform import Rotation
 
 from custom.core.errors import DataError
-from custom.preparation.grid_dictionary import FromModelGridd, ToModelGridd
+from custom.preparation.grid_dictionary import ToModelGridd, to_scan_grid
 from custom.preparation.prepare import preparation
 from custom.preparation.subject import Subject
 from custom.volumes.resampling import resample
@@ -66,10 +66,8 @@ def phantom(affine: np.ndarray) -> np.ndarray:
 def round_trip(affine: np.ndarray) -> tuple[MetaTensor, MetaTensor]:
     data = {"image": MetaTensor(phantom(affine)[None], affine=affine)}
     data = ToModelGridd(keys="image", preparation=WHOLE_RANGE)(data)
-    data["pred"] = data["image"][:1].as_tensor()  # brain is 0 and marker 1 by the scaling
-    data["seg"] = data["pred"] > 0.5
-    data = FromModelGridd(keys=("pred", "seg"))(data)
-    return data["pred"], data["seg"]
+    pred = data["image"][:1].as_tensor()  # brain is 0 and marker 1 by the scaling
+    return to_scan_grid(pred, data["image"]), to_scan_grid(pred > 0.5, data["image"])
 
 
 def centre_of(weights: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -2,7 +2,9 @@
 """NOVA, a benchmark of rare findings in brain MRI: what is known about it. Nothing of it is shipped here.
 
 Its figures come from case reports: any sequence, any plane, the skull is there, some show several panels. It is for
-evaluation only; thresholds are calibrated on healthy slices elsewhere, never on it.
+evaluation only; thresholds are calibrated on healthy slices elsewhere, never on it. It is downloaded from Hugging Face
+(c-i-ber/Nova, earlier Ano-2090/Nova). Its README states CC BY-NC-SA 4.0, its croissant.json CC BY 4.0; it is treated as the
+stricter, and pictures, boxes and captions are never part of this package or of a result.
 """
 
 from collections.abc import Mapping
@@ -11,11 +13,6 @@ from types import MappingProxyType
 from .records import PictureSet
 
 CITATION = "Bercea et al., NOVA: a benchmark for anomaly localization and clinical reasoning in brain MRI, NeurIPS 2025"
-LICENCE = (
-    "stated in two ways: the README says CC BY-NC-SA 4.0, the croissant.json of the same repository CC BY 4.0; treated as the "
-    "stricter. Pictures, boxes and captions are never part of this package or of a result."
-)
-HOW_TO_GET = "download it from Hugging Face (c-i-ber/Nova, earlier Ano-2090/Nova) and give its folder"
 EXPECTED: Mapping[str | None, tuple[int, int, int]] = MappingProxyType({None: (906, 281, 1068), "T2": (335, 189, 394)})
 """Pictures, cases and agreed boxes: of all, and of those with "T2" in the caption."""
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from ..core.errors import ConfigError
-from ..core.seeding import derive_seed
+from custom.core.errors import ConfigError
+from custom.core.seeding import derive_seed
 
 Box = tuple[float, float, float, float]  # x, y, width, height
 Layout = Literal["released_code", "first_release", "parquet"]
