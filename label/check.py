@@ -199,8 +199,8 @@ def _refusal(address: str, scan: str, log: Path) -> Check:
     try:
         _infer(address, EXCHANGED, scan, {}, "json")
     except urllib.error.HTTPError as error:
-        told = _appears(REFUSAL, log, LOG_SECONDS)
-        return Check("exchanged weights", told, f"HTTP {error.code}, reason {'' if told else 'not '}in the log")
+        stated = _appears(REFUSAL, log, LOG_SECONDS)
+        return Check("exchanged weights", stated, f"HTTP {error.code}, reason {'' if stated else 'not '}in the log")
     return Check("exchanged weights", False, "answered with a mask")
 
 

@@ -142,7 +142,7 @@ def execute(job: Job) -> Outcome:
 
 
 def stop_all() -> None:
-    """End every job of this process by letting go of its leash."""
+    """End every job that this process started."""
     with _live_lock:
         for process in _live:
             process.terminate()
@@ -171,6 +171,6 @@ def last_words(log: Path) -> str:
     """Return why the last command of a log failed: our own sentence, else the first error of the chain, else its last line."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     lines = [line.strip() for line in text.rpartition("\n$ ")[2].splitlines()[1:] if line.strip()]
-    told = [line for line in lines if line.startswith("error: ")]
+    sentences = [line for line in lines if line.startswith("error: ")]
     raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
-    return (told[-1:] or raised[:1] or lines[-1:] or ["no output"])[0][:500]
+    return (sentences[-1:] or raised[:1] or lines[-1:] or ["no output"])[0][:500]

@@ -152,7 +152,7 @@ def _stage(
     clears: str | None,
     lists: Sequence[tuple[str, Path]],
 ) -> Stage:
-    found = [path for _, path in lists if path.is_file()]  # missing ones are told by _check_data
+    found = [path for _, path in lists if path.is_file()]  # _check_data names the missing ones
     digests = {
         "configuration": configuration_digest(config),
         "code": code_digest(config),

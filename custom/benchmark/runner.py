@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The process of one job, on a leash: ``python -m custom.benchmark.runner``, started by :func:`custom.benchmark.jobs.execute`.
+"""The process of one job, which ends with its parent: ``python -m custom.benchmark.runner``, see :func:`custom.benchmark.jobs.execute`.
 
 It reads the job from standard input and works as long as that pipe stays open. When the other end vanishes, in whatever
 way, the running command is killed with all its children, so that no orphan trains beside its own repetition. The folder's
@@ -172,7 +172,7 @@ def folder_lock(folder: Path, patience_s: float) -> Iterator[int]:
     """Hold the folder's lock, made if missing, and yield its file descriptor; wait for another holder to go.
 
     Raises:
-        ConfigError: somebody else still works there after ``patience_s`` seconds.
+        ConfigError: another process still works there after ``patience_s`` seconds.
     """
     import fcntl  # the lock passes to the commands of the job, which only Linux and macOS can do
 

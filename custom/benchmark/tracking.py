@@ -51,7 +51,7 @@ class MatrixTracking:
         self.send(self.outbox.folder)
 
     def send(self, folder: Path) -> None:
-        """Send an outbox; a failure is told once and costs nothing else."""
+        """Send an outbox; a failure is reported once and costs nothing else."""
         if self.tracking_uri is None:
             return
         try:

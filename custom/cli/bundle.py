@@ -86,7 +86,7 @@ def run_bundle(
         if name in overrides:
             raise ConfigError(f"--{name} is given twice; give it once.")
         if name not in config:
-            raise ConfigError(f"{name} is no setting of {label}.")
+            raise ConfigError(f"{name} is not a setting of {label}.")
         overrides[name] = value
     check_knobs({**config, **overrides})
     root = overrides.get("dataset_dir")

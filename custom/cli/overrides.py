@@ -87,7 +87,7 @@ def typed(name: str, words: Words, config: Mapping[str, Any], file: str) -> Any:
     if name not in config:
         close = difflib.get_close_matches(name, settings_of(config), n=1, cutoff=0.5)
         hint = f"did you mean --{close[0]}? " if close else ""
-        raise ConfigError(f"--{name} is no setting of {file}; {hint}--help lists all.")
+        raise ConfigError(f"--{name} is not a setting of {file}; {hint}--help lists all.")
     default, text = config[name], " ".join(words)
     kind = KNOBS[name].kind if name in KNOBS else _kind_of(default)
     if text.lower() in _NOTHING:

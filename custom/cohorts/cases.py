@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From split lists to the datalist of a bundle: every case prepared once, in parallel, all faulty ones told together.
+"""From split lists to the datalist of a bundle: every case prepared once, in parallel, all faulty ones named together.
 
 An entry of the datalist is small (no voxels) and can be pickled; :func:`load_case` turns it into the dictionary that
 transforms and engines see: ``image`` float32 ``[1, X, Y, Z]`` in [0, 1], ``mask`` and ``seg`` uint8, ``affine``

@@ -186,7 +186,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_ages(path: str | Path) -> dict[str, float]:
-    """Return subject -> age in years from a CSV file with columns subject and age; an empty age is no age.
+    """Return subject -> age in years from a CSV file with columns subject and age; an empty age is unknown.
 
     Raises:
         DataError: no such file, another encoding than UTF-8, other columns, no number, or two ages for a subject.
@@ -204,7 +204,9 @@ def read_ages(path: str | Path) -> dict[str, float]:
         try:
             age = float(text)
         except ValueError as error:
-            raise DataError(f"the age of {subject} is no number: {text!r}", case=f"{path.name}, line {line}") from error
+            raise DataError(
+                f"the age of {subject} is not a number: {text!r}", case=f"{path.name}, line {line}"
+            ) from error
         if not 0 <= age <= 130:
             raise DataError(
                 f"the age of {subject} is not between 0 and 130 years: {text!r}", case=f"{path.name}, line {line}"
@@ -218,7 +220,7 @@ def _rows_of(path: Path) -> list[dict[str, str]]:
     try:
         return list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
     except csv.Error as error:
-        raise DataError(f"is no CSV file ({error})", case=path.name) from error
+        raise DataError(f"is not a CSV file ({error})", case=path.name) from error
     except OSError as error:
         raise DataError(f"cannot read the ages: {error.strerror}; check the path", case=str(path)) from error
     except UnicodeDecodeError as error:

@@ -147,7 +147,7 @@ def parse_list(path: Path, root: Path, contrasts: Sequence[str]) -> ParsedList:
         lines = csv.reader(io.StringIO(text, newline=""))
         numbered = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
     except (DataError, csv.Error) as error:
-        what = error.what if isinstance(error, DataError) else f"it is no CSV file ({error})"
+        what = error.what if isinstance(error, DataError) else f"it is not a CSV file ({error})"
         parsed.faults.append(RowFault("list-unreadable", what))
         return parsed
     try:

@@ -67,7 +67,7 @@ def read_json(path: str | Path, remedy: str) -> dict[str, Any]:
     """Return the JSON object in ``path``.
 
     Args:
-        path: file that this package, or somebody else, wrote.
+        path: file that this package or another program wrote.
         remedy: end of the message if it cannot be used.
 
     Raises:

@@ -35,9 +35,9 @@ class Boxes:
         if len(scores) != len(corners):
             raise DataError(f"{len(corners)} boxes have {len(scores)} scores; each box needs one.")
         if not np.isfinite(corners).all() or not np.isfinite(scores).all():
-            raise DataError("a box has a coordinate or a score that is no number; mend the file of boxes.")
+            raise DataError("a box has a coordinate or a score that is not a number; correct the file of boxes.")
         if (corners[:, 2:] <= corners[:, :2]).any():
-            raise DataError("a box has no width or no height; mend the file of boxes.")
+            raise DataError("a box has no width or no height; correct the file of boxes.")
         object.__setattr__(self, "corners", corners)
         object.__setattr__(self, "scores", scores)
 

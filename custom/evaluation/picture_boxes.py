@@ -40,7 +40,7 @@ def read_predictions(path: str | Path, pictures: PictureSet) -> dict[str, Boxes]
         if isinstance(error, DataError):
             raise DataError(str(error), case=path.name) from None
         raise DataError(
-            f'is no list of {{"image": name, "boxes": [[x, y, width, height], ...], "scores": [...]}} ({error}).',
+            f'is not a list of {{"image": name, "boxes": [[x, y, width, height], ...], "scores": [...]}} ({error}).',
             case=path.name,
         ) from None
     names = [name for name, _ in found]

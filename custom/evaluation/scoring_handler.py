@@ -3,7 +3,7 @@
 
 Attached to MONAI's ``SupervisedEvaluator``, it takes image, reconstruction, brain mask and segmentation of every
 case, makes the anomaly maps of all scores, post-processes them, and at the end freezes the thresholds, computes the
-metrics and writes the results. Which scores, post-processings and groups is told by the configuration (SSIM-ens,
+metrics and writes the results. Which scores, post-processings and groups stands in the configuration (SSIM-ens,
 Behrendt et al., ISBI 2024, is the default score of the bundles). The memory used is that of one volume plus
 histograms; maps wait on disk.
 """

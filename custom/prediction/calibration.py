@@ -232,7 +232,7 @@ def _score(threshold: Any) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not 0 <= value < math.inf:
-        raise ConfigError(f"the threshold {threshold!r} is no anomaly score: those are numbers of 0 or more.")
+        raise ConfigError(f"the threshold {threshold!r} is not an anomaly score: those are numbers of 0 or more.")
     return value
 
 

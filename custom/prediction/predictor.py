@@ -94,7 +94,7 @@ class Predictor:
                 ``<scan>_mask.nii.gz`` beside it; else all that is not background.
             affine: of an array, ``[4, 4]``, voxels to world (RAS, mm).
             spacing_mm: of an array whose axes point to the patient's right, front and top: its voxel size.
-            case_id: name of a scan that is no file.
+            case_id: name of a scan that does not come from a file.
 
         Raises:
             ConfigError: several scans, or an array without its place.

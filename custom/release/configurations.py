@@ -42,7 +42,7 @@ def release_configs(bundle: str | Path, model: ModelFolder, name: str) -> dict[s
     """
     folder = Path(bundle) / "configs"
     if not (folder / "inference.json").is_file():
-        raise ConfigError(f"{bundle} has no configs/inference.json, so it is no bundle that scans can be given to.")
+        raise ConfigError(f"{bundle} has no configs/inference.json, so it is not a bundle that scans can be given to.")
     configs = {}
     for kind, arguments in _COMMANDS.items():
         if not (folder / f"{kind}.json").is_file():

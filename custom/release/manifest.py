@@ -84,10 +84,10 @@ def verify_manifest(folder: str | Path) -> None:
         "changed": changed,
         "not in the manifest": sorted(set(present) - set(listed)),
     }
-    told = [f"{kind}: {_listed(names)}" for kind, names in faults.items() if names]
-    if told:
+    parts = [f"{kind}: {_listed(names)}" for kind, names in faults.items() if names]
+    if parts:
         raise ConfigError(
-            f"{root} is not what its {MANIFEST} says ({'; '.join(told)}); it could compute something else than its "
+            f"{root} is not what its {MANIFEST} says ({'; '.join(parts)}); it could compute something else than its "
             "author tested. Copy or download it again"
         )
 

@@ -164,7 +164,7 @@ def _check_one(key: str, value: Any, config: Mapping[str, Any]) -> None:
             names = ["::".join([*parts[:depth], name]) for name in known if not name.startswith("_")]
             close = difflib.get_close_matches("::".join(parts[: depth + 1]), names, n=1, cutoff=0.5)
             hint = f"did you mean --{close[0]}?" if close else "see the top of the configuration file for the knobs."
-            raise ConfigError(f"--{key} is no setting of this configuration, it would have no effect; {hint}")
+            raise ConfigError(f"--{key} is not a setting of this configuration, it would have no effect; {hint}")
         if isinstance(known, str) and depth:
             raise ConfigError(
                 f"--{key} reaches into '{'::'.join(parts[:depth])}', which is imported; override it whole."

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..core.files import atomic_write_text
 from ..core.resources import bundle_folder, bundle_names
-from .knobs import KNOBS, Knob
+from .knob import Knob
+from .knobs import KNOBS
 
 STAGES = {
     "train": "train",

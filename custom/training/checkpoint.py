@@ -53,7 +53,7 @@ class CrashSafeCheckpoint:
         diverged_at: the training is stopped when its loss exceeds this multiple of the largest of the first ten that were
             looked at (since the start or the resumption).
         max_skipped_steps: steps in a row that a float16 run may lose to an overflow before it is stopped. Its scaler
-            leaves the weights alone where loss or gradient is no number and halves the scale, 65536 at first. Without
+            leaves the weights alone where loss or gradient is not a number and halves the scale, 65536 at first. Without
             a scaler (fp32, bf16) nothing protects the weights, and the first such loss stops the run.
         agree: in a distributed run, asked every ``check_every`` iterations: returns the largest of the processes' signal
             numbers (0: none), so that all of them stop after the same iteration.
@@ -125,7 +125,7 @@ class CrashSafeCheckpoint:
                 self._previous[number] = signal.signal(number, self._notice)
 
     def watch(self, engine: Engine) -> None:
-        """Stop on a loss that is no number, and on request."""
+        """Stop on a loss that is not a number, and on request."""
         if engine.state.iteration % self.check_every == 0:
             if self.agree is not None:
                 self._signal = self.agree(self._noticed) or None
@@ -177,7 +177,7 @@ class CrashSafeCheckpoint:
         return content
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
-        if self._noticed and number == signal.SIGINT:  # a second Ctrl-C: the step hangs, or somebody is in a hurry
+        if self._noticed and number == signal.SIGINT:  # a second Ctrl-C: the step hangs, or there is no time
             self._release_signals()
             raise KeyboardInterrupt
         self._noticed = number

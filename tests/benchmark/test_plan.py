@@ -41,7 +41,7 @@ def test_general_overrides_reach_who_knows_them_own_ones_must_be_known(world):
     assert not any("--latent_size" in job.stages[0].arguments for job in jobs)
     methods = copy.deepcopy(world.content["methods"])
     methods["net"]["train"] = {"max_epoch": 7}
-    with pytest.raises(UADError, match=r"--max_epoch is no setting.*did you mean --max_epochs"):
+    with pytest.raises(UADError, match=r"--max_epoch is not a setting.*did you mean --max_epochs"):
         plan_jobs(world.spec(methods=methods), world.places)
 
 
@@ -168,5 +168,5 @@ def test_an_encoder_is_pretrained_first_and_handed_over(world):
     assert job.stages[0].product == "pretraining/model.safetensors"
     assert (first["--max_epochs"], first["--fold"], second["--output_dir"]) == ("9", "0", job.folder)
     methods["net"]["pretrain"] = {"epochs": 9}
-    with pytest.raises(UADError, match="--epochs is no setting"):
+    with pytest.raises(UADError, match="--epochs is not a setting"):
         plan_jobs(world.spec(methods=methods), world.places)

@@ -250,7 +250,7 @@ def test_monai_checks_releases(run, release, repository, tmp_path, monkeypatch):
 
 def test_a_bundle_that_takes_no_scans_is_no_release(run, repository, tmp_path):
     (tmp_path / "bundle/configs").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="no bundle that scans can be given to"):
+    with pytest.raises(ConfigError, match="not a bundle that scans can be given to"):
         freeze_bundle(run[1], tmp_path / "release", tmp_path / "bundle")
 
 

@@ -144,7 +144,7 @@ def test_an_empty_age_is_no_age(tmp_path):
     [
         ("subject,age\nGröße,30\n".encode("cp1252"), "not UTF-8 text; save it as 'CSV UTF-8'"),
         (b"subject;age\nIXI001;30\n", "needs columns subject and age"),
-        (b"subject,age\nIXI001,thirty\n", "the age of IXI001 is no number: 'thirty'"),
+        (b"subject,age\nIXI001,thirty\n", "the age of IXI001 is not a number: 'thirty'"),
         (b"subject,age\nIXI001,-3\n", "not between 0 and 130"),
         (b"subject,age\nIXI001,inf\n", "not between 0 and 130"),
         (None, "cannot read the ages: No such file"),

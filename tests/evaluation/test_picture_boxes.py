@@ -98,8 +98,8 @@ def test_command_writes_tables_and_figure(folder, tmp_path, capsys):
         (lambda e: [*e, e[0]], r"twice: p0\.png"),
         (lambda e: [*e, {**e[0], "image": "z.png"}], r"of no picture: z\.png"),
         (lambda e: [{**e[0], "scores": [1, 2]}, *e[1:]], "1 boxes have 2 scores"),
-        (lambda e: [{**e[0], "boxes": [[1, 2, 3]]}, *e[1:]], "is no list of"),
-        (lambda e: {"a": 1}, "is no list of"),
+        (lambda e: [{**e[0], "boxes": [[1, 2, 3]]}, *e[1:]], "is not a list of"),
+        (lambda e: {"a": 1}, "is not a list of"),
     ],
 )
 def test_wrong_predictions_are_one_sentence(folder, tmp_path, change, message):

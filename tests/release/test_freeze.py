@@ -264,7 +264,7 @@ def test_faults(run, frozen, tmp_path) -> None:
         freeze_bundle(run, tmp_path, name="../up")
     with pytest.raises(ConfigError, match="no trained model"):
         freeze_bundle(tmp_path, tmp_path)
-    with pytest.raises(ConfigError, match="is no bundle"):
+    with pytest.raises(ConfigError, match="is not a bundle"):
         freeze_bundle(run, tmp_path, bundle=tmp_path)
     (tmp_path / "configs").mkdir()
     config = json.loads((bundle_folder("ddpm_ssim_ens") / "configs/inference.json").read_text())

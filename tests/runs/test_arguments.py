@@ -48,7 +48,7 @@ def test_known_overrides_pass(config_file, override):
     [
         (["--max_epochz", "3"], "did you mean --max_epochs"),
         (["--train::trainr::epochs", "3"], "did you mean --train::trainer"),
-        (["--zzz", "3"], "no setting"),
+        (["--zzz", "3"], "not a setting"),
         (["--max_epochs", "abc"], "must be a number"),
         (["--max_epochs", "2.5"], "must be a number"),
         (["--compile", "perhaps"], "True or False"),

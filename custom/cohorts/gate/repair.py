@@ -52,7 +52,7 @@ def repair(root: str | Path, faults: Iterable[Fault]) -> list[Repair]:
         DataError: ``repairs.json`` is damaged; nothing is changed.
     """
     root = Path(root)
-    _read_record(root)  # a damaged one is told before anything is changed
+    _read_record(root)  # a damaged one stops this before anything is changed
     named = dict.fromkeys((f.dataset, f.file) for f in faults if f.code in REPAIRABLE and f.file)
     done = []
     for dataset, file in named:
