@@ -12,7 +12,7 @@ volume, so large lesions decide; :func:`best_mean_dice_threshold` weighs scans a
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from .arrays import Array, Mask, inside, to_numpy, to_scores, to_tensor
 from .histogram import ScoreHistogram
 
 
-class ThresholdSource(str, Enum):
+class ThresholdSource(StrEnum):
     """Names under which thresholds stand in results and protocols."""
 
     TUNED = "tuned"
@@ -31,9 +31,6 @@ class ThresholdSource(str, Enum):
     HEALTHY_FPR_1 = "healthy_fpr_0.01"
     HEALTHY_FPR_5 = "healthy_fpr_0.05"
     ORACLE = "oracle"
-
-    def __str__(self) -> str:
-        return self.value
 
     @property
     def healthy_fpr(self) -> float | None:

@@ -6,14 +6,14 @@ apply it themselves. float16 needs the trainer's scaler: use ``amp`` of ``Superv
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from enum import Enum
+from enum import StrEnum
 
 import torch
 
 from ..core.errors import ConfigError
 
 
-class Precision(str, Enum):
+class Precision(StrEnum):
     """Options of the ``precision`` knob."""
 
     FP32 = "fp32"

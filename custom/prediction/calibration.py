@@ -20,7 +20,6 @@ from ..metrics import INDISCRIMINATE_FPR
 from ..models.weights import metadata_of
 from ..preparation.quality import usable_reference
 from ..runs.model_folder import ModelFolder
-from ..scoring import bound
 
 _UNSET = (None, "", "null", "None")
 _RATE_PREFIX = "healthy_fpr_"
@@ -46,7 +45,7 @@ class Calibration:
         quantiles: rising pairs (probability, score) inside healthy brains.
         reference: see :func:`custom.preparation.quality.build_reference`.
         reconstruction: settings of the calibrated reconstructions (``test_timesteps`` and the like).
-        scoring: the score, not yet bound to a network (:func:`custom.scoring.bound`).
+        scoring: the score, not yet bound to a network, see :func:`custom.scoring.bound`.
         postprocessing: the post-processing of the calibrated maps.
         healthy_error: mean absolute difference of healthy scans from their reconstructions inside the brain, intensities in
             [0, 1]; None where it was not measured.
@@ -110,10 +109,6 @@ class Calibration:
             return self
         thresholds, quantiles = _thresholds_and_quantiles(self.pictures)
         return replace(self, thresholds=thresholds, quantiles=quantiles)
-
-    def bound_scoring(self, network: Any) -> Any:
-        """Return ``score(image, reconstruction)`` with what it needs of the trained ``network``."""
-        return bound(self.scoring, network)
 
     def threshold(self, sensitivity: Any = None, threshold: Any = None) -> Threshold:
         """Return the threshold to use.

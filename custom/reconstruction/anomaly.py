@@ -15,7 +15,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from ..core.errors import DataError
-from ..scoring import Reconstructions
+from ..scoring import Reconstructions, bound
 
 
 class AnomalyInferer(Inferer):
@@ -23,7 +23,7 @@ class AnomalyInferer(Inferer):
 
     Args:
         reconstruction: ``inferer(volumes [B, 1, X, Y, Z], network, case_ids) -> [B, n, X, Y, Z]``.
-        scoring: ``score(image, reconstructions) -> anomaly_map``, volumes ``[X, Y, Z]``.
+        scoring: ``score(image, reconstructions) -> anomaly_map``, volumes ``[X, Y, Z]``; bound to the network if it needs it.
         postprocessing: object with ``prepare(map, mask, spacing_mm)``.
         spacing_mm: voxel size of the model's grid.
         noise_key: what the noise is seeded with beside the model's seed. One key for all scans makes a map independent
@@ -34,7 +34,7 @@ class AnomalyInferer(Inferer):
     def __init__(
         self,
         reconstruction: Callable[..., Tensor],
-        scoring: Callable[[Tensor, Reconstructions], Tensor],
+        scoring: Any,
         postprocessing: Any,
         spacing_mm: Sequence[float] = (2.0, 2.0, 2.0),
         noise_key: str = "scan",
@@ -87,4 +87,5 @@ class AnomalyInferer(Inferer):
         image, mask = volume
         channels = reconstruction(image[None, None], network, [self.noise_key])[0]
         made = Reconstructions.from_channels(channels, getattr(reconstruction, "has_mask_channel", False))
-        return self.postprocessing.prepare(self.scoring(image, made), mask, self.spacing_mm), made.mean
+        score = bound(self.scoring, network)
+        return self.postprocessing.prepare(score(image, made), mask, self.spacing_mm), made.mean

@@ -20,6 +20,7 @@ from custom.models.weights import save_weights
 from custom.prediction.predictor import Predictor
 from custom.release.freeze import freeze_bundle
 from custom.runs.model_folder import ModelFolder
+from custom.scoring import Reconstructions
 from tests.model_fixtures import CALIBRATION
 
 UNET = {"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False}
@@ -146,7 +147,9 @@ def test_every_way_to_a_map_gives_the_same_bits(
     case = next(c for c in evaluation.get_parsed_content("dataset") if c["case_id"] == "P02")
     network, collector = (evaluation.get_parsed_content(key) for key in ("network", "collector"))
     np.testing.assert_array_equal(case["image"][0].numpy(), expected.grid["image"])
-    reconstruction = evaluation.get_parsed_content("inferer")(case["image"][None], network, ["P02"])[0, 0]
+    inferer = evaluation.get_parsed_content("inferer")
+    channels = inferer(case["image"][None], network, ["P02"])[0]
+    reconstruction = Reconstructions.from_channels(channels, getattr(inferer, "has_mask_channel", False))
     collector.add(
         CaseInfo("P02", "demo_tumour/test", 1), case["image"][0], reconstruction, case["mask"][0], case["seg"][0]
     )
