@@ -27,6 +27,11 @@ class ScannerVariation:
         noise_share, noise_sd: share of the samples with noise, range of its standard deviation.
         mirror_share: share of the samples that are mirrored along rows (left to right).
         shift_px: largest shift along rows and columns.
+
+    >>> slabs, brain = torch.full((2, 3, 24, 24), 0.5), torch.ones(2, 3, 24, 24)
+    >>> changed, _ = ScannerVariation()(slabs, brain, torch.Generator().manual_seed(0))
+    >>> 0 <= float(changed.min()) <= float(changed.max()) <= 1
+    True
     """
 
     log_gamma: Range = (-0.3, 0.3)

@@ -29,6 +29,11 @@ class BlobShapes:
         axis_spread: standard deviation of the logarithm of axis / radius.
         roughness: range of the strength of the surface's noise.
         edge_px: range of the width of the soft edge.
+
+    >>> brain = torch.ones(1, 3, 24, 24)
+    >>> shapes = BlobShapes(radius_px=(2.0, 4.0))(brain, layers=1, generator=torch.Generator().manual_seed(0))
+    >>> float(shapes.max()) <= 1
+    True
     """
 
     count_weights: tuple[float, ...] = (0.60, 0.25, 0.15)

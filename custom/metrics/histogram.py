@@ -33,6 +33,11 @@ class ScoreHistogram:
 
     Args:
         mantissa_bits: resolution, 0 to 23; every bit more halves the bins' width and doubles the memory.
+
+    >>> histogram = ScoreHistogram()
+    >>> histogram.update(np.array([0.1, 0.2, 0.8, 0.9], np.float32), np.array([False, False, True, True]))
+    >>> histogram.auroc(), histogram.total_anomalous
+    (1.0, 2)
     """
 
     def __init__(self, mantissa_bits: int = 12) -> None:

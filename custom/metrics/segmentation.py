@@ -19,7 +19,12 @@ from .arrays import Array, inside, to_mask
 
 @dataclass(frozen=True)
 class ConfusionCounts:
-    """Voxel counts; they add up over cases (pooled metrics)."""
+    """Voxel counts; they add up over cases (pooled metrics).
+
+    >>> counts = ConfusionCounts(tp=3, fp=1, fn=1, tn=5)
+    >>> counts.dice, counts.precision, counts.fpr
+    (0.75, 0.75, 0.16666666666666666)
+    """
 
     tp: int = 0
     fp: int = 0

@@ -68,6 +68,9 @@ class BaurAutoencoder(nn.Module):
         max_channels: greatest width.
         dropout: probability behind the dense layers.
         variational: predict a Gaussian posterior of z (VAE) instead of z.
+
+    >>> BaurAutoencoder(image_size=16, latent_size=8).eval()(torch.zeros(2, 1, 16, 16)).shape
+    torch.Size([2, 1, 16, 16])
     """
 
     def __init__(

@@ -57,6 +57,9 @@ class KascenasUNet(nn.Module):
         in_channels: contrasts in.
         out_channels: contrasts out.
         channels: width per level, top first; one level more means a factor of two more in H and W.
+
+    >>> KascenasUNet(channels=(8, 16)).eval()(torch.zeros(2, 1, 16, 16)).shape
+    torch.Size([2, 1, 16, 16])
     """
 
     def __init__(

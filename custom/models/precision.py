@@ -14,7 +14,11 @@ from ..core.errors import ConfigError
 
 
 class Precision(StrEnum):
-    """Options of the ``precision`` knob."""
+    """Options of the ``precision`` knob.
+
+    >>> Precision.of("fp32").autocast(torch.device("cpu")) is not None, str(Precision.of("bf16"))
+    (True, 'bf16')
+    """
 
     FP32 = "fp32"
     BF16 = "bf16"

@@ -52,6 +52,10 @@ class RestorationNetwork(nn.Module):
         use_severity: whether the assumed severity is an input.
         use_healthy_mean: whether the healthy mean is an input.
         use_mirrored: whether the mirrored slice is an input.
+
+    >>> network = RestorationNetwork((16, 16, 4), channels=(8, 8, 8)).eval()
+    >>> network(torch.zeros(2, 3, 16, 16), torch.full((2,), 0.5), torch.tensor([0, 1])).shape[-2:]
+    torch.Size([16, 16])
     """
 
     healthy_mean: Tensor

@@ -24,6 +24,10 @@ class VoxelAtlas(nn.Module):
 
     Args:
         shape: voxels of the working grid.
+
+    >>> atlas = VoxelAtlas((2, 2, 2)).fit([torch.zeros(1, 2, 2, 2), torch.ones(1, 2, 2, 2)])
+    >>> float(atlas.mean.max()), round(float(atlas.deviation.max()), 4)
+    (0.5, 0.7071)
     """
 
     mean: Tensor

@@ -28,6 +28,9 @@ class CoarseNoise:
         coarse_size: rows and columns of the small grid.
         align_corners: as in ``torch.nn.functional.interpolate``; True in Kascenas' code.
         roll_per_sample: an own shift per sample; False: one for the batch, as published.
+
+    >>> CoarseNoise(sigma=0.2, coarse_size=16, align_corners=True, roll_per_sample=True)(torch.zeros(2, 1, 96, 96)).shape
+    torch.Size([2, 1, 96, 96])
     """
 
     sigma: float

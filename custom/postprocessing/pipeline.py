@@ -46,6 +46,12 @@ class PostProcessing:
         component_mm3: largest volume that is removed; or
         component_voxels: largest number of voxels that is removed.
         name: how reports call the chain.
+
+    >>> chain = PostProcessing(order=["mask"], component_voxels=3)
+    >>> scores, mask = torch.ones(6, 6, 6), torch.zeros(6, 6, 6)
+    >>> mask[2:4] = 1
+    >>> float(chain.prepare(scores, mask, (2.0, 2.0, 2.0)).sum())
+    72.0
     """
 
     order: Sequence[Step] = RELEASED_CODE_ORDER

@@ -24,6 +24,10 @@ class RunLock:
     Args:
         folder: output folder; made if it is missing.
         write: False on all processes of a distributed run but the first, which lock nothing.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, RunLock(folder):
+    ...     pass  # a second run is refused here
     """
 
     def __init__(self, folder: str | Path, write: bool = True) -> None:

@@ -31,6 +31,10 @@ class RestorationResidual:
 
     Attributes:
         direction: "any", "dark" or "bright".
+
+    >>> image, restored = torch.full((4, 4, 4), 0.5), torch.full((4, 4, 4), 0.25)
+    >>> [float(RestorationResidual(direction)(image, restored).max()) for direction in ("any", "dark", "bright")]
+    [0.25, 0.0, 0.25]
     """
 
     direction: Literal["any", "dark", "bright"] = "any"

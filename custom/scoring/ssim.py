@@ -183,7 +183,12 @@ def ssim_map(
 
 @dataclass(frozen=True)
 class SSIM:
-    """Score 1 - SSIM at one window width, clipped below at 0 (only rounding goes there), so in [0, 2]."""
+    """Score 1 - SSIM at one window width, clipped below at 0 (only rounding goes there), so in [0, 2].
+
+    >>> image = torch.rand(8, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> round(float(SSIM(sigma=0.7)(image, image).max()), 4)
+    0.0
+    """
 
     sigma: float
     data_range: DataRange = "auto"

@@ -61,6 +61,12 @@ class SSIMEnsemble:
         spatial_dims: 3 (the released code) or 2 (windows within axial slices).
         k1: weight of the range in the luminance constant.
         k2: weight of the range in the contrast constant.
+
+    >>> image, healthy = torch.zeros(8, 8, 8), torch.zeros(8, 8, 8)
+    >>> image[4, 4, 4] = 1
+    >>> scores = SSIMEnsemble((0.3, 0.9))(image, healthy)
+    >>> scores.argmax() == image.argmax()
+    tensor(True)
     """
 
     sigmas: Sequence[float]
@@ -128,6 +134,9 @@ class SigmaSweep:
 
     Args:
         ensemble: the ensemble whose widths are swept.
+
+    >>> list(SigmaSweep(SSIMEnsemble((0.3, 0.9)))(torch.rand(8, 8, 8), torch.rand(8, 8, 8)))
+    ['ssim_0.3', 'ssim_0.9', 'ssim_mean', 'ssim_ens']
     """
 
     ensemble: SSIMEnsemble

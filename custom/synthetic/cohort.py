@@ -67,7 +67,11 @@ doi 10.1016/j.neuroimage.2010.07.033.
 
 @dataclass(frozen=True)
 class CohortSize:
-    """Numbers of subjects: healthy ones in the folds and for testing, patients of each kind for validation and test."""
+    """Numbers of subjects: healthy ones in the folds and for testing, patients of each kind for validation and test.
+
+    >>> CohortSize(healthy=8, healthy_test=2, patients_val=1, patients_test=2).healthy
+    8
+    """
 
     healthy: int = 24
     healthy_test: int = 4

@@ -22,6 +22,12 @@ class AveragedWeights:
     Args:
         network: the network that is trained (not wrapped for distribution or compilation).
         decay: final decay per step in [0, 1); 0 follows the network exactly.
+
+    >>> network = nn.Linear(1, 1)
+    >>> average = AveragedWeights(network, decay=0.9)
+    >>> average.update()
+    >>> with average.swapped_in():
+    ...     pass  # the network has the averaged weights here
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

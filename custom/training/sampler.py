@@ -26,6 +26,10 @@ class EpochSampler(Sampler[BatchKeys]):
         rank: number of this process.
         world_size: number of processes.
         shuffle: False keeps the order of the data set in every epoch.
+
+    >>> sampler = EpochSampler(num_items=4, batch_size=2, seed=1)
+    >>> sorted(index for batch in sampler for _, index, _ in batch)
+    [0, 1, 2, 3]
     """
 
     def __init__(
@@ -97,6 +101,9 @@ class SharedBatches(Sampler[list[int]]):
         batch_size: samples of a global batch, over all processes.
         rank: number of this process.
         world_size: number of processes.
+
+    >>> [list(SharedBatches(5, batch_size=4, rank=rank, world_size=2)) for rank in (0, 1)]
+    [[[0, 2], [4]], [[1, 3]]]
     """
 
     def __init__(self, num_items: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:

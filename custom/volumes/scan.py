@@ -28,6 +28,9 @@ class Scan:
         header: the bytes of a NIfTI header; empty for other kinds.
         sha256: of the stored bytes of one file; empty for a DICOM series.
         contrast: what the file itself says about the contrast (a DICOM series description), or "".
+
+    >>> Scan(np.zeros((4, 4, 4), np.float32), np.diag([1.0, 1.0, 2.0, 1.0]), "array").spacing_mm
+    (1.0, 1.0, 2.0)
     """
 
     array: NDArray[np.float32]
