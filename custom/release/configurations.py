@@ -63,7 +63,11 @@ def release_configs(bundle: str | Path, model: ModelFolder, name: str) -> dict[s
 def _inference(config: dict[str, Any], model: ModelFolder) -> None:
     config |= {"model_dir": _MODELS, "output_dir": "predictions"}
     config["model"] |= {"_requires_": "@joined"}
-    digest = {"_target_": "custom.release.checked.network_sha256", "network": "@network"}
+    released = {  # not @network, which goes to the device that a request to a Label server names
+        "_target_": "custom.models.weights.load_weights",
+        "network": "$@model.network()", "path": "$@model.weights", "sha256": "$@model.weights_sha256",
+    }  # fmt: skip
+    digest = {"_target_": "custom.release.checked.network_sha256", "network": released}
     checked = {
         "_target_": "custom.release.checked.CheckedInferer",
         "inferer": config["inferer"],
