@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets on disk: declarations, lists, folds, audits, prepared cases and their cache."""
+"""Data sets on disk: declarations, lists, folds, the check of a data folder, prepared cases and their cache."""
