@@ -12,6 +12,7 @@ by 1.1 to 1.2 for eight synthetic T1, two of them below the limit, and by at mos
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from custom.synthetic.pictures import Volume, make_pictures
 from PIL import Image
 
 from custom.cli.main import main
@@ -14,7 +15,6 @@ from custom.prediction.find import find_pictures
 from custom.prediction.predictor import Predictor
 from custom.prediction.released import choose_picture_model, released_model
 from custom.synthetic import make_subject
-from custom.synthetic.pictures import Volume, make_pictures
 
 KINDS = ("text", "transparent", "16 bit", "landscape")
 
