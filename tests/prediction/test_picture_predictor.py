@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from custom.synthetic.pictures import Volume, make_pictures
 from PIL import Image
 
 from custom.cli.main import main
@@ -15,6 +14,7 @@ from custom.prediction.find import find_pictures
 from custom.prediction.predictor import Predictor
 from custom.prediction.released import choose_picture_model, released_model
 from custom.synthetic import make_subject
+from tests.cohorts.stand_in import Volume, make_pictures
 
 KINDS = ("text", "transparent", "16 bit", "landscape")
 
