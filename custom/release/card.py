@@ -17,6 +17,7 @@ from scipy.stats import binomtest
 from ..cohorts.datasets import DATASETS
 from ..core.errors import ConfigError
 from ..core.files import atomic_write_text, read_json
+from ..core.resources import PREFERRED_BUNDLE
 from ..models.weights import metadata_of
 from ..prediction.calibration import doubt_about
 from ..runs.model_folder import ModelFolder
@@ -29,6 +30,7 @@ SIZES = {
     "10000_and_more_mm3": "10 ml and more",
 }  # fmt: skip
 AGES = {"below 40": (0.0, 40.0), "40 to 60": (40.0, 60.0), "60 and more": (60.0, 200.0)}
+WEAK = 2
 SEXES = {"F": "women", "M": "men"}
 
 
@@ -64,6 +66,11 @@ def write_card(
         "",
         "Research only; not a medical device. Written by `uad card` from result files.",
         "",
+        *(
+            []
+            if model.bundle == PREFERRED_BUNDLE
+            else ["For reference beside the restoration models; taken only when it is named.", ""]
+        ),
         *_training(model, run, cohorts),
         *_use(model.calibration, model),
     ]
@@ -107,7 +114,8 @@ def _public_command(command: Sequence[str], cohorts: Sequence[str | Path]) -> st
     shown = []
     for before, word in zip(["", *words], words, strict=False):
         if word.startswith("/"):
-            word = "SYNTHETIC" if Path(word).resolve() in synthetic else before.lstrip("-").upper()
+            name = {"-o": "OUTPUT"}.get(before, before.lstrip("-").upper())
+            word = "SYNTHETIC" if Path(word).resolve() in synthetic else name
         word = re.sub(r"(['\"]data_root['\"]\s*:\s*)['\"][^'\"]*['\"]", r"\1'SYNTHETIC'", word)
         shown.append(f'"{word}"' if re.search(r"[\s'\[{]", word) else word)
     return " ".join(shown)
@@ -187,9 +195,12 @@ def _patients(result: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iter
     yield "| data set | scans | AP | threshold | Dice | ml marked by mistake | " + " | ".join(SIZES.values()) + " |"
     yield "|" + "---|" * (6 + len(SIZES))
     blind: dict[str, list[str]] = {}
+    weak = []
     for dataset, block in result["datasets"].items():
         found = block["variants"][score]
         nothing = block["variants"].get("uninformative", {}).get("pooled", {}).get("average_precision")
+        if nothing and (found["pooled"]["average_precision"] or 0) < WEAK * nothing:
+            weak.append(dataset)
         for name, point in found["operating_points"].items():
             if name not in shown:
                 continue
@@ -210,6 +221,8 @@ def _patients(result: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iter
         "the other, so the true intervals are wider.",
         "",
     ]
+    if weak:
+        yield from [f"AP below {WEAK} times that of a map that knows nothing, so of little use: {', '.join(weak)}.", ""]
     if blind:
         yield from ["What it did not see at all:", ""]
         yield from (f"- {place}: lesions of {', '.join(words)}" for place, words in blind.items())

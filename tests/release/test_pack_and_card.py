@@ -141,6 +141,8 @@ def test_the_card_tells_what_the_files_hold_and_no_path_of_this_machine(run, tmp
         assert part in text, part
     assert "`tuned/mslub` 0.05: best Dice; indiscriminate: it marks at least 50% of healthy brains" in text
     assert "/home/me" not in text
+    assert "of little use" not in text
+    assert "taken only when it is named" in text
     assert "oracle" not in text
 
 
