@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from custom.cli.commands.check import _healthy_set
 from custom.cohorts.cases import datalist
 from custom.cohorts.datasets import get_dataset
 from custom.cohorts.datasets.own import declare
@@ -51,6 +52,7 @@ def test_from_a_folder_of_scans_to_prepared_cases(tmp_path, contrast):
     for name in ("site", "clinic"):
         make_splits(tmp_path, name, folds=2)
     assert [found for found in check(tmp_path).faults if found.severity == "error"] == []
+    assert _healthy_set(tmp_path) == ["--dataset_name", "site", "--contrast", contrast]  # of the next command
     train = load_split(tmp_path, "site", "train", contrast, fold=0)
     val = load_split(tmp_path, "site", "val", contrast, fold=0)
     assert {r.image.parent.name for r in train} == {contrast}

@@ -5,6 +5,7 @@ Exit code 0: no errors (warnings do not count); 4: errors.
 """
 
 import argparse
+from pathlib import Path
 
 from ...core.files import atomic_write_json, require_writable
 from ..words import closing, command_line
@@ -29,8 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, repair if asked to, print the table."""
-    from pathlib import Path
-
     from ...cohorts.gate import Checked, check, repair, table
 
     if arguments.json:
@@ -60,5 +59,24 @@ def run(arguments: argparse.Namespace) -> int:
     if checked.errors:
         closing(written)
         return 4
-    closing(written, {"train on it": command_line("uad", "train", "ddpm_ssim_ens", "--data", arguments.data_root)})
+    training = [
+        "uad",
+        "train",
+        "ddpm_ssim_ens",
+        "--data",
+        arguments.data_root,
+        *_healthy_set(Path(arguments.data_root)),
+    ]
+    closing(written, {"train on it": command_line(*training)})
     return 0
+
+
+def _healthy_set(root: Path) -> list[str]:
+    """Return the settings that name the first healthy data set with a training list, and a contrast that it has there."""
+    from ...cohorts.datasets import known_datasets
+
+    for data in known_datasets(root).values():
+        if data.healthy and (root / "splits" / data.split_file("train", 0)).is_file():
+            contrasts = [contrast for contrast in data.contrasts if (root / data.folder / contrast).is_dir()]
+            return ["--dataset_name", data.name, *(["--contrast", contrasts[0]] if contrasts else [])]
+    return []
