@@ -66,6 +66,12 @@ KNOBS: dict[str, Knob] = {
     # training
     "max_epochs": _count("epochs in all; an epoch shows slices_per_volume slices of every scan"),
     "batch_size": _count("slices in a step, of all processes together", 1, 65536),
+    "micro_batch_size": _count(
+        "slices of a step that go through the network together: less memory, the same training; null: all",
+        1,
+        65536,
+        nothing=True,
+    ),
     "slices_per_volume": _count("slices drawn of every scan in an epoch", 1, 65536),
     "lr": Knob("number", "learning rate", 0, 1, above=True),
     "lr_half_period": _count("steps after which the learning rate has fallen to its least"),

@@ -22,7 +22,7 @@ from ignite.engine import Engine, Events
 from ..core.errors import UADError
 from ..runs.failure import on_failure
 from .checkpoint_files import CheckpointFolder, load_objects
-from .forecast import TimeForecast, require_memory_of
+from .forecast import TimeForecast
 
 logger = logging.getLogger(__name__)
 _FIRST = 10
@@ -95,7 +95,6 @@ class CrashSafeCheckpoint:
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer, behind averaging and validation: what they did in an epoch is then saved with it."""
-        engine.add_event_handler(Events.STARTED, lambda e: require_memory_of(e, self.write))
         engine.add_event_handler(Events.STARTED, self.start)
         TimeForecast(self.write).attach(engine)
         engine.add_event_handler(Events.EPOCH_STARTED, lambda e: self.sampler.set_epoch(e.state.epoch))

@@ -7,6 +7,7 @@ of the machine is refused before anything is written, instead of being killed by
 """
 
 import copy
+import dataclasses
 import logging
 import sys
 import time
@@ -27,6 +28,7 @@ _WORK = (
     1.25  # kept tensors to peak of a step: gradients of activations and work space; measured, see docs/robustness.md
 )
 _COPIES = 6  # of the parameters: weights, gradients, two of Adam, their average, and one while a checkpoint is written
+_COPIES_THEN = 4  # while activations are kept: no gradients yet, no checkpoint
 _SHARE = 0.95
 
 
@@ -37,8 +39,8 @@ class Forecast:
     Attributes:
         parameters: number of the network's parameters.
         fixed_bytes: for weights, gradients, optimiser and average.
-        sample_bytes: for each slice of a batch.
-        batch: slices in a step of this process.
+        sample_bytes: for each slice that goes through the network with others.
+        batch: slices that go through the network together, in this process.
     """
 
     parameters: int
@@ -48,12 +50,18 @@ class Forecast:
 
     @property
     def bytes(self) -> float:
-        """Memory of a step."""
-        return self.fixed_bytes + self.batch * self.sample_bytes
+        """Memory of a step: activations are gone before the gradients are complete."""
+        return max(self.fixed_bytes, self._then + self.batch * self.sample_bytes)
+
+    @property
+    def _then(self) -> float:
+        return self.fixed_bytes * _COPIES_THEN / _COPIES
 
     def largest_batch(self, free_bytes: float) -> int:
         """Return the number of slices that fit into a memory; 0: none."""
-        return max(int((free_bytes - self.fixed_bytes) // self.sample_bytes), 0) if self.sample_bytes else self.batch
+        if free_bytes < self.fixed_bytes:
+            return 0
+        return int((free_bytes - self._then) // self.sample_bytes) if self.sample_bytes else self.batch
 
 
 def forecast(network: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Forecast:
@@ -129,6 +137,7 @@ def require_memory(
     device: Any,
     precision: str = "fp32",
     show: bool = True,
+    micro_batch_size: int | None = None,
 ) -> Forecast | None:
     """Say what the training needs, and refuse it if the machine does not have that.
 
@@ -140,49 +149,70 @@ def require_memory(
         device: where it is trained.
         precision: bf16 and fp16 keep half as much between forward and backward pass.
         show: False prints nothing (all processes but the first).
+        micro_batch_size: slices that go through the network together; None: the whole batch.
 
     Raises:
-        ResourceError: it does not fit; names the batch size that does, and the small preset.
+        ResourceError: it does not fit; names the size that does, and the small preset.
     """
     device = torch.device(device)
     found = forecast_training(network, dataloader, prepare_batch, inferer, device)
     if found is None:
         return None
     if precision in ("bf16", "fp16"):
-        found = Forecast(found.parameters, found.fixed_bytes, found.sample_bytes / 2, found.batch)
+        found = dataclasses.replace(found, sample_bytes=found.sample_bytes / 2)
+    batch = found.batch
+    found = dataclasses.replace(found, batch=min(batch, micro_batch_size or batch))
+    pieces = "" if found.batch == batch else f", {found.batch} at a time"
     free = free_bytes(device)
     where = "GPU" if device.type == "cuda" else "CPU, memory of this machine"
     if show:
         print(
-            f"{found.parameters / 1e6:.1f} million parameters, batches of {found.batch} slices: about {found.bytes / GIB:.1f} GiB "
+            f"{found.parameters / 1e6:.1f} million parameters, batches of {batch} slices{pieces}: about {found.bytes / GIB:.1f} GiB "
             f"({where}: {free / GIB:.1f} GiB free)",
             file=sys.stderr,
         )
     if found.bytes > _SHARE * free:
         fits = found.largest_batch(_SHARE * free)
-        batch = f"take --batch_size {fits} (another training than with {found.batch}), or " if fits else ""
+        smaller = f"take {_smaller(fits, batch, micro_batch_size)}, or " if fits else ""
         raise ResourceError(
-            f"this training needs about {found.bytes / GIB:.1f} GiB and {free / GIB:.1f} GiB are free; {batch}the small preset "
+            f"this training needs about {found.bytes / GIB:.1f} GiB and {free / GIB:.1f} GiB are free; {smaller}the small preset "
             "(uad train BUNDLE --preset small; of MONAI's command line: the bundle's small.json behind train.json), or a GPU "
             "with more memory."
         )
     return found
 
 
-def require_memory_of(engine: Engine, show: bool = True) -> None:
-    """Do :func:`require_memory` for a trainer that is about to start; what cannot be forecast is let through.
+def _smaller(fits: int, batch: int, micro_batch_size: int | None) -> str:
+    if micro_batch_size is None:
+        return f"--batch_size {fits} (another training than with {batch})"
+    return f"--micro_batch_size {fits} (the same training in smaller pieces)"
+
+
+def foresee(
+    network: nn.Module,
+    dataloader: Iterable[Any],
+    prepare_batch: Callable[..., Any],
+    inferer: Any,
+    device: Any,
+    step: Any = None,
+    show: bool = True,
+) -> None:
+    """Do :func:`require_memory` for the parts of a training, before anything of it is written; what has no forecast is let through.
 
     Args:
-        engine: MONAI ``SupervisedTrainer``.
-        show: False on all processes but the first.
+        network: see :func:`require_memory`.
+        dataloader: see there.
+        prepare_batch: see there.
+        inferer: its ``precision`` is the network's.
+        device: see there.
+        step: :class:`~custom.training.micro_batches.MicroBatchStep`, or None for the trainer's own step.
+        show: see there.
     """
-    network = getattr(engine.network, "_orig_mod", engine.network)  # of torch.compile
-    network = getattr(network, "module", network)  # of a distributed training
-    precision = getattr(getattr(engine.inferer, "precision", None), "value", "fp32")
+    precision = getattr(getattr(inferer, "precision", None), "value", "fp32")
     try:
         with torch.random.fork_rng(devices=[]):  # a loader and layers draw from the global generator
             require_memory(
-                network, engine.data_loader, engine.prepare_batch, engine.inferer, engine.state.device, precision, show
+                network, dataloader, prepare_batch, inferer, device, precision, show, getattr(step, "size", None)
             )
     except ResourceError:
         raise

@@ -67,6 +67,16 @@ def test_batch_that_is_never_full_leaves_nothing_behind(start, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_training_larger_than_the_memory_leaves_nothing_behind(start, tmp_path, monkeypatch):
+    if start.bundle in ("atlas_baseline", "threshold_baseline"):
+        pytest.skip("no network")
+    monkeypatch.setattr("custom.training.forecast.free_bytes", lambda device: 100.0)
+    error = start()
+    assert "GiB are free; the small preset" in str(error)
+    assert error.exit_code == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_second_run_in_a_folder_changes_nothing_there(start, tmp_path):
     assert start(seed=1) is None
     with RunLock(tmp_path / "run"):

@@ -69,10 +69,16 @@ def training():
 def test_a_training_that_does_not_fit_is_refused_with_what_would(training, monkeypatch, capsys):
     need = require_memory(*training)
     assert "0.0 million parameters, batches of 8 slices: about" in capsys.readouterr().err
-    monkeypatch.setattr(forecasting, "free_bytes", lambda device: (need.fixed_bytes + 3.5 * need.sample_bytes) / 0.95)
+    monkeypatch.setattr(
+        forecasting, "free_bytes", lambda device: (need.fixed_bytes * 4 / 6 + 3.5 * need.sample_bytes) / 0.95
+    )
     with pytest.raises(ResourceError, match=r"take --batch_size 3 .* --preset small") as caught:
         require_memory(*training)
     assert caught.value.exit_code == 1
+    with pytest.raises(ResourceError, match=r"take --micro_batch_size 3 \(the same training in smaller pieces\)"):
+        require_memory(*training, micro_batch_size=4)
+    assert require_memory(*training, micro_batch_size=2).bytes < need.bytes
+    assert "batches of 8 slices, 2 at a time: about" in capsys.readouterr().err
     monkeypatch.setattr(forecasting, "free_bytes", lambda device: 0.0)
     with pytest.raises(ResourceError, match=r"0.0 GiB are free; the small preset"):
         require_memory(*training)
