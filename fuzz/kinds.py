@@ -9,6 +9,8 @@
 import dataclasses
 import functools
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,31 +20,43 @@ import numpy as np
 import torch
 
 import custom.prediction.page as page
+import custom.synthetic.cohort as cohort
+from custom.benchmark.jobs import recorded as read_job
+from custom.benchmark.rendering import read_table, write_json
 from custom.benchmark.results import read_result
+from custom.benchmark.tables import Cell, Table
 from custom.cohorts.cache import cached_case, file_digest
+from custom.cohorts.datasets.own import declare, own_datasets
 from custom.cohorts.folds import make_splits
 from custom.cohorts.gate.cache import CACHE_FILE, FileCache
 from custom.cohorts.gate.inspect import inspect_file
+from custom.cohorts.gate.repair import _read_record, _write_down
 from custom.cohorts.split_csv import load_split
-from custom.core.digests import file_sha256, write_checked_json
+from custom.core.digests import file_sha256, read_checked_json, write_checked_json
 from custom.evaluation.collector import MapCollector
 from custom.evaluation.shards import merge_shards, save_shard
 from custom.evaluation.spool import CaseInfo
+from custom.models.cell_mask import CellMask
 from custom.models.weights import load_weights, save_weights
 from custom.postprocessing import none
+from custom.prediction.calibration import Calibration
 from custom.prediction.derivatives import case_folder
 from custom.prediction.find import find_scans
 from custom.prediction.results import ResultsFolder
 from custom.preparation.prepare import preparation
 from custom.reconstruction.cached import CachedReconstruction
+from custom.release.freeze import write_zip
 from custom.release.manifest import verify_manifest, write_manifest
 from custom.runs.model_folder import ModelFolder
 from custom.runs.outbox import Outbox
 from custom.runs.record import RunRecord
 from custom.runs.sync import STATE_NAME, _state
+from custom.synthetic import CohortSize
 from custom.training.checkpoint_files import CheckpointFolder
+from custom.training.encoder import PretrainedEncoder, cases_sha256
 from custom.volumes.read import read_scan
 from custom.volumes.records import ScanRecord
+from tests.model_fixtures import model_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,6 +371,122 @@ def _read_release(folder: Path) -> Any:
     return [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json"]
 
 
+def _make_release_zip(folder: Path) -> list[Path]:
+    _make_release(folder / "release")
+    return [folder / "release.zip"] if write_zip(folder / "release", folder / "release.zip") else []
+
+
+def _read_release_zip(folder: Path) -> Any:
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            shutil.unpack_archive(folder / "release.zip", place)
+        except Exception as error:  # whatever unpacks it complains
+            raise Again(str(error)) from error
+        return _read_release(Path(place) / "release")
+
+
+# what the commands about data and matrices write
+
+
+def _make_declaration(folder: Path) -> list[Path]:
+    for name in ("one", "two"):
+        (folder / "Train" / name / "t1").mkdir(parents=True)
+        declare(folder, name, True, r"(\d+)")
+    return [folder / "dataset.json"]
+
+
+def _read_declaration(folder: Path) -> Any:
+    return repr(own_datasets(folder))
+
+
+_COHORT = (CohortSize(healthy=6, healthy_test=1, patients_val=0, patients_test=0), 3, "demo")
+
+
+def _make_cohort(folder: Path) -> list[Path]:
+    places = (folder, folder / ".prepared" / "other")
+    for number, place in enumerate(places):
+        (place / "splits").mkdir(parents=True)
+        (place / "splits" / "demo_test.csv").write_text(f",img_name\n0,{number}.nii.gz\n")
+        (place / "DEMO.json").write_text(cohort._manifest(place, *_COHORT))
+    return [place / "DEMO.json" for place in places]
+
+
+def _read_cohort(folder: Path) -> Any:
+    if not cohort.is_complete(folder, *_COHORT):
+        raise Again("refused: no intact cohort")
+    return repr(read_checked_json(folder / "DEMO.json", ""))
+
+
+def _make_repairs(folder: Path) -> list[Path]:
+    for number in range(2):
+        _write_down(folder, {"file": f"a{number}.nii.gz", "voxels": 5 + number, "sha256_before": "0" * 64})
+    return [folder / "repairs.json"]
+
+
+def _make_job(folder: Path) -> list[Path]:
+    write_checked_json(
+        folder / "done.json", {"job": "a", "stages": {"training": {"digests": {"code": "1f"}, "seconds": 2.5}}}
+    )
+    write_checked_json(
+        folder / "job.json", {"job": "a", "labels": {"rows": {"e": "DDPM"}}, "digests": {"training code": "1f"}}
+    )
+    return [folder / "done.json", folder / "job.json"]
+
+
+def _make_table(folder: Path) -> list[Path]:
+    cells = (Cell(0.25, 0.125, 3), "text")
+    write_json(
+        Table("title", ("method",), ("Dice", "n"), ((("a",), cells),), ("note",), 100.0),
+        folder / "t.json",
+        "uad matrix",
+    )
+    return [folder / "t.json"]
+
+
+# encoders and calibrations
+
+_ENCODER = functools.partial(torch.nn.Conv2d, in_channels=1, out_channels=1, kernel_size=3)
+_CASES = [{"case_id": "a"}, {"case_id": "b"}]
+
+
+def _make_encoder(folder: Path) -> list[Path]:
+    for name, seed in (("", 1), ("other", 2)):
+        torch.manual_seed(seed)
+        network = torch.nn.ModuleDict({"encoder": _ENCODER()})
+        model = ModelFolder.define(
+            folder / name, bundle="cddpm", method="spark", contrast="t2", dataset="ixi", fold=0, seed=seed,
+            parts={"network": _ENCODER, "preparation": _PREPARATION, "encoder": _ENCODER, "cell_mask": CellMask(0.65, 32)},
+            training={"cases_sha256": cases_sha256(_CASES)},
+        )  # fmt: skip
+        save_weights(network, folder / name / "model.safetensors", {})
+        model.seal()
+    names = ("model.json", "model.safetensors")
+    return [folder / place / name for place in ("", "other") for name in names]
+
+
+def _read_encoder(folder: Path) -> Any:
+    found = PretrainedEncoder.read(
+        folder, encoder=_ENCODER, preparation=_PREPARATION, contrast="t2", dataset="ixi", fold=0, cases=_CASES
+    )
+    return [repr(found.origin), *(value.numpy() for value in found.state.values())]
+
+
+def _make_calibrated(folder: Path) -> list[Path]:
+    for name, seed in (("", 1), ("other", 2)):
+        torch.manual_seed(seed)
+        parts, settings = {"network": _ENCODER, "preparation": _PREPARATION}, {"t_test": 100 * seed, "draws": seed}
+        model_folder(folder / name, parts, _ENCODER(), reconstruction=settings, reference=None)
+    return [folder / "model.json", folder / "other" / "model.json"]
+
+
+def _read_calibrated(folder: Path) -> Any:
+    model = ModelFolder.read(folder)
+    calibration = Calibration.of(model)
+    network = load_weights(model.network(), model.weights, model.weights_sha256)
+    known = [repr(calibration), repr(calibration.threshold(0.02)), repr(calibration.reconstruction)]
+    return [*known, *(value.numpy() for value in network.state_dict().values())]
+
+
 class Again(Exception):
     """The reader noticed the damage and would make the file again."""
 
@@ -381,4 +511,16 @@ KINDS = (
     FileKind("tracking state", _make_tracking_state, lambda folder: repr(_state(folder))),
     FileKind("results of a scan", _make_results, _read_results),
     FileKind("release", _make_release, _read_release),
+    FileKind("release, packed", _make_release_zip, _read_release_zip),
+    FileKind("declared data sets", _make_declaration, _read_declaration),
+    FileKind("record of a demo cohort", _make_cohort, _read_cohort),
+    FileKind("record of repairs", _make_repairs, lambda folder: repr(_read_record(folder))),
+    FileKind(
+        "record of a job",
+        _make_job,
+        lambda folder: [repr(read_job(folder / name)) for name in ("done.json", "job.json")],
+    ),
+    FileKind("table of a matrix", _make_table, lambda folder: repr(read_table(folder / "t.json"))),
+    FileKind("encoder of cDDPM", _make_encoder, _read_encoder),
+    FileKind("calibration and statistics of a model", _make_calibrated, _read_calibrated),
 )

@@ -18,13 +18,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigError
+from ..core.digests import DamagedFileError, read_checked_json
 
 COMMAND = (
     "-m",
     "custom.cli.stage",
 )  # a module that takes the arguments of `python -m monai.bundle run`, from any folder
 DONE, STARTED = "done.json", "job.json"
+_REMEDY = "remove it, and the job is done again."
+_KEYS = {"done.json": frozenset({"job", "stages"}), "job.json": frozenset({"job", "labels", "digests"})}
 PRETRAINING = "pretraining"  # stage of an encoder, and its folder below the job's
 _live: set["subprocess.Popen[str]"] = set()
 _live_lock = threading.Lock()
@@ -155,15 +157,12 @@ def _with_package(job: Job) -> dict[str, str]:
 
 
 def recorded(path: Path) -> dict[str, Any]:
-    """Return the object in a file; an absent file is empty, a damaged one a ``ConfigError``."""
+    """Return the object in a file; an absent file is empty, a damaged one a ``DamagedFileError``."""
     if not path.is_file():
         return {}
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("not an object")
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged ({error}); remove it, and the job is done again.") from error
+    content = read_checked_json(path, _REMEDY, _KEYS[path.name])
+    if set(content) != _KEYS[path.name]:
+        raise DamagedFileError(f"{path} is another file in its place; {_REMEDY}")
     return content
 
 

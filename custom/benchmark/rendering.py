@@ -6,13 +6,16 @@ The JSON file holds a whole :class:`~custom.benchmark.tables.Table`: documents a
 
 import csv
 import io
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from ..core.digests import DamagedFileError, read_checked_json, write_checked_json
 from ..core.errors import DataError
-from ..core.files import atomic_write_json, atomic_write_text, read_json
+from ..core.files import atomic_write_text
 from .tables import Cell, Table
+
+_FORMER_KEYS = frozenset({"command", *(field.name for field in fields(Table))})
 
 _TEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
 
@@ -34,7 +37,7 @@ def write_json(table: Table, path: Path, command: str = "") -> Path:
         for head, cells in table.rows
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_json(path, {"command": command, **asdict(table), "rows": rows})
+    write_checked_json(path, {"command": command, **asdict(table), "rows": rows})
     return path
 
 
@@ -44,7 +47,10 @@ def read_table(path: Path) -> Table:
     Raises:
         DataError: the file is no such table.
     """
-    content = read_json(path, "make it again with the command that it names.")
+    try:
+        content = read_checked_json(path, "make it again with the command that it names.", _FORMER_KEYS)
+    except DamagedFileError as error:
+        raise DataError(str(error)) from None
     try:
         rows = tuple(
             (tuple(row["head"]), tuple(Cell(**cell) if isinstance(cell, dict) else cell for cell in row["cells"]))

@@ -7,7 +7,6 @@ voxels and truths), the preparation, the post-processing used, and the grid; wit
 """
 
 import csv
-import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 from ..core.digests import CONTENT_KEY, file_sha256, read_checked_json
 from ..core.errors import ConfigError, DataError
 from ..core.files import read_json
+from .jobs import recorded as read_job
 
 _LOG = logging.getLogger(__name__)
 FILES = ("metrics.json", "per_case.csv")
@@ -258,7 +258,8 @@ def _name_in_matrix(folder: Path) -> str | None:
     job = folder.parent / "job.json"
     if not job.is_file():
         return None
-    rows: dict[str, str] = json.loads(job.read_text(encoding="utf-8")).get("labels", {}).get("rows", {})
+    content = read_job(job)
+    rows: dict[str, str] = content.get("labels", {}).get("rows", {})
     return rows.get(folder.name, "")
 
 

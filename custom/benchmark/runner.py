@@ -21,8 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..core.digests import write_checked_json
 from ..core.errors import ConfigError, UADError
-from ..core.files import atomic_write_json
 from ..runs.outbox import Outbox
 from .jobs import DONE, PRETRAINING, STARTED, Job, Outcome, Stage, last_words, pending_stages, recorded
 
@@ -63,7 +63,7 @@ def run(job: Job, lock: int, ran: list[str]) -> None:
     done = {name: done[name] for name in kept}
     if any(stage.clears is None for stage in pending):
         _make_room(job, folder)
-    atomic_write_json(folder / DONE, {"job": job.name, "stages": done})
+    write_checked_json(folder / DONE, {"job": job.name, "stages": done})
     outbox = Outbox(folder)
     outbox.start(job.name, str(job.labels.get("experiment", "matrix")), {"stage": "job"}, job.parent_folder)
     outbox.params({key: value for key, value in job.labels.items() if key not in ("experiment", "rows")})
@@ -85,7 +85,7 @@ def run(job: Job, lock: int, ran: list[str]) -> None:
             "cpu_seconds": round(_cpu_seconds() - cpu, 2), "host": socket.gethostname(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
-        atomic_write_json(folder / DONE, {"job": job.name, "stages": done})
+        write_checked_json(folder / DONE, {"job": job.name, "stages": done})
         if stage.clears:  # rows of a table are known by this name to whoever reads the tracked runs
             Outbox(folder / stage.clears).params({"row": job.labels.get("rows", {}).get(stage.clears, "")})
         ran.append(stage.name)
@@ -127,7 +127,7 @@ def _make_room(job: Job, folder: Path) -> None:
                 (folder / PREVIOUS).mkdir(exist_ok=True)
                 path.rename(folder / PREVIOUS / path.name)
     merged = {key: digest for own in digests.values() for key, digest in own.items()}
-    atomic_write_json(folder / STARTED, {"job": job.name, "labels": dict(job.labels), "digests": merged})
+    write_checked_json(folder / STARTED, {"job": job.name, "labels": dict(job.labels), "digests": merged})
 
 
 def _command(job: Job, stage: Stage, log: Path, lock: int) -> int:

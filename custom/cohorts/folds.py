@@ -9,18 +9,16 @@ generator. All scans of a subject stay together. Defaults follow the proportions
 import csv
 import hashlib
 import io
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.digests import read_checked_json, write_checked_json
 from ..core.errors import ConfigError, DataError
+from ..core.files import atomic_write_text
+from ..core.stamps import stamp_lists
 from ..volumes.records import case_id_of, checked_id, without_nifti_ending
 from .datasets import DatasetDeclaration, get_dataset
 
-STAMP_FILE = "splits.json"
 HEADER = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
 
 
@@ -150,39 +148,12 @@ def make_splits(
         raise ConfigError(f"{', '.join(present)} exist already in {folder}; they are replaced only with --force")
     folder.mkdir(parents=True, exist_ok=True)
     texts = {name: _table([row for s in sorted(subjects) for row in rows[s]]) for name, subjects in lists.items()}
-    for name in present:
-        (folder / name).unlink()
     for name, text in texts.items():
-        write_text(folder / name, text)
-    stamp = folder / STAMP_FILE
-    entries = read_checked_json(stamp, "delete it and make all splits again.") if stamp.is_file() else {}
-    digests = {name: text_digest(text) for name, text in texts.items()}
-    entries[declaration.name] = {
-        "seed": seed,
-        "subjects": len(rows),
-        "content_hash": text_digest("\n".join(f"{name} {digests[name]}" for name in sorted(digests))),
-        "files": digests,
-    }
-    write_checked_json(stamp, dict(sorted(entries.items())))
+        atomic_write_text(folder / name, text)
+    for name in {*present} - {*texts}:
+        (folder / name).unlink()
+    stamp_lists(folder, declaration.name, texts, seed=seed, subjects=len(rows))
     return [folder / name for name in texts]
-
-
-def text_digest(text: str) -> str:
-    """Return SHA-256 of a text, independent of line endings and blank lines."""
-    return hashlib.sha256("\n".join(line.strip() for line in text.splitlines() if line.strip()).encode()).hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it, so that no partial file ever has the final name."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def read_ages(path: str | Path) -> dict[str, float]:

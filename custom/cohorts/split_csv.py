@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from ..core.digests import read_checked_json
 from ..core.errors import ConfigError, DataError
+from ..core.stamps import STAMP_FILE, text_digest
 from ..volumes.records import NIFTI_ENDINGS, ScanRecord, case_id_of, checked_id, without_nifti_ending
 from .datasets import DatasetDeclaration, get_dataset
-from .folds import STAMP_FILE, text_digest
 
 COLUMNS = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
 _LISTED = 20

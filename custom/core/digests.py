@@ -9,7 +9,7 @@ written whole or not at all. A fault is a :class:`DamagedFileError`, which calle
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,13 @@ def write_checked_json(path: str | Path, value: Mapping[str, Any]) -> None:
     atomic_write_json(path, with_digest(value))
 
 
-def read_checked_json(path: str | Path, remedy: str) -> dict[str, Any]:
+def read_checked_json(path: str | Path, remedy: str, former: Set[str] = frozenset()) -> dict[str, Any]:
     """Return a JSON object written by :func:`write_checked_json`, without the digest.
 
     Args:
         path: the file.
         remedy: end of the message if it cannot be used.
+        former: keys of such a file of versions that wrote no digest; one with exactly these is taken without.
 
     Raises:
         DamagedFileError: no file, no JSON object, no digest, or another content than was written.
@@ -70,6 +71,8 @@ def read_checked_json(path: str | Path, remedy: str) -> dict[str, Any]:
     except ConfigError as error:
         raise DamagedFileError(str(error)) from error
     known = value.pop(CONTENT_KEY, None)
+    if known is None and former and set(value) == former:
+        return value
     if known is None:
         raise DamagedFileError(f"{path} carries no digest ({CONTENT_KEY}), so it may be damaged; {remedy}")
     try:
@@ -79,6 +82,23 @@ def read_checked_json(path: str | Path, remedy: str) -> dict[str, Any]:
     if not same:
         raise DamagedFileError(f"{path} was changed after it was written (its digest differs); {remedy}")
     return value
+
+
+def read_own_json(path: str | Path, remedy: str) -> dict[str, Any]:
+    """Return a JSON object that a user may have written or changed: checked where it carries a digest, which is left out.
+
+    Args:
+        path: the file.
+        remedy: end of the message if it cannot be used.
+
+    Raises:
+        ConfigError: no file, no JSON object.
+        DamagedFileError: another content than was written.
+    """
+    value = read_json(path, remedy)
+    if CONTENT_KEY not in value:
+        return value
+    return read_checked_json(path, f"if you changed it yourself, take the entry {CONTENT_KEY} out of it; else {remedy}")
 
 
 def write_sealed(path: str | Path, data: bytes, name: str) -> str:

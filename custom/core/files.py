@@ -16,6 +16,8 @@ from typing import Any
 
 from .errors import ConfigError
 
+_LFS = b"version https://git-lfs"
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -76,11 +78,19 @@ def read_json(path: str | Path, remedy: str) -> dict[str, Any]:
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
+        refuse_pointer(path)
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}, {str(error)[:120]}"
         raise ConfigError(f"{path} cannot be read: {reason}; {remedy}") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path} holds {type(value).__name__} instead of a JSON object; {remedy}")
     return value
+
+
+def refuse_pointer(path: str | Path) -> None:
+    """Raise a ``ConfigError`` if a file only stands for one that Git LFS has not fetched."""
+    with suppress(OSError), open(path, "rb") as stream:
+        if stream.read(len(_LFS)) == _LFS:
+            raise ConfigError(f"{path} is a Git LFS pointer, it only stands for the file; fetch that by: git lfs pull")
 
 
 def require_writable(folder: str | Path, remedy: str = "choose another output folder.") -> None:
@@ -124,9 +134,13 @@ def _sync(path: Path) -> None:
 def expanded(path: str | Path) -> Path:
     """Return a path whose leading ``~`` is the home folder, unless something in the current folder has that very name.
 
-    In that case it becomes absolute, since some libraries (nibabel) expand whatever begins with ``~``.
+    In that case, and where no home folder is known, it becomes absolute, since some libraries (nibabel) expand whatever
+    begins with ``~``.
     """
     path = Path(path)
     if not path.parts or not path.parts[0].startswith("~"):
         return path
-    return path.absolute() if Path(path.parts[0]).exists() else path.expanduser()
+    try:
+        return path.absolute() if Path(path.parts[0]).exists() else path.expanduser()
+    except RuntimeError:  # no such user, or a process without a home folder
+        return path.absolute()

@@ -60,6 +60,10 @@ def _fault_of_the_machine(error: BaseException) -> UADError | None:
         return ConfigError(
             f"{error.filename or 'a file'} cannot be used ({error.strerror}); check its permissions, or choose another place."
         )
+    if "at start of device string" in text or "Invalid device string" in text:
+        return ConfigError(
+            f"--device takes cpu, cuda or cuda:NUMBER ({text.strip().splitlines()[0].split('. ')[0][:160]})."
+        )
     full = isinstance(error, OSError) and error.errno in _NO_SPACE
     if full or "No space left on device" in text:  # safetensors and torch say it in words only
         place = getattr(error, "filename", None)

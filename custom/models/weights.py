@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..core.digests import file_sha256
 from ..core.errors import ConfigError
-from ..core.files import atomic_write_bytes
+from ..core.files import atomic_write_bytes, refuse_pointer
 
 Network = TypeVar("Network", bound=nn.Module)
 _SHOWN = 6
@@ -33,11 +33,13 @@ def load_weights(network: Network, path: str | Path, sha256: str | None = None) 
         sha256: expected digest of the file; None reads it from ``<path>.sha256`` where that exists.
 
     Raises:
-        ConfigError: missing or damaged file, wrong digest, pickled code, or other keys or shapes than the network's.
+        ConfigError: missing or damaged file, wrong digest, pickled code, weights that are no numbers, or other keys or shapes
+            than the network's.
     """
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"there are no weights at {path}; train the model first or give the path of its weights.")
+    refuse_pointer(path)
     beside = path.with_name(path.name + ".sha256")
     expected = sha256 or (beside.read_text(encoding="utf-8").split()[0] if beside.is_file() else None)
     if expected is not None and expected != file_sha256(path):
@@ -46,6 +48,9 @@ def load_weights(network: Network, path: str | Path, sha256: str | None = None) 
     difference = state_difference(network.state_dict(), state)
     if difference:
         raise ConfigError(f"{path} belongs to another network: {difference}. Use the settings it was trained with.")
+    lost = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if lost:
+        raise ConfigError(f"{path} holds weights that are no numbers ({', '.join(lost[:3])}); train the model again.")
     network.load_state_dict(state)
     return network.eval()
 

@@ -31,6 +31,7 @@ _NO_SCAN = re.compile(
 )
 _LISTED = 5
 _HINTS = 3
+_LONGEST = 150  # letters of a case id: names of results have up to 60 more, and file systems take 255
 _FOLDERS_SEARCHED = 2000
 _LOG = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def find_scans(given: str | Path, mask: str | Path | None = None) -> list[ScanSo
         mask = expanded(mask)
         if not mask.exists():
             raise DataError(f"the mask {shown(mask)} does not exist; give a mask, a folder of masks, or none")
-    if path.suffix.lower() == ".txt":
+    if path.suffix.lower() == ".txt" and path.is_file():
         paths = _listed_scans(path)
     elif path.is_dir():
         paths = [path] if is_dicom_series(path) else sorted(p for p in path.iterdir() if _is_scan(p))
@@ -168,6 +169,7 @@ def _listed_scans(path: Path) -> list[Path]:
     except UnicodeDecodeError as error:
         raise DataError("the list is not UTF-8 text; save the list as UTF-8", case=shown(path.name)) from error
     lines = [line.strip() for line in text.splitlines()]
+    lines = [line[1:-1] if len(line) > 2 and line[0] == line[-1] == '"' else line for line in lines]  # "copy as path"
     wanted = [path.parent / expanded(line) for line in lines if line and not line.startswith("//")]
     if "\0" in text:
         raise DataError("the list holds null bytes, so it is no text; save the list as UTF-8", case=shown(path.name))
@@ -204,14 +206,14 @@ def _names(path: Path) -> Iterator[str]:
     entities, suffix = (match.group(1), match.group(2)) if match else ("", None)
     if suffix:
         entities = f"{entities}_mod-{suffix}"
-        yield entities
+        yield _short(entities)
     letters = _letters(stem)
     for parent in list(path.absolute().parents)[:3]:
         before = _letters(parent.name)
         if entities:
             entities = f"sub-{before}{entities.removeprefix('sub-')}"
         letters = f"{before}{letters}"
-        yield entities or f"sub-{letters or 'scan'}"
+        yield _short(entities or f"sub-{letters or 'scan'}")
     place = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:12]
     yield f"{entities_of(path)}_id-{place}" if match else f"{entities_of(path)}{place}"
 
@@ -240,9 +242,14 @@ def entities_of(path: Path) -> str:
     """
     stem = stem_of(path)
     match = _BIDS.fullmatch(stem)
-    if match:
-        return match.group(1)
-    return f"sub-{_letters(stem) or 'scan'}"
+    return _short(match.group(1) if match else f"sub-{_letters(stem) or 'scan'}")
+
+
+def _short(name: str) -> str:
+    """Return a name, of a long one its beginning and a digest."""
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST - 8].rstrip('_-')}{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def stem_of(path: Path) -> str:
@@ -290,6 +297,13 @@ def _is_scan(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS) and not _NO_SCAN.search(stem_of(path))
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
 def _mask_of(scan: Path, mask: Path | None) -> tuple[Path | None, str | None]:
     """Return the mask of a scan, and what is wrong if one was asked for and is not there."""
     if mask is not None and not mask.is_dir():
@@ -300,7 +314,7 @@ def _mask_of(scan: Path, mask: Path | None) -> tuple[Path | None, str | None]:
     names += [f"{entities.group(1)}_desc-brain_mask"] if entities else []
     names += [stem] if mask is not None else []
     candidates = [folder / f"{name}{ending}" for name in dict.fromkeys(names) for ending in ENDINGS]
-    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    found = next((candidate for candidate in candidates if _is_file(candidate)), None)
     if found is not None or mask is None:
         return found, None
     there = sorted(shown(p.name) for p in mask.iterdir() if p.name.lower().endswith(ENDINGS))

@@ -15,9 +15,11 @@ from typing import Any
 from scipy.stats import binomtest
 
 from ..cohorts.datasets import DATASETS
+from ..core.digests import read_checked_json
 from ..core.errors import ConfigError
-from ..core.files import atomic_write_text, read_json
+from ..core.files import atomic_write_text
 from ..core.resources import PREFERRED_BUNDLE
+from ..core.stamps import FORMER_COHORT
 from ..models.weights import metadata_of
 from ..prediction.calibration import doubt_about
 from ..runs.model_folder import ModelFolder
@@ -56,11 +58,11 @@ def write_card(
     model = ModelFolder.read(model_dir)
     if model.calibration is None:
         raise ConfigError(f"the model in {model.folder} has no calibration; evaluate it with --promote True first.")
-    results = [read_json(Path(folder) / "metrics.json", AGAIN) for folder in evaluations]
+    results = [read_checked_json(Path(folder) / "metrics.json", AGAIN) for folder in evaluations]
     for folder, result in zip(evaluations, results, strict=True):
         if result["protocol"].get("weights_sha256") != model.weights_sha256:
             raise ConfigError(f"the evaluation in {folder} is of other weights than those in {model.folder}.")
-    run = read_json(Path(run_dir) / "run.json", AGAIN)
+    run = read_checked_json(Path(run_dir) / "run.json", AGAIN)
     lines = [
         f"# {model.folder.name}: {model.method}, {model.contrast.upper()}",
         "",
@@ -95,7 +97,7 @@ def _training(model: ModelFolder, run: Mapping[str, Any], cohorts: Sequence[str 
     yield f"| software | {', '.join(f'{name} {version}' for name, version in run['versions'].items() if name in ('python', 'torch', 'monai'))} |"
     yield from ["", "Train it again from scratch:", "", "```"]
     for root in cohorts:
-        made = read_json(Path(root) / "DEMO.json", AGAIN)
+        made = read_checked_json(Path(root) / "DEMO.json", AGAIN, FORMER_COHORT)
         counts = made["counts"]
         yield (
             f"uad cohort SYNTHETIC --healthy {counts['healthy']} --healthy-test {counts['healthy_test']} "

@@ -8,13 +8,13 @@
            custom/ (the modules that the configurations need)
            docs/README.md  docs/data_license.txt  LICENSE  manifest.json
 
-The folder appears whole or not at all. Two freezes of one model give the same zip, byte for byte: its entries are sorted
+Folder and zip appear whole or not at all; the same command again completes what a killed one left. Two freezes of one model give the same zip, byte for byte: its entries are sorted
 and carry a fixed time. Checked against the source bundle: the maps are bit-identical.
 """
 
+import os
 import re
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from ..core.building import building
 from ..core.digests import file_sha256
 from ..core.errors import ConfigError
 from ..core.files import atomic_path, atomic_write_json, atomic_write_text, read_json
@@ -34,7 +35,7 @@ from ..runs.model_folder import ModelFolder
 from .checked import network_sha256
 from .configurations import release_configs
 from .documents import data_licence, release_metadata, release_readme
-from .manifest import MANIFEST, read_manifest, write_manifest
+from .manifest import MANIFEST, read_manifest, verify_manifest, write_manifest
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TYPES = ("detection", "classification", "deepgrow", "deepedit")
@@ -55,7 +56,7 @@ def freeze_bundle(
 
     Args:
         model_dir: folder of a trained and calibrated model.
-        out: where the release goes; ``<name>`` must not be there yet.
+        out: where the release goes; the same release there is taken as it is, another one is not written over.
         bundle: folder of the source bundle; None takes the model's own.
         name: name of the release; None is ``<bundle>_<contrast>_fold<fold>``.
         archive: write the zip too.
@@ -70,28 +71,43 @@ def freeze_bundle(
     name = name or f"{source.resolve().name}_{model.contrast}_fold{model.fold}"
     _require_name(name)
     configs = release_configs(source, model, name)
-    if (out / name).exists():
-        raise ConfigError(f"{out / name} exists already and is not written over; remove it or choose another --name.")
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".freezing-") as temporary:
-        folder = Path(temporary) / name
+    with building(out / name) as place:
+        folder = place / name
         _fill(folder, model, calibration, source, configs)
         write_manifest(folder)
-        folder.rename(out / name)
+        if not (out / name).exists():
+            folder.rename(out / name)
+        elif not _same_release(folder, out / name):
+            raise ConfigError(
+                f"{out / name} exists already, holds another release, and is not written over; remove it or choose another "
+                "--name."
+            )
     if archive:
         write_zip(out / name, out / f"{name}.zip")
     return out / name
 
 
+def _same_release(one: Path, other: Path) -> bool:
+    """Tell whether ``other`` is whole and has the files of ``one``, as after a command that is repeated."""
+    try:
+        verify_manifest(other)
+        return read_manifest(one / MANIFEST) == read_manifest(other / MANIFEST)
+    except ConfigError:
+        return False
+
+
 def write_zip(folder: str | Path, path: str | Path) -> str:
     """Pack the files of the folder's manifest below the top folder ``<name>/``; return the sha256 of the zip."""
-    folder = Path(folder)
+    folder, path = Path(folder), Path(path)
     names = [*read_manifest(folder / MANIFEST), MANIFEST]
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in sorted(names):
-            entry = zipfile.ZipInfo(f"{folder.name}/{name}", _EPOCH)
-            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o100644 << 16
-            packed.writestr(entry, (folder / name).read_bytes())
+    with building(path) as place:
+        with zipfile.ZipFile(place / path.name, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name in sorted(names):
+                entry = zipfile.ZipInfo(f"{folder.name}/{name}", _EPOCH)
+                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o100644 << 16
+                packed.writestr(entry, (folder / name).read_bytes())
+        with atomic_path(path) as temporary:
+            os.replace(place / path.name, temporary)
     return file_sha256(path)
 
 

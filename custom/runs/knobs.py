@@ -248,6 +248,8 @@ def check_knobs(values: Mapping[str, Any]) -> None:
         last = max(steps) if isinstance(steps, (list, tuple)) else steps
         if last > total:
             faults = [f"--val_timesteps goes up to {last}, but --num_train_timesteps is {total}"]
+    if None not in (values.get("threshold"), values.get("sensitivity")):
+        faults.append("--threshold and --sensitivity both decide what is marked: give one of them")
     if faults:
         raise ConfigError(f"{'; '.join(faults)}. See docs/knobs.md for all settings.")
 

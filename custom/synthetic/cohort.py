@@ -19,6 +19,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -33,10 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.building import building
+from ..core.digests import DamagedFileError, read_checked_json, with_digest
 from ..core.errors import ConfigError, DataError
 from ..core.processes import end_with_parent
 from ..core.progress import progress
 from ..core.seeding import derive_seed
+from ..core.stamps import FORMER_COHORT, stamp_lists
 from .anatomy import VELOCITY_SCALES
 from .contrast import TISSUES
 from .fields import OUTPUT_AFFINE
@@ -48,6 +51,7 @@ VERSION = 1  # raise it when the same seed gives different images
 FOLDS = 5
 HEALTHY_AGES = (20, 80)
 MANIFEST, README = "DEMO.json", "README.txt"
+_LIST_KIND = re.compile(r"_(train|val|test)(_fold\d+)?\.csv$")
 COLUMNS = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
 README_TEXT = """Synthetic brain MRI: no scan of any person is in this folder.
 
@@ -170,6 +174,15 @@ def _write_table(path: Path, entries: Iterable[Entry]) -> None:
             writer.writerow({"": str(index), **entry.row()})
 
 
+def _stamp(folder: Path) -> None:
+    """Note the digests of the lists, by data set."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.csv"))}
+    for dataset in sorted({_LIST_KIND.sub("", name) for name in texts}):
+        stamp_lists(
+            folder, dataset, {name: text for name, text in texts.items() if _LIST_KIND.sub("", name) == dataset}
+        )
+
+
 def _digests(root: Path) -> dict[str, str]:
     hidden = {path for path in root.iterdir() if path.name.startswith(".")}  # caches of later runs are not ours
     files = sorted(
@@ -196,14 +209,14 @@ def _manifest(root: Path, size: CohortSize, seed: int, variety: str) -> str:
         "variety": asdict(named_variety(variety)),
     }
     record = {**_parameters(size, seed, variety), "generator": generator, "sha256": _digests(root)}
-    return json.dumps(record, indent=1) + "\n"
+    return json.dumps(with_digest(record), indent=1) + "\n"
 
 
 def is_complete(root: Path, size: CohortSize, seed: int, variety: str = "demo") -> bool:
     """Whether ``root`` holds exactly this cohort, every file with the recorded SHA-256."""
     try:
-        manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        manifest = read_checked_json(root / MANIFEST, "", FORMER_COHORT)
+    except DamagedFileError:
         return False
     wanted = _parameters(size, seed, variety)
     same = {key: manifest.get(key) for key in wanted} == wanted
@@ -258,6 +271,7 @@ def make_demo_cohort(
             if not table:
                 continue  # a list without a scan is a fault of a data root
             _write_table(folder / "splits" / f"{name}.csv", table)
+        _stamp(folder / "splits")
         (folder / README).write_text(README_TEXT, encoding="utf-8")
         (folder / MANIFEST).write_text(_manifest(folder, size, seed, variety), encoding="utf-8")
         if root.exists():

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import nibabel as nib
 
+from ..core.digests import read_own_json, write_checked_json
 from ..core.errors import ConfigError, DataError
-from ..core.files import atomic_write_json, atomic_write_text, read_json
+from ..core.files import atomic_path, atomic_write_text
 from ..core.progress import progress
 from ..core.seeding import derive_seed
+from ..core.stamps import stamp_lists
 from ..volumes.read import read_label, read_scan
 from ..volumes.records import ScanRecord
 from ..volumes.resampling import spacing_of, to_closest_ras
@@ -56,7 +58,10 @@ def write_planted(
         rows = [_write(*case, root, kind, seed) for case in progress(cases, desc=f"planting {kind}", unit="scan")]
         lines = [",".join(("", *COLUMNS)), *(",".join((str(n), *row)) for n, row in enumerate(rows))]
         (root / "splits").mkdir(parents=True, exist_ok=True)
-        atomic_write_text(root / "splits" / f"{name}_test.csv", "\n".join(lines) + "\n")
+        listed = {f"{name}_test.csv": "\n".join(lines) + "\n"}
+        for file, text in listed.items():
+            atomic_write_text(root / "splits" / file, text)
+        stamp_lists(root / "splits", name, listed, seed=seed)
         counts[name] = len(rows)
     _declare(root, kinds, records[0], copies)
     return counts
@@ -78,7 +83,8 @@ def _write(record: ScanRecord, copy: int, root: Path, kind: str, seed: int) -> t
     for part, volume in volumes.items():
         paths[part] = f"{folder}/{part}/{stem}_{part}.nii.gz"
         (root / paths[part]).parent.mkdir(parents=True, exist_ok=True)
-        nib.save(nib.Nifti1Image(volume, affine), root / paths[part])
+        with atomic_path(root / paths[part]) as temporary:
+            nib.save(nib.Nifti1Image(volume, affine), temporary)
     listed = f"{folder}/t1/{stem}_t1.nii.gz"  # lists name the T1 file, whatever the contrast
     age = "" if record.age is None else f"{record.age:g}"
     return f"{stem}_t1.nii.gz", age, "1", f"/{listed}", f"/{paths['mask']}", f"/{paths['seg']}"
@@ -86,7 +92,7 @@ def _write(record: ScanRecord, copy: int, root: Path, kind: str, seed: int) -> t
 
 def _declare(root: Path, kinds: Sequence[str], record: ScanRecord, copies: int) -> None:
     path = root / "dataset.json"
-    content = read_json(path, "correct it, or remove it.") if path.is_file() else {"datasets": []}
+    content = read_own_json(path, "correct it, or remove it.") if path.is_file() else {"datasets": []}
     entries = content.get("datasets", [content])
     names = {f"planted_{kind}" for kind in kinds}
     kept = [entry for entry in entries if entry.get("name") not in names]
@@ -100,4 +106,4 @@ def _declare(root: Path, kinds: Sequence[str], record: ScanRecord, copies: int) 
         }
         for kind in kinds
     ]  # fmt: skip
-    atomic_write_json(path, {"datasets": [*kept, *made]})
+    write_checked_json(path, {"datasets": [*kept, *made]})

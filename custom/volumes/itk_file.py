@@ -5,6 +5,7 @@ ITK stops to read at the last voxel and looks at no checksum, so a flipped bit i
 The header is therefore judged before memory is taken, and the data are unpacked once more to their end.
 """
 
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,11 @@ def read_itk_file(path: Path, case: str, max_voxels: int = MAX_VOXELS) -> Scan:
         raise DataError.of("not-3d", f"{name} has shape {shape}", case)
     if reader.GetNumberOfComponents() != 1:
         raise DataError.of("not-real", f"{name} has {reader.GetNumberOfComponents()} values per voxel", case)
+    spacing = [float(reader.GetSpacing(axis)) for axis in range(3)]
+    if not all(0 < size < math.inf for size in spacing):
+        raise DataError.of(
+            "bad-spacing", f"{name}: the voxel size is {spacing} mm, expected three positive numbers", case
+        )
     check_size(shape, name, case, max_voxels)
     _check_data(path, fields, start, int(reader.GetImageSizeInBytes()), case)
     try:

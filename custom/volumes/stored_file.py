@@ -24,6 +24,9 @@ _POINTERS = (
     (b"PK\x03\x04", "archive", "is a ZIP archive"),
     (b"7z\xbc\xaf", "archive", "is a 7-Zip archive"),
     (b"Rar!", "archive", "is a RAR archive"),
+    (b"BZh", "archive", "is compressed by bzip2"),
+    (b"\xfd7zXZ", "archive", "is compressed by xz"),
+    (b"(\xb5/\xfd", "archive", "is compressed by Zstandard"),
 )
 _PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<error")
 
@@ -72,6 +75,8 @@ def _check_start(start: bytes, path: Path, case: str) -> None:
             raise DataError.of(code, f"{name} {what}", case)
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PAGES):
         raise DataError.of("web-page", f"{name} is a web page, not a scan", case)
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"[{")):
+        raise DataError.of("web-page", f"{name} is JSON text, as a server answers instead of a file, not a scan", case)
 
 
 class StoredFile:

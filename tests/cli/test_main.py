@@ -95,6 +95,11 @@ def test_help_of_a_bundle_lists_its_settings_with_defaults(capsys):
         (OSError(errno.EROFS, "Read-only file system", "/ro/x"), 2, "/ro/x cannot be used (Read-only file system)"),
         (FileExistsError(errno.EEXIST, "File exists", "/tmp/f"), 2, "/tmp/f cannot be used (File exists)"),
         (ConfigError("http://alice:s3cret@host/mlflow is down"), 2, "error: http://***@host/mlflow is down\n"),
+        (
+            RuntimeError("Invalid device string: 'gpu'"),
+            2,
+            "error: --device takes cpu, cuda or cuda:NUMBER (Invalid device",
+        ),
         (KeyError("defect"), 1, "Traceback"),
     ],
 )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
 import math
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from custom.cohorts.datasets import get_dataset
-from custom.cohorts.folds import hashed_order, make_splits, plan_folds, read_ages, write_text
+from custom.cohorts.folds import hashed_order, make_splits, plan_folds, read_ages
 from custom.cohorts.gate.cohort import name_faults
 from custom.cohorts.gate.lists import read_lists
 from custom.cohorts.split_csv import load_split
@@ -167,13 +168,24 @@ def test_fractions_that_are_none(make_root, fraction):
         make_splits(root, "mslub", val_fraction=fraction, force=True)
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "a.csv"
-    write_text(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "new \udc80")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+def test_a_failed_write_leaves_the_old_list_and_the_umask_decides_who_reads_it(make_root, monkeypatch):
+    root = make_root(train=[f"IXI{i:03d}-A-{i}" for i in range(12)])
+    before = os.umask(0o077)
+    try:
+        files = make_splits(root, "ixi", folds=2, force=True)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in [*files, root / "splits" / "splits.json"]} == {0o600}
+    old = files[0].read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        make_splits(root, "ixi", folds=2, seed=7, force=True)
+    assert not list((root / "splits").glob(".tmp-*"))
+    assert files[0].read_bytes() == old
 
 
 def test_command_line(make_root):

@@ -3,7 +3,6 @@
 
 import errno
 import hashlib
-import json
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from custom.cohorts.gate import check, repair
+from custom.core.digests import read_checked_json
 from custom.core.errors import DataError
 
 
@@ -52,7 +52,7 @@ def test_edge_slice_outside_the_brain_becomes_background(root, scan, value):
     assert np.array_equal(np.asarray(image.dataobj), np.where(np.isfinite(spoiled), spoiled, 0))
     assert bytes(image.header["descrip"]).rstrip(b"\0") == b"kept"
     assert (root / ".unrepaired/Train/ixi/t1" / scan.name).read_bytes() == before
-    (entry,) = json.loads((root / "repairs.json").read_text())
+    (entry,) = read_checked_json(root / "repairs.json", "")["repairs"]
     assert (entry["voxels"], entry["file"]) == (24 * 24, done.file)
     assert entry["sha256_before"] == hashlib.sha256(before).hexdigest()
     assert entry["sha256_after"] == hashlib.sha256(scan.read_bytes()).hexdigest()
@@ -67,7 +67,7 @@ def test_one_voxel_inside_the_brain_leaves_the_file_as_it_is(root, scan):
     assert not (root / "repairs.json").exists()
 
 
-@pytest.mark.parametrize("damaged", [b"[", b"{}", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("damaged", [b"[", b"{}", b'{"repairs": []}', b"\xff", b"[" * 100_000])
 def test_damaged_record_is_told_before_anything_is_changed(root, scan, damaged):
     _spoil(scan, [np.s_[0, 0, 0]])
     before = scan.read_bytes()
@@ -87,7 +87,7 @@ def test_no_repair_without_its_record(root, scan, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(sys.modules["custom.cohorts.gate.repair"], "atomic_write_json", full)
+    monkeypatch.setattr(sys.modules["custom.cohorts.gate.repair"], "write_checked_json", full)
     with pytest.raises(OSError, match="No space"):
         repair(root, check(root, ["ixi"], "t1").faults)
     assert scan.read_bytes() == before

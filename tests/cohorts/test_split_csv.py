@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from custom.cohorts.datasets import get_dataset
-from custom.cohorts.folds import text_digest
 from custom.cohorts.split_csv import in_contrast, load_split, read_split, relative_path
 from custom.core.digests import write_checked_json
 from custom.core.errors import ConfigError, DataError
+from custom.core.stamps import text_digest
 from custom.volumes.records import CONTRASTS, case_id_of, checked_id
 
 IXI = get_dataset("ixi", ".")

@@ -56,6 +56,12 @@ def test_json_that_cannot_be_used_is_one_sentence(tmp_path, content, reason):
     assert str(tmp_path / "a.json") in str(left.value)
 
 
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(ConfigError, match=r"a\.json is a Git LFS pointer.* git lfs pull"):
+        read_json(tmp_path / "a.json", "x")
+
+
 def test_json_comes_back_as_it_was_written(tmp_path):
     atomic_write_json(tmp_path / "a.json", {"a": [1, 2.5, None]})
     assert read_json(tmp_path / "a.json", "") == {"a": [1, 2.5, None]}
@@ -79,3 +85,8 @@ def test_a_leading_tilde_is_the_home_folder_unless_something_is_called_so(tmp_pa
     assert expanded("a/~") == Path("a/~")
     (tmp_path / "~").mkdir()
     assert expanded("~/a") == tmp_path / "~" / "a"
+
+
+def test_a_tilde_of_nobody_is_a_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert expanded("~nobody_has_this_name/a") == tmp_path / "~nobody_has_this_name" / "a"

@@ -102,3 +102,20 @@ def test_damaged_file_is_one_sentence(network, tmp_path, content, name):
 def test_missing_file(network, tmp_path):
     with pytest.raises(ConfigError, match="no weights at"):
         load_weights(network, tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_not_loaded(network, tmp_path, value):
+    state = {
+        name: torch.full_like(tensor, value) if tensor.is_floating_point() else tensor
+        for name, tensor in network.state_dict().items()
+    }
+    save_weights(state, tmp_path / "w.safetensors", {})
+    with pytest.raises(ConfigError, match="holds weights that are no numbers"):
+        load_weights(network, tmp_path / "w.safetensors")
+
+
+def test_a_pointer_of_git_lfs_is_named(network, tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(ConfigError, match=r"w\.safetensors is a Git LFS pointer.* git lfs pull"):
+        load_weights(network, tmp_path / "w.safetensors", "0" * 64)

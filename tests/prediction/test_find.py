@@ -184,3 +184,18 @@ def test_series_and_scans_in_deeper_folders_are_mentioned_beside_those_that_are_
     (tmp_path / "bids" / "a.nii").unlink()
     with pytest.raises(DataError, match=r"there is no scan in .*deeper folders hold scans \(sub-01/anat/"):
         find_scans(tmp_path / "bids")
+
+
+def test_paths_in_quotes_and_of_nobody_in_lists_and_a_folder_called_like_a_list(tmp_path) -> None:
+    touch(tmp_path / "a b.nii", tmp_path / "folder.txt" / "c.nii")
+    (tmp_path / "list.txt").write_text('"a b.nii"\n~nobody_has_this_name/d.nii\n')
+    assert [s.path.name for s in find_scans(tmp_path / "list.txt")] == ["a b.nii", "d.nii"]
+    assert [s.path.name for s in find_scans(tmp_path / "folder.txt")] == ["c.nii"]
+
+
+def test_the_longest_file_names_leave_room_for_those_of_results(tmp_path) -> None:
+    names = [f"{'x' * 230}{end}.nii.gz" for end in "ab"] + [f"sub-{'y' * 230}{end}_T1w.nii.gz" for end in "ab"]
+    touch(*(tmp_path / name for name in names))
+    ids = [source.case_id for source in find_scans(tmp_path)]
+    assert len(set(ids)) == 4
+    assert all(len(f"{case_id}_desc-pseudohealthy_T1w.nii.gz") < 200 for case_id in ids)

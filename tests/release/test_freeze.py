@@ -256,8 +256,12 @@ def test_manifest_notices_an_exchanged_file(frozen, tmp_path) -> None:
 
 
 def test_faults(run, frozen, tmp_path) -> None:
-    with pytest.raises(ConfigError, match="exists already"):
-        freeze_bundle(run, frozen.parent)
+    occupied = tmp_path / "occupied" / NAME
+    shutil.copytree(frozen, occupied)
+    (occupied / "docs" / "README.md").write_text("another release")
+    with pytest.raises(ConfigError, match="exists already, holds another release"):
+        freeze_bundle(run, occupied.parent)
+    assert (occupied / "docs" / "README.md").read_text() == "another release"
     with pytest.raises(ConfigError, match="contains 'detection'"):
         freeze_bundle(run, tmp_path, name="anomaly_detection")
     with pytest.raises(ConfigError, match="must be a word"):
@@ -273,7 +277,27 @@ def test_faults(run, frozen, tmp_path) -> None:
         freeze_bundle(run, tmp_path / "out", bundle=tmp_path)
     with pytest.raises(ConfigError, match=r"no release in .* add --bundle_root RELEASE"):
         join(tmp_path)
-    assert not list(tmp_path.glob(".freezing-*"))
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_the_same_command_completes_what_a_killed_one_left(run, frozen, repository, tmp_path) -> None:
+    """Killed while it writes the zip: folder there, zip not; the half zip is swept, the repetition ends like the first."""
+    code = (
+        "import sys, os, signal, zipfile; from custom.release.freeze import freeze_bundle\n"
+        "write = zipfile.ZipFile.writestr\n"
+        "def deadly(self, entry, data):\n"
+        "    write(self, entry, data)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "zipfile.ZipFile.writestr = deadly\n"
+        "freeze_bundle(sys.argv[1], sys.argv[2], archive=True)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(run), str(tmp_path)], cwd=repository, check=False)
+    assert killed.returncode == -9
+    assert (tmp_path / NAME).is_dir()
+    assert len(list(tmp_path.iterdir())) > 1
+    again = freeze_bundle(run, tmp_path, archive=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [NAME, f"{NAME}.zip"]
+    assert again.with_name(f"{NAME}.zip").read_bytes() == frozen.with_name(f"{NAME}.zip").read_bytes()
 
 
 def test_metadata_as_monai_label_compares_it() -> None:

@@ -57,6 +57,12 @@ def test_out_of_range_is_one_sentence_that_names_the_setting(name, value):
     assert "\n" not in str(caught.value)
 
 
+def test_two_settings_for_one_decision_are_refused():
+    with pytest.raises(ConfigError, match="--threshold and --sensitivity both decide"):
+        check_knobs({"threshold": 0.2, "sensitivity": "healthy_fpr_0.01"})
+    check_knobs({"threshold": None, "sensitivity": 0.01})
+
+
 def test_a_path_of_digits_is_explained():
     with pytest.raises(ConfigError, match=r"write ./20240101"):
         check_knobs({"output_dir": 20240101})

@@ -292,7 +292,7 @@ def test_a_wide_cohort_is_another_one_and_needs_no_patients(quick, tmp_path):
     size = CohortSize(healthy=5, healthy_test=0, patients_val=0, patients_test=0)
     root = make_demo_cohort(tmp_path / "wide", size, seed=1, workers=1, variety="wide")
     assert {arguments[3] for arguments in quick} == {WIDE}
-    assert sorted(path.name for path in (root / "splits").iterdir())[-1] == "demo_val_fold4.csv"  # no empty lists
+    assert sorted(path.name for path in (root / "splits").iterdir())[-2:] == ["demo_val_fold4.csv", "splits.json"]
     assert cohort.is_complete(root, size, 1, "wide")
     assert not cohort.is_complete(root, size, 1)
     with pytest.raises(DataError, match="something other than this intact"):

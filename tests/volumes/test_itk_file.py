@@ -109,3 +109,13 @@ def test_a_data_file_elsewhere_is_not_opened(tmp_path) -> None:
     path.write_text(re.sub("ElementDataFile = .*", "ElementDataFile = /dev/zero", text))
     with pytest.raises(DataError, match="no single file beside it"):
         read_scan(path, "a")
+
+
+@pytest.mark.parametrize("spacing", ["-2 2 2", "nan 2 2", "0 2 2", "inf 2 2"])
+def test_voxel_sizes_that_are_no_lengths(tmp_path, spacing) -> None:
+    path = tmp_path / "a.mhd"
+    write_with_itk(path, ARRAY, AFFINE)
+    path.write_text(re.sub("ElementSpacing = .*", f"ElementSpacing = {spacing}", path.read_text()))
+    with pytest.raises(DataError) as caught:
+        read_scan(path, "a")
+    assert caught.value.code == "bad-spacing"

@@ -326,6 +326,10 @@ def test_surplus_bytes_of_a_plain_file(tmp_path):
         (b"\n <HTML>404</HTML>", "web-page", "is a web page"),
         (b"<?xml version='1.0'?><Error>AccessDenied</Error>", "web-page", "is a web page"),
         (b"PK\x03\x04rest", "archive", "is a ZIP archive.*unpack it"),
+        (b'{"error": "expired"}', "web-page", "is JSON text, as a server answers.*download it again"),
+        (b"BZh91AY&SY", "archive", "is compressed by bzip2.*unpack it"),
+        (b"\xfd7zXZ\x00", "archive", "is compressed by xz"),
+        (b"(\xb5/\xfd$", "archive", "is compressed by Zstandard"),
     ],
 )
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.nrrd", "a.mha", "a.png"])

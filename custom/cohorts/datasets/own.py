@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ...core.digests import read_own_json, write_checked_json
 from ...core.errors import ConfigError
-from ...core.files import atomic_write_json, read_json
 from .base import DatasetDeclaration, cross_validation_files, patient_files
 
 FILE_NAME = "dataset.json"
@@ -41,8 +41,12 @@ def own_datasets(data_root: str | Path) -> Mapping[str, DatasetDeclaration]:
     path = Path(data_root) / FILE_NAME
     if not path.is_file():
         return {}
-    content = read_json(path, "correct it, or remove it if only the built-in data sets are used.")
+    content = read_own_json(path, "correct it, or remove it if only the built-in data sets are used.")
     entries = content.get("datasets", [content])
+    if "datasets" in content and len(content) > 1:
+        raise ConfigError(
+            f"{path}: unknown {', '.join(sorted({*content} - {'datasets'}))} beside 'datasets'; remove it."
+        )
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"{path}: 'datasets' must be a list of data sets, got {entries!r}.")
     found: dict[str, DatasetDeclaration] = {}
@@ -73,8 +77,8 @@ def declare(data_root: str | Path, name: str, healthy: bool, subject_pattern: st
     _declaration(
         path, {**entry, "contrasts": ["t1"]}
     )  # the real ones are the folders that are there, whenever it is read
-    content = read_json(path, "correct it, or remove it.") if path.is_file() else {"datasets": []}
-    atomic_write_json(path, {"datasets": [*content.get("datasets", [content]), entry]})
+    content = read_own_json(path, "correct it, or remove it.") if path.is_file() else {"datasets": []}
+    write_checked_json(path, {"datasets": [*content.get("datasets", [content]), entry]})
     return path
 
 

@@ -6,7 +6,6 @@ that no brain is there, 0 is what the background has anyway. Inside the brain no
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from ...core.digests import DamagedFileError, read_checked_json, write_checked_json
 from ...core.errors import DataError
-from ...core.files import atomic_path, atomic_write_bytes, atomic_write_json
+from ...core.files import atomic_path, atomic_write_bytes
 from ...volumes.records import ScanRecord
 from ...volumes.resampling import affine_distance_mm
 from ..datasets import get_dataset
@@ -115,16 +115,15 @@ def _float_header(image: Any) -> Any:
 
 def _read_record(root: Path) -> list[Any]:
     path = root / RECORD
+    if not path.is_file():
+        return []
     try:
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read ({type(error).__name__}); {_REMEDY}") from None
-    if not isinstance(known, list):
-        raise DataError(f"{path} holds no list of repairs; {_REMEDY}")
-    return known
+        return list(read_checked_json(path, _REMEDY)["repairs"])
+    except (DamagedFileError, KeyError, TypeError) as error:
+        raise DataError(str(error)) from None
 
 
 def _write_down(root: Path, entry: dict[str, Any]) -> None:
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     entry = {**entry, "rule": "not finite and outside the brain mask: 0", "time": when}
-    atomic_write_json(root / RECORD, [*_read_record(root), entry])
+    write_checked_json(root / RECORD, {"repairs": [*_read_record(root), entry]})
