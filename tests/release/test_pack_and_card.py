@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import functools
-import json
 
 import pytest
 import torch
 
 from custom.cli.main import main
+from custom.core.digests import write_checked_json
 from custom.core.errors import ConfigError
 from custom.models.weights import load_weights, read_state_dict, save_weights
 from custom.preparation.prepare import preparation
@@ -32,7 +32,7 @@ def run(tmp_path):
         "started": "2026-01-01T10:00:00+00:00", "ended": "2026-01-01T10:30:00+00:00", "command": command,
         "versions": {"python": "3.11", "torch": "2.13", "monai": "1.6.1", "scipy": "1"},
     }  # fmt: skip
-    (model.folder / "run.json").write_text(json.dumps(record))
+    write_checked_json(model.folder / "run.json", record)
     model.seal()
     return model.folder
 
@@ -72,7 +72,7 @@ def _metrics(folder, sha256):
         },
     }
     folder.mkdir()
-    (folder / "metrics.json").write_text(json.dumps(content))
+    write_checked_json(folder / "metrics.json", content)
     rows = ["group,case_id,variant,operating_point,fp_ml"]
     for case, ml in (("a", 1.0), ("b", 4.0), ("c", 0.5)):
         rows += [
@@ -114,7 +114,7 @@ def test_the_card_tells_what_the_files_hold_and_no_path_of_this_machine(run, tmp
     packed.promote(_calibration(packed))
     (tmp_path / "wide").mkdir()
     counts = {"healthy": 9, "healthy_test": 0, "patients_val": 0, "patients_test": 0}
-    (tmp_path / "wide" / "DEMO.json").write_text(json.dumps({"seed": 5, "variety": "wide", "counts": counts}))
+    write_checked_json(tmp_path / "wide" / "DEMO.json", {"seed": 5, "variety": "wide", "counts": counts})
     (tmp_path / "list.csv").write_text(
         ",img_name,age,sex\n0,a_t1.nii.gz,25.5,F\n1,b_t1.nii.gz,70,M\n2,c_t1.nii.gz,61,F\n"
     )
