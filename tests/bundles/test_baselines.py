@@ -48,7 +48,7 @@ METHODS = {  # method: bundle, overlays of train.json, overrides of train.json, 
     "dae": ("dae_baseline", [], {**SHORT, "channels": [8, 16]}, {"scores": SCORES, "primary": "l1"}),
     "pddpm": (
         "ddpm_ssim_ens", ["pddpm.json"], {**SHORT, **DIFFUSION, "patch_px": 96, "noise": GAUSSIAN},
-        {"scores": SCORES, "test_timesteps": 300},
+        {"scores": SCORES, "test_timesteps": 300, "draws": 1},
     ),
     "threshold": ("threshold_baseline", [], {"preparation": ISBI2024}, {}),
     "atlas": ("atlas_baseline", [], {}, {"scores": SCORES}),

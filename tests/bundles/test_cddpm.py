@@ -28,7 +28,7 @@ PRETRAINING = {**SHORT, **ENCODER, "decoder_width": 32}
 TRAINING = {**SHORT, **ENCODER, "channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False,
             "condition_dim": 8, "lr": 1e-2, "ema_decay": 0.0, "val_timesteps": [500], "noise": "%custom/configs/noise.json::gaussian"}  # fmt: skip
 SCORES = {"l1": "%custom/configs/scoring.json::l1"}
-EVALUATION = {"test_sets": ["demo_tumour"], "test_limit": 1, "test_timesteps": [250, 500, 750], "promote": True, "sigma_sweep": False, "tracking_uri": None, "healthy_test": False,
+EVALUATION = {"test_sets": ["demo_tumour"], "test_limit": 1, "test_timesteps": [250, 500, 750], "draws": 1, "promote": True, "sigma_sweep": False, "tracking_uri": None, "healthy_test": False,
               "scores": SCORES, "primary": "l1"}  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def file_sha256_of_tensors(folder):
 
 @pytest.fixture(scope="module")
 def evaluated(trained, bundle):
-    finished = bundle("evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--limit", "2")
+    finished = bundle("evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--limit", "2", "--draws", "1")
     assert finished.returncode == 0, finished.stderr
     return json.loads((trained / "evaluation" / "metrics.json").read_text())
 
@@ -111,7 +111,7 @@ def test_evaluation_reports_every_threshold_side_by_side(evaluated, trained):
 
 def test_second_evaluation_reconstructs_nothing_and_finds_the_same(evaluated, trained, bundle):
     files = {path: path.stat().st_mtime_ns for path in (trained / "evaluation" / "reconstructions").iterdir()}
-    finished = bundle("evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--limit", "2")
+    finished = bundle("evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--limit", "2", "--draws", "1")
     assert finished.returncode == 0, finished.stderr
     again = json.loads((trained / "evaluation" / "metrics.json").read_text())
     assert again["datasets"] == evaluated["datasets"]

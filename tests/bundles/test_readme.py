@@ -57,6 +57,7 @@ TINY = {
         "1",
         "--sigma_sweep",
         "False",
+        *("--draws", "1"),
         "--tracking_uri",
         "None",
     ],

@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         ],
         "evaluation": [
             *("evaluate", str(output), "--data", str(data), "--test_sets", *_TEST_SETS, "--test_timesteps", "300"),
+            *("--draws", "1"),
             *("--precision", "auto", *limit, "--promote", "true", "--tracking_uri", tracking),
         ],
     }
