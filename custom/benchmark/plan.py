@@ -136,7 +136,8 @@ def _arguments(run: str, files: Sequence[str], general: Mapping[str, Any], own: 
     needed = {key: value for key, value in general.items() if key.split("::")[0] in config}
     arguments = [run, "--config_file", files[0] if len(files) == 1 else str(list(files))]
     for key, value in {**needed, **own}.items():
-        arguments += [f"--{key}", value if isinstance(value, str) else repr(value)]
+        ignored = value is None and config.get(key) is not None  # MONAI's command line drops what is None
+        arguments += [f"--{key}", "$None" if ignored else value if isinstance(value, str) else repr(value)]
     try:
         check_arguments(arguments, as_text=False)
     except ConfigError as error:

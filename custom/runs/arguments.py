@@ -67,6 +67,7 @@ def check_arguments(arguments: Sequence[str], as_text: bool = True) -> None:
         _check_one(key, value, config)
         if as_text:
             _check_text(key, value)
+            _check_nothing(key, value, config)
     check_knobs({**config, **{key: _value(value) for key, value in given.items()}})
 
 
@@ -154,6 +155,15 @@ def _check_text(key: str, value: Any) -> None:
         raise ConfigError(
             f"--{key} {value!r} begins with {value[0]}, which MONAI's command line reads as code; write ./{value}, or use the "
             "command uad, which takes any name."
+        )
+
+
+def _check_nothing(key: str, value: Any, config: Mapping[str, Any]) -> None:
+    """Refuse a None that MONAI's command line would drop, so that the default stayed without a word."""
+    if value in ("None", "null", None) and isinstance(config.get(key), (bool, int, float, list)):
+        raise ConfigError(
+            f"--{key} None is dropped by MONAI's command line, and the default {config[key]} would stay; write --{key} '$None', or "
+            "use the command uad, which takes None."
         )
 
 

@@ -86,6 +86,16 @@ def test_each_fold_has_its_own_seed_and_a_method_may_fix_another(world):
     assert seeds["net/t2_fold0"] == seeds["net/t2_fold1"] == "7"
 
 
+def test_none_in_the_place_of_a_default_reaches_the_configuration(world):
+    """MONAI's command line drops what is None, and the default would be measured under another name."""
+    content = copy.deepcopy(world.content)
+    content["methods"]["net"] |= {"evaluate": {"test_timesteps": None}, "evaluations": {"same": {"tuning_sets": None}}}
+    stages = {job.name: job.stages for job in plan_jobs(parse_spec(content), world.places)}["net/t2_fold0"]
+    given = {stage.name: dict(zip(stage.arguments[1::2], stage.arguments[2::2], strict=True)) for stage in stages}
+    assert given["evaluation"]["--test_timesteps"] == "$None"
+    assert given["evaluation_same"]["--tuning_sets"] == "None"
+
+
 def test_other_folders_are_no_change(world):
     from dataclasses import replace
 

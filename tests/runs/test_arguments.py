@@ -36,6 +36,7 @@ def config_file(tmp_path):
         ["--train#trainer#epochs", "2"],
         ["--noise", "%a.json::c"],
         ["--max_epochs", "$1 + 1"],
+        ["--lr", "$None"],
         ["--tracking_uri", "sqlite:///x.db"],
     ],
 )
@@ -54,6 +55,7 @@ def test_known_overrides_pass(config_file, override):
         (["--compile", "perhaps"], "True or False"),
         (["--compile", "false"], "True or False"),
         (["--noise::octaves", "3"], "override it whole"),
+        (["--lr", "None"], "dropped by MONAI's command line.*write --lr '\\$None'"),
     ],
 )
 def test_faults_are_named(config_file, override, sentence):
