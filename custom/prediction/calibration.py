@@ -104,11 +104,19 @@ class Calibration:
 
     @property
     def for_pictures(self) -> "Calibration":
-        """What scores of single slices mean: calibrated on such, else as in whole scans, which score a little lower."""
+        """What scores of single slices mean: calibrated on such, else as in whole scans, which score a little lower.
+
+        Where the score is relative to a whole scan, ``pictures`` names another one for slices.
+        """
         if self.pictures is None:
             return self
         thresholds, quantiles = _thresholds_and_quantiles(self.pictures)
-        return replace(self, thresholds=thresholds, quantiles=quantiles)
+        own = (
+            {"score": self.pictures["score"], "scoring": build(self.pictures["scoring"])}
+            if "scoring" in self.pictures
+            else {}
+        )
+        return replace(self, thresholds=thresholds, quantiles=quantiles, **own)
 
     def threshold(self, sensitivity: Any = None, threshold: Any = None) -> Threshold:
         """Return the threshold to use.

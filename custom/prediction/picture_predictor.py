@@ -110,7 +110,8 @@ def _scored(predictor: Predictor, picture: Array, mask: str | Path | None, case:
     healthy = healthy_picture(reference)
     place, factor = find_place(picture, reference, predictor.grid_shape, mask, case)
     try:
-        scorer = SliceScorer(predictor.inferer, predictor.network, predictor.device, healthy)
+        scoring = predictor.calibration.for_pictures.scoring
+        scorer = SliceScorer(predictor.inferer, predictor.network, predictor.device, healthy, scoring)
         return scorer(smaller(picture, factor), place), factor
     except DataError as error:
         raise DataError(str(error), case=case) from None

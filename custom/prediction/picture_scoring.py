@@ -54,10 +54,14 @@ class SliceScorer:
         network: trained network.
         device: where it is.
         healthy: see :func:`~custom.preparation.picture_place.healthy_picture`.
+        scoring: score of slices; None: that of the inferer.
     """
 
-    def __init__(self, inferer: Any, network: torch.nn.Module, device: torch.device, healthy: Array) -> None:
+    def __init__(
+        self, inferer: Any, network: torch.nn.Module, device: torch.device, healthy: Array, scoring: Any = None
+    ) -> None:
         self.inferer, self.network, self.device, self.healthy = inferer, network, device, healthy
+        self.scoring = scoring
         self.knows_heights = hasattr(inferer.reconstruction, "at_height")
 
     def __call__(self, picture: Array, place: PicturePlace) -> ScoredSlice:
@@ -73,7 +77,7 @@ class SliceScorer:
         brain = place.frame.to_grid(place.brain.astype(np.float64)) > 0.5
         image, intensities = scaled_like_healthy(place.frame.to_grid(upright), brain, self.healthy, place.height)
         inputs = torch.from_numpy(np.stack([image, brain]).astype(np.float32)).to(self.device)
-        anomaly_map, mean = self.inferer.of_slice(inputs, self.network, place.height)
+        anomaly_map, mean = self.inferer.of_slice(inputs, self.network, place.height, self.scoring)
         return ScoredSlice(place, brain, anomaly_map.cpu().numpy(), mean.cpu().numpy(), intensities)
 
     def _moves(self) -> Iterator[Any]:

@@ -157,6 +157,7 @@ def calibrate_pictures(
         ]
     stored = predictor.model.calibration or {}
     section, odd = picture_calibration([float(q) for q in stored["healthy_quantiles"]["levels"]], found, scanner)
+    section |= {name: value for name, value in (stored.get("pictures") or {}).items() if name in ("score", "scoring")}
     _copy(model_dir, output_dir, {**stored, "pictures": section})
     return odd
 

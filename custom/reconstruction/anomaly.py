@@ -64,28 +64,32 @@ class AnomalyInferer(Inferer):
         plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         results = []
         for volume in plain.float():
-            anomaly_map, reconstruction = self._scored(self.reconstruction, volume, network)
+            anomaly_map, reconstruction = self._scored(
+                self.reconstruction, volume, network, bound(self.scoring, network)
+            )
             results.append(torch.stack([anomaly_map, reconstruction] if self.return_reconstruction else [anomaly_map]))
         result = torch.stack(results).clone()
         return MetaTensor(result).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else result
 
     @torch.inference_mode()
-    def of_slice(self, inputs: Tensor, network: nn.Module, height: int) -> tuple[Tensor, Tensor]:
+    def of_slice(self, inputs: Tensor, network: nn.Module, height: int, scoring: Any = None) -> tuple[Tensor, Tensor]:
         """Return anomaly map and mean reconstruction ``[X, Y]`` of a single slice; filters in 3-D work within it.
 
         Args:
             inputs: ``[2, X, Y]``: image in [0, 1] and brain mask.
             network: trained network in evaluation mode.
-            height: index of the slice along the model's grid, for networks that know it.
+            height: index of the slice along the model's grid, for networks and scores that know it.
+            scoring: score of slices; None: that of scans.
         """
         at = getattr(self.reconstruction, "at_height", None)
         reconstruction = self.reconstruction if at is None else at(height)
-        anomaly_map, mean = self._scored(reconstruction, inputs.float()[..., None], network)
+        score = bound(self.scoring if scoring is None else scoring, network)
+        score = score.at_height(height) if hasattr(score, "at_height") else score
+        anomaly_map, mean = self._scored(reconstruction, inputs.float()[..., None], network, score)
         return anomaly_map[..., 0].clone(), mean[..., 0].clone()
 
-    def _scored(self, reconstruction: Any, volume: Tensor, network: nn.Module) -> tuple[Tensor, Tensor]:
+    def _scored(self, reconstruction: Any, volume: Tensor, network: nn.Module, score: Any) -> tuple[Tensor, Tensor]:
         image, mask = volume
         channels = reconstruction(image[None, None], network, [self.noise_key])[0]
         made = Reconstructions.from_channels(channels, getattr(reconstruction, "has_mask_channel", False))
-        score = bound(self.scoring, network)
         return self.postprocessing.prepare(score(image, made), mask, self.spacing_mm), made.mean

@@ -11,6 +11,7 @@ maps are nearly 0 from dominating. Works for every method: residual maps normali
 with reconstruction methods since AnoGAN's successors; smoothing and c are ours.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -56,8 +57,17 @@ class HealthyRelative:
         """Return this score with statistics."""
         return replace(self, statistics=statistics)
 
-    def relative(self, anomaly_map: Tensor) -> Tensor:
+    def at_height(self, height: int) -> Callable[[Tensor, Any], Tensor]:
+        """Return the score of a single slice ``[X, Y, 1]`` that lies at this height of the grid."""
+        score = self.score.at_height(height) if hasattr(self.score, "at_height") else self.score
+        return lambda image, reconstruction: self.relative(score(image, reconstruction), height)
+
+    def relative(self, anomaly_map: Tensor, height: int | None = None) -> Tensor:
         """Return a map ``[X, Y, Z]`` of the compared score relative to the healthy ones.
+
+        Args:
+            anomaly_map: of the whole grid, or ``[X, Y, 1]`` of one slice.
+            height: index of that slice along Z; None: the whole grid.
 
         Raises:
             ConfigError: the statistics have not been fitted.
@@ -69,15 +79,17 @@ class HealthyRelative:
                 "this score compares with healthy scans, and no statistics of them are known; an evaluation with two or more "
                 "healthy calibration scans fits them."
             )
-        if tuple(anomaly_map.shape[-3:]) != tuple(known.shape):
+        x, y, z = known.shape
+        if tuple(anomaly_map.shape[-3:]) != (x, y, z if height is None else 1):
             raise DataError(
                 f"the map has {list(anomaly_map.shape)} voxels, the healthy statistics {list(known.shape)}; evaluate the model "
                 "on this grid."
             )
-        mean = known.mean_map.to(anomaly_map)
+        here = slice(None) if height is None else slice(height, height + 1)
+        mean = known.mean_map[..., here].to(anomaly_map)
         if self.form == "ratio":
             return anomaly_map / (mean + self.floor * known.overall_mean)
-        deviation = known.deviation_map.to(anomaly_map)
+        deviation = known.deviation_map[..., here].to(anomaly_map)
         return (anomaly_map - mean).clamp(min=0) / (deviation + self.floor * known.overall_deviation)
 
     @torch.no_grad()

@@ -45,6 +45,17 @@ class ScanRelative:
         """Return this score with what the taken score needs of the network."""
         return ScanRelative(self.score.bind(network), self.level) if hasattr(self.score, "bind") else self
 
+    def at_height(self, height: int) -> Any:
+        """Refuse to score a single slice.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"a score relative to its scan cannot score a single slice (height {height}): a lesion may fill much of it. Take a model "
+            "with another score, or one whose calibration names a score for pictures."
+        )
+
     @torch.no_grad()
     def __call__(self, image: Tensor, reconstruction: Tensor | Reconstructions) -> Tensor:
         """Return the map in the shape of ``image`` ``[X, Y, Z]`` or ``[B, 1, X, Y, Z]``; every item has its own quantile."""
