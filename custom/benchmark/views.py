@@ -154,7 +154,9 @@ def healthy_table(comparison: Comparison) -> Table:
 
 
 def reconstruction_table(comparison: Comparison) -> Table | None:
-    """Return how well held-out healthy scans are reconstructed, a row per method and contrast; None without such scans.
+    """Return how well healthy scans are reconstructed, a row per method and contrast; None without such scans.
+
+    Held-out scans count, or those that calibrated the thresholds where there are no others.
 
     The columns are those of Behrendt et al., arXiv 2312.04215, Table 2, and the entropy difference of its study of robustness;
     l1 and SSIM of the whole grid, as there.
@@ -163,9 +165,8 @@ def reconstruction_table(comparison: Comparison) -> Table | None:
     for method in dict.fromkeys(method for method, _ in comparison.rows):
         for contrast in dict.fromkeys(column[0] for column in comparison.columns):
             found = [r for r in comparison.results if (r.method, r.contrast) == (method, contrast)]
-            blocks = [
-                block for r in found for block in r.metrics.get("healthy", {}).values() if block["role"] == "held out"
-            ]
+            healthy = [block for r in found for block in r.metrics.get("healthy", {}).values()]
+            blocks = [block for block in healthy if block["role"] == "held out"] or healthy
             cells = []
             for key, scale in _RECONSTRUCTION.values():
                 means = [scale * m for b in blocks if (m := b["reconstruction"].get(key, {}).get("mean")) is not None]
@@ -175,7 +176,7 @@ def reconstruction_table(comparison: Comparison) -> Table | None:
     if not rows:
         return None
     heads, notes = tuple(_RECONSTRUCTION), ("A good reconstruction is no good detection.",)
-    return Table("Reconstruction of held-out healthy scans", ("method", "contrast"), heads, tuple(rows), notes, 1)
+    return Table("Reconstruction of healthy scans", ("method", "contrast"), heads, tuple(rows), notes, 1)
 
 
 def draws_table(comparison: Comparison, metric: str = "average_precision") -> Table | None:

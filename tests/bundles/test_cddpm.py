@@ -202,7 +202,7 @@ def test_changed_contrast_is_measured_beside_the_original(run, trained, tiny_coh
         workflow.initialize()
         workflow.parser.get_parsed_content("evaluating")
         found[exponent] = read_result(folder, f"cddpm, contrast {exponent:g}")
-    table = reconstruction_table(Comparison(list(found.values()), point="healthy_fpr_0.05"))
+    table = reconstruction_table(Comparison(list(found.values()), point="healthy_fpr_0.05", force=True))
     (plain, changed) = (cells for _, cells in table.rows)
     assert [head for head, _ in table.rows] == [("cddpm, contrast 1", "t1"), ("cddpm, contrast 2", "t1")]
     assert all(0 < cell.mean < 1000 for cell in (plain[0], changed[0]))
