@@ -70,7 +70,7 @@ def test_threshold(tmp_path, sensitivity, threshold, value) -> None:
 
 @pytest.mark.parametrize("threshold", [-1, "-0.1", float("nan"), "nan", float("inf"), "high"])
 def test_no_score_is_refused(tmp_path, threshold) -> None:
-    with pytest.raises(ConfigError, match="no anomaly score"):
+    with pytest.raises(ConfigError, match="not an anomaly score"):
         load(tmp_path).threshold(threshold=threshold)
 
 
