@@ -248,10 +248,10 @@ def test_monai_checks_releases(run, release, repository, tmp_path, monkeypatch):
     torch.testing.assert_close(torch.jit.load("m.ts")(image), network.eval()(image))
 
 
-def test_a_bundle_that_takes_no_scans_is_no_release(run, repository, tmp_path):
+def test_a_bundle_that_takes_no_scans_is_no_release(trained, tmp_path):
     (tmp_path / "bundle/configs").mkdir(parents=True)
     with pytest.raises(ConfigError, match="not a bundle that scans can be given to"):
-        freeze_bundle(run[1], tmp_path / "release", tmp_path / "bundle")
+        freeze_bundle(trained("threshold"), tmp_path / "release", tmp_path / "bundle")
 
 
 def test_thresholding_of_a_scan_is_its_darkness(trained, tiny_cohort):
