@@ -189,7 +189,7 @@ def test_boxes_are_checked_and_clipped():
         Boxes.of([(0, 0, 1, 1)] * 2, [0.5])
     with pytest.raises(DataError, match="no width"):
         Boxes.of([(0, 0, 0, 1)])
-    with pytest.raises(DataError, match="no number"):
+    with pytest.raises(DataError, match="not a number"):
         Boxes.of([(0, 0, np.nan, 1)])
 
 

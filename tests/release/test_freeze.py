@@ -136,7 +136,7 @@ def test_reads_as_monai_label_reads_it(frozen, scan, tmp_path, monkeypatch) -> N
             data = transform(data)
         data["pred"] = torch.rand(2, *data["image"].shape[1:], generator=torch.Generator().manual_seed(0))
         if threshold is None:
-            with pytest.raises(ConfigError, match=r"unknown|no anomaly score"):
+            with pytest.raises(ConfigError, match=r"unknown|not an anomaly score"):
                 transforms[0](data)
         else:
             assert transforms[0](data)["result"]["threshold"] == threshold
