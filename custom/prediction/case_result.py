@@ -41,6 +41,7 @@ class CaseResult:
         record: what the preparation measured and used, by step (JSON values).
         header: NIfTI header of the scan, empty for other formats.
         sha256: of the scan's file as it was read, empty for a DICOM series and an array.
+        scanner: what the file says about the scanner, or "".
     """
 
     case_id: str
@@ -59,6 +60,7 @@ class CaseResult:
     record: Mapping[str, Any] = field(default_factory=dict)
     header: bytes = b""
     sha256: str = ""
+    scanner: str = ""
 
     def __repr__(self) -> str:
         """Return one line."""
@@ -112,7 +114,14 @@ class CaseResult:
             record,
             bytes.fromhex(reference.meta.get("header", "")),
             str(reference.meta.get("sha256", "")),
+            str(reference.meta.get("stated_scanner", "")),
         )
+
+    @property
+    def reconstruction_error(self) -> float:
+        """Mean absolute residual inside the brain, intensities from 0 to 1."""
+        residual = np.abs(self.grid["image"] - self.grid["reconstruction"])
+        return float(residual[np.asarray(self.grid["brain"]) > 0].mean())
 
     def images(self) -> dict[str, NDArray[Any]]:
         """Return the volumes that are written, by role."""
@@ -131,6 +140,8 @@ class CaseResult:
             "Findings": [
                 finding.as_json() | {"percentile": p} for finding, p in zip(self.findings, peaks, strict=True)
             ],
+            "ReconstructionError": round(self.reconstruction_error, 5),
+            "Scanner": self.scanner or None,
             "Preparation": dict(self.record),
             "Warnings": list(self.warnings),
         }

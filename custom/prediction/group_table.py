@@ -13,6 +13,8 @@ from typing import Any
 from ..core.files import atomic_write_json, atomic_write_text
 
 Record = Mapping[str, Any]
+People = Mapping[str, Mapping[str, str]]
+PERSONAL = ("age", "sex", "site", "group")
 Column = tuple[str, str, Callable[[Record], Any]]
 
 
@@ -22,6 +24,8 @@ def _registration(record: Record, name: str) -> Any:
 
 SCANS: tuple[Column, ...] = (
     ("scan", "BIDS entities of the scan", lambda r: r["case_id"]),
+    ("subject", "first BIDS entity of the scan", lambda r: r["case_id"].partition("_")[0]),
+    ("session", "BIDS session, where there is one", lambda r: entity(r["case_id"], "ses")),
     ("status", "done, done before, or failed", lambda r: r["status"]),
     ("error", "why a failed scan gave no result", lambda r: r.get("error")),
     ("anomaly_ml", "volume above the threshold, ml, on the scan's own grid", lambda r: r.get("AnomalyVolumeMl")),
@@ -39,6 +43,12 @@ SCANS: tuple[Column, ...] = (
     ("threshold", "score that the mask was cut at", lambda r: r.get("Threshold", {}).get("Value")),
     ("threshold_source", "where the threshold comes from", lambda r: r.get("Threshold", {}).get("Source")),
     ("warnings", "number of doubts about the scan", lambda r: len(r["Warnings"]) if "Warnings" in r else None),
+    (
+        "reconstruction_error",
+        "mean absolute residual inside the brain (intensities 0 to 1)",
+        lambda r: r.get("ReconstructionError"),
+    ),
+    ("scanner", "what the file says about the scanner", lambda r: r.get("Scanner")),
     (
         "brain_extraction",
         "how the brain was found",
@@ -68,14 +78,41 @@ FINDINGS: tuple[Column, ...] = (
 )
 
 
-def write_group_tables(folder: Path, records: Sequence[Record]) -> None:
-    """Write both tables and their dictionaries into ``folder``."""
+def entity(case_id: str, name: str) -> str | None:
+    """Return the value of a BIDS entity of a case id.
+
+    >>> entity("sub-01_ses-2_run-1", "ses")
+    '2'
+    """
+    found = [part.partition("-")[2] for part in case_id.split("_") if part.startswith(f"{name}-")]
+    return found[0] if found else None
+
+
+def person_of(record: Record, people: People) -> Mapping[str, str]:
+    """Return what the participants table says about the subject of a scan."""
+    return people.get(str(record["case_id"]).partition("_")[0], {})
+
+
+def write_group_tables(folder: Path, records: Sequence[Record], people: People | None = None) -> None:
+    """Write both tables and their dictionaries into ``folder``.
+
+    Args:
+        folder: of the results.
+        records: summaries of scans, failures too.
+        people: rows of a participants table by subject; age, sex, site and group become columns where they are known.
+    """
+    people = people or {}
+    known = [name for name in PERSONAL if any(person.get(name) for person in people.values())]
+    personal: tuple[Column, ...] = tuple(
+        (name, f"{name} of the subject, from participants.tsv", lambda r, name=name: person_of(r, people).get(name))  # type: ignore[misc]
+        for name in known
+    )
     findings = [
         {**finding, "case_id": record["case_id"], "number": number}
         for record in records
         for number, finding in enumerate(record.get("Findings", []), start=1)
     ]
-    for name, columns, rows in (("group", SCANS, records), ("findings", FINDINGS, findings)):
+    for name, columns, rows in (("group", (*SCANS, *personal), records), ("findings", FINDINGS, findings)):
         text = io.StringIO()
         writer = csv.writer(text, delimiter="\t", lineterminator="\n")
         writer.writerow([column for column, _, _ in columns])

@@ -19,7 +19,9 @@ from ..core.errors import ConfigError, DataError
 from ..core.files import atomic_write_bytes, atomic_write_text
 from . import overlays
 from .anatomy import REGION_NOTE
+from .group_table import People
 from .pictures import comparison, data_uri, focuses, mosaic, three_planes
+from .strata import healthy_only, volumes_by_person
 from .views import VIEWS, View
 
 if TYPE_CHECKING:
@@ -100,31 +102,63 @@ def _field_of_view(result: CaseResult) -> str:
 def _model_facts(settings: Mapping[str, Any], result: CaseResult) -> dict[str, Any]:
     """Return what is known about the training: a reader should see whether to trust the model at all."""
     model = settings.get("model") if isinstance(settings.get("model"), Mapping) else {}
+    healthy = result.calibration.healthy
     facts: dict[str, Any] = {"trained on": f"{result.calibration.contrast.upper()} scans"}
     if model:
         facts["trained on"] += f" of {model.get('dataset', 'an unknown set')} (fold {model.get('fold', '?')})"
         facts["training"] = model.get("training") or "not recorded"
     if (steps := result.calibration.iterations) is not None:
         facts["training steps"] = steps
+    if healthy.number:
+        facts["calibrated on"] = (
+            f"{healthy.number} healthy scans of {healthy.source or (model or {}).get('dataset', 'its data set')}"
+        )
     if (error := result.calibration.healthy_error) is not None:
         facts["healthy scans"] = (
-            f"reconstructed with a mean error of {error:.3f} inside the brain (intensities from 0 to 1)"
+            f"reconstructed with a mean error of {error:.3f} inside the brain (intensities from 0 to 1); this scan: "
+            f"{result.reconstruction_error:.3f}"
         )
     return facts
 
 
-def write_batch_report(folder: Path, records: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Path:
-    """Write ``<folder>/index.html``: a row per scan with its picture, numbers, warnings or the reason of its failure."""
+def write_batch_report(
+    folder: Path,
+    records: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    viewer: str = "niivue",
+    people: People | None = None,
+) -> Path:
+    """Write ``<folder>/index.html``: a row per scan with its picture, numbers, warnings or the reason of its failure.
+
+    Args:
+        folder: of the results.
+        records: summaries of scans, failures too.
+        settings: how they were made.
+        viewer: "none" leaves out the few lines of script that sort the table.
+        people: rows of a participants table by subject; with it volumes are shown by age, sex, site and group.
+    """
     rows = []
     for record in records:
         picture = folder / "figures" / f"{_checked(record['case_id'])}_desc-anomaly_overview.png"
         done = record["status"] != "failed"
         image = data_uri(picture.read_bytes()) if done and picture.is_file() else None
         reason = str(record.get("error", "")).removeprefix(f"{record['case_id']}: ")
-        rows.append({**record, "done": done, "image": image, "error": reason})
+        registration = record.get("Preparation", {}).get("registration", {})
+        rows.append(
+            {**record, "done": done, "image": image, "error": reason, "overlap": registration.get("mask_overlap")}
+        )
     done = sum(row["done"] for row in rows)
     flagged = sum(bool(row["done"] and row["Findings"]) for row in rows)
-    text = template("batch.html").render(rows=rows, done=done, flagged=flagged, settings=settings)
+    chosen = healthy_only(records, people or {})
+    text = template("batch.html").render(
+        rows=rows,
+        done=done,
+        flagged=flagged,
+        settings=settings,
+        sortable=viewer != "none",
+        strata=volumes_by_person(chosen, people or {}),
+        healthy=len(chosen) < len(records),
+    )
     path = folder / "index.html"
     atomic_write_text(path, text)
     return path

@@ -34,12 +34,18 @@ class HealthyScan:
         case_id: name.
         scores: anomaly scores inside the brain.
         image, brain: on the model's grid.
+        error: mean absolute residual inside the brain.
+        scanner: what the file says about its scanner, or "".
+        brain_extraction: source of the brain mask.
     """
 
     case_id: str
     scores: NDArray[np.float32]
     image: NDArray[np.float32]
     brain: NDArray[np.bool_]
+    error: float = 0.0
+    scanner: str = ""
+    brain_extraction: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,9 @@ def recalibrated(
         "healthy_scans": len(scans),
         "reference": build_reference([(scan.image, scan.brain) for scan in scans]),
         "scanner": scanner,
+        "stated_scanners": sorted({scan.scanner for scan in scans if scan.scanner}),
+        "brain_extraction": sorted({scan.brain_extraction for scan in scans if scan.brain_extraction}),
+        "healthy_error": round(float(np.mean([scan.error for scan in scans])), 6),
         "odd_scans": odd,
         "trial": None,
     }
@@ -162,7 +171,15 @@ def calibrate_pictures(
     return odd
 
 
-def calibrate(model_dir: Path, healthy: Path, output_dir: Path, scanner: str, mask: str | None = None) -> list[str]:
+def calibrate(
+    model_dir: Path,
+    healthy: Path,
+    output_dir: Path,
+    scanner: str,
+    mask: str | None = None,
+    extractor: str = "auto",
+    register: str = "auto",
+) -> list[str]:
     """Write a copy of a model that is calibrated on healthy scans, and return the names of the odd scans.
 
     Args:
@@ -171,18 +188,23 @@ def calibrate(model_dir: Path, healthy: Path, output_dir: Path, scanner: str, ma
         output_dir: folder of the copy; must not hold a model.
         scanner: name of the scanner.
         mask: brain masks, see there.
+        extractor, register: see :func:`custom.preparation.raw_scans.raw_steps`; predict with the same.
     """
     from ..core.progress import progress
     from .find import find_scans
     from .predictor import Predictor, model_folder
 
-    predictor = Predictor.load(model_dir)
+    predictor = Predictor.load(model_dir, extractor=extractor, register=register)
     sources = find_scans(healthy, mask)
     scans = []
     for source in progress(sources, total=len(sources), desc="healthy scans", unit="scan"):
-        grid = predictor.predict(source.path, source.mask).grid
-        brain = np.asarray(grid["brain"]) > 0
-        scans.append(HealthyScan(source.case_id, grid["map"][brain], grid["image"], brain))
+        result = predictor.predict(source.path, source.mask)
+        brain = np.asarray(result.grid["brain"]) > 0
+        extraction = str(result.record.get("brain_extraction", {}).get("source", ""))
+        scores, image = result.grid["map"][brain], result.grid["image"]
+        scans.append(
+            HealthyScan(source.case_id, scores, image, brain, result.reconstruction_error, result.scanner, extraction)
+        )
     model = ModelFolder.read(model_folder(model_dir))
     if model.calibration is None:
         raise ConfigError(f"the model in {model_dir} has no calibration to start from; evaluate and promote it first")

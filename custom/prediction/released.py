@@ -57,12 +57,15 @@ def released_model(name: str) -> ModelFolder | None:
     return next((model for model in released_models() if model.folder.name == name), None)
 
 
-def choose_model(sources: Sequence[ScanSource], contrast: str | None = None) -> Choice:
+def choose_model(
+    sources: Sequence[ScanSource], contrast: str | None = None, extractor: str = "auto", register: str = "auto"
+) -> Choice:
     """Return the released model for all of the scans.
 
     Args:
         sources: the scans.
         contrast: what the user says they are; None: recognise it.
+        extractor, register: how they will be prepared, see :func:`custom.preparation.raw_scans.raw_steps`.
 
     Raises:
         ConfigError: no model for the contrast, a scan that no model knows, or scans of several contrasts.
@@ -78,7 +81,7 @@ def choose_model(sources: Sequence[ScanSource], contrast: str | None = None) -> 
         try:
             if (problem := source.problem or begin(source.path)) is not None:
                 raise DataError(problem, case=source.case_id)
-            found[source.case_id] = _recognise(source, models, known)
+            found[source.case_id] = _recognise(source, models, known, extractor, register)
         except (
             DataError,
             RuntimeError,
@@ -157,7 +160,7 @@ def _recognise_picture(path: Path, models: Sequence[ModelFolder], known: str) ->
     return Choice(model, f"the model for {best.upper()}, which {path.name} looks like")
 
 
-def _recognise(source: ScanSource, models: Sequence[ModelFolder], known: str) -> Choice:
+def _recognise(source: ScanSource, models: Sequence[ModelFolder], known: str, extractor: str, register: str) -> Choice:
     """Return the model whose healthy brains a scan looks most like."""
     data: dict[Hashable, Any] = {
         "image": str(source.path),
@@ -174,7 +177,8 @@ def _recognise(source: ScanSource, models: Sequence[ModelFolder], known: str) ->
             continue
         preparation = model.build("preparation")
         if preparation not in grids:
-            grids[preparation] = np.asarray(ToModelGridd("image", preparation, extractor="auto")(dict(read))["image"])
+            to_grid = ToModelGridd("image", preparation, extractor=extractor, register=register)
+            grids[preparation] = np.asarray(to_grid(dict(read))["image"])
         image, mask = grids[preparation]
         correlation[model.contrast] = compare(image, mask, reference)["correlation"]
         likeness[model.contrast] = correlation[model.contrast] - reference["min_correlation"]

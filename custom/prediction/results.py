@@ -159,13 +159,13 @@ class ResultsFolder:
         """
         records = [record for record in self.records.values() if record]
         self.folder.mkdir(parents=True, exist_ok=True)
-        together = [*self._earlier(), *records]
+        together = [*(r for r in earlier_records(self.folder) if r["case_id"] not in self.records), *records]
         write_checked_json(self.folder / "summary.json", {"cases": together, "Settings": self.settings})
         write_group_tables(self.folder, together)
         if self.report:
             from .page import write_batch_report
 
-            write_batch_report(self.folder, together, self.settings)
+            write_batch_report(self.folder, together, self.settings, self.viewer)
         self._lock.release()
         print(summary_table(records))
         failed = [record for record in records if record["status"] == "failed"]
@@ -176,22 +176,6 @@ class ResultsFolder:
                 f"{len(failed)} of {len(records)} scans gave no result, the others are done:\n  {sentences}"
             )
         return records
-
-    def _earlier(self) -> list[Record]:
-        """Return what earlier batches did in this folder: results by their own summaries, failures by the folder's."""
-        found: dict[str, Record] = {}
-        try:
-            known = read_checked_json(self.folder / "summary.json", "")["cases"]
-            found = {record["case_id"]: record for record in known if record["status"] == "failed"}
-        except (DamagedFileError, KeyError, TypeError):
-            pass  # written anew below, without earlier failures
-        for path in sorted(self.folder.glob("sub-*/**/*_desc-anomaly_summary.json")):
-            try:
-                record = read_checked_json(path, "")
-                found[str(record["case_id"])] = {**record, "status": "done before"}
-            except (DamagedFileError, KeyError):
-                continue  # a damaged one is no result; its scan is done again when it is given again
-        return [record for case_id, record in sorted(found.items()) if case_id not in self.records]
 
     def _named(self, source: ScanSource) -> ScanSource:
         """Return the scan with the first of its names that no other scan's results have."""
@@ -248,6 +232,23 @@ class ResultsFolder:
             return record if same and record["Key"] == self._key(source, _identity(source)) else None
         except (DamagedFileError, OSError, KeyError, TypeError, AttributeError):
             return None
+
+
+def earlier_records(folder: Path) -> list[Record]:
+    """Return what batches did in a folder: results by their own summaries, failures by the folder's."""
+    found: dict[str, Record] = {}
+    try:
+        known = read_checked_json(folder / "summary.json", "")["cases"]
+        found = {record["case_id"]: record for record in known if record["status"] == "failed"}
+    except (DamagedFileError, KeyError, TypeError):
+        pass  # it is written anew, without earlier failures
+    for path in sorted(folder.glob("sub-*/**/*_desc-anomaly_summary.json")):
+        try:
+            record = read_checked_json(path, "")
+            found[str(record["case_id"])] = {**record, "status": "done before"}
+        except (DamagedFileError, KeyError):
+            continue  # a damaged one is no result; its scan is done again when it is given again
+    return [record for _, record in sorted(found.items())]
 
 
 def _summary_path(root: Path, case_id: str) -> Path:

@@ -89,6 +89,12 @@ def installed_extractors() -> tuple[str, ...]:
     return tuple(name for name in EXTRACTORS if name == "atlas" or found[name] is not None)
 
 
+def chosen_extractor(name: str) -> dict[str, str | None]:
+    """Return the extractor that ``name`` stands for here ("auto" is the best that is installed) and its weights' SHA-256."""
+    chosen = installed_extractor() if name == "auto" else name
+    return {"name": chosen, "weights_sha256": weights_sha256(chosen)}
+
+
 def weights_sha256(name: str) -> str | None:
     """Return the SHA-256 of the weights that an extractor uses, or None."""
     return {"hd_bet": HD_BET_SHA256, "deepbet": DEEPBET_SHA256["model.pt"]}.get(name)

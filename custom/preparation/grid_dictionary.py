@@ -8,8 +8,11 @@ takes volumes back to it. Stock ``Spacingd`` is avoided: MONAI 1.6 changes every
 Label has several that are no dictionaries.
 """
 
+import hashlib
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,21 @@ from .raw_scans import for_raw_scans
 from .subject import Subject
 
 Data = Mapping[Hashable, Any]
+_PREPARED: ContextVar[dict[Any, MetaTensor] | None] = ContextVar("prepared", default=None)
+
+
+@contextmanager
+def prepared_once() -> Iterator[None]:
+    """Let :class:`ToModelGridd` prepare a scan once only as long as this lasts, whoever asks for it.
+
+    Extraction and registration of a head take most of a prediction's time, and a head whose contrast is recognised first
+    needs them there too. Kept are the scans on the model's grid (4 MB each), by file, mask and preparation.
+    """
+    token = _PREPARED.set({})
+    try:
+        yield
+    finally:
+        _PREPARED.reset(token)
 
 
 class ToModelGridd(MapTransform):
@@ -75,6 +93,12 @@ class ToModelGridd(MapTransform):
         brain = None if mask is None else (np.asarray(mask)[0] > 0).astype(np.uint8)
         notes = tuple(json.loads(scan.meta.get("notes", "[]")))
         image = np.asarray(scan.numpy()[0], dtype=np.float32)
+        known = _PREPARED.get()
+        digest = None if brain is None else hashlib.sha256(brain.tobytes()).hexdigest()
+        content = scan.meta.get("sha256") or hashlib.sha256(image.tobytes()).hexdigest()
+        key = (str(scan.meta.get("filename_or_obj")), content, digest, self.preparation)
+        if known is not None and key in known:
+            return known[key]
         subject = self.preparation(Subject(case, image, affine, mask=brain, notes=notes))
         meta = {key: value for key, value in scan.meta.items() if key != "affine"}
         meta["original_affine"] = torch.from_numpy(affine)
@@ -84,7 +108,10 @@ class ToModelGridd(MapTransform):
         meta["notes"] = json.dumps(subject.notes)
         meta["record"] = json.dumps(subject.record)
         grid = subject.to_scan_world @ subject.affine
-        return MetaTensor(np.stack([subject.image, subject.brain.astype(np.float32)]), affine=grid, meta=meta)
+        prepared = MetaTensor(np.stack([subject.image, subject.brain.astype(np.float32)]), affine=grid, meta=meta)
+        if known is not None:
+            known[key] = prepared
+        return prepared
 
 
 def to_scan_grid(volume: Tensor, reference: MetaTensor) -> MetaTensor:

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intensities from 0 to 1 by percentiles of the brain."""
+"""Intensities from 0 to 1 by percentiles of the brain.
+
+Scans that are interpolated are measured on the model's grid: a scanner's voxels are often finer within a slice than those
+of training scans, and the darkest and brightest of them (vessels, fluid, mask voxels at the dura) would stretch the range.
+On a raw T2 scan (0.5 x 0.5 x 4 mm) percentiles of the scan's own voxels made the median of the brain 0.35; those of the
+grid make it 0.29, as in prepared scans of the same scanner type (0.29, 0.31).
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ConfigError, DataError
-from ..volumes.resampling import Floats
+from ..volumes.resampling import Affine, Floats, resample
 from .subject import Mask, Subject, TargetGrid
 
 
@@ -27,10 +33,16 @@ class ScaleIntensity:
             raise ConfigError(f"preparation: percentiles must rise within 0..100, got {self.percentiles}")
 
     def __call__(self, subject: Subject) -> Subject:
-        """Return the subject with an image in [0, 1]."""
+        """Return the subject with an image in [0, 1]; one that will be interpolated may leave that range until then."""
         seen = subject.brain
-        if subject.grid is not None and subject.grid.factor is None:
-            seen = seen * _inside_grid(seen.shape, subject.affine, subject.grid)
+        grid = subject.grid
+        if grid is not None and grid.factor is None:
+            if not subject.is_flat:
+                image, inside = brain_on_grid(subject.image, subject.brain, subject.affine, grid)
+                low, high = _limits(image[inside > 0], self.percentiles, subject.case)
+                scaled = ((subject.image - np.float32(low)) / np.float32(high - low)).astype(np.float32)
+                return subject.replaced(image=scaled, intensity_range=(low, high))
+            seen = seen * _inside_grid(seen.shape, subject.affine, grid)
         scaled, limits = scaled_to_percentiles(subject.image, seen, self.percentiles, subject.case)
         return subject.replaced(image=scaled, intensity_range=limits)
 
@@ -39,14 +51,26 @@ def scaled_to_percentiles(
     image: Floats, brain: Mask, percentiles: tuple[float, float], case: str
 ) -> tuple[Floats, tuple[float, float]]:
     """Return the image clipped to percentiles of the voxels inside the brain and scaled, and the two intensities."""
-    values = image[brain > 0]
+    low, high = (np.float32(limit) for limit in _limits(image[brain > 0], percentiles, case))
+    scaled: Floats = (np.clip(image, low, high) - low) / (high - low)
+    return scaled, (float(low), float(high))
+
+
+def brain_on_grid(image: Floats, brain: Mask, affine: Affine, grid: TargetGrid) -> tuple[Floats, Mask]:
+    """Return the brain alone on the grid, and its mask there: voxels at its edge are not mixed with what lies around it."""
+    weight = resample(brain.astype(np.float32), affine, grid.affine, grid.shape)
+    total = resample(np.where(brain > 0, image, 0).astype(np.float32), affine, grid.affine, grid.shape)
+    inside = (weight > 0.5).astype(np.uint8)
+    return np.asarray(total / np.maximum(weight, 0.5) * inside, dtype=np.float32), inside
+
+
+def _limits(values: Floats, percentiles: tuple[float, float], case: str) -> tuple[float, float]:
     if values.size == 0:
         raise DataError("the brain mask is empty after cropping to the working field of view", case=case)
     low, high = np.percentile(values, percentiles).astype(np.float32)
     if not high > low:
         raise DataError(f"no contrast inside the brain: percentiles {percentiles} are both {low:g}", case=case)
-    scaled: Floats = (np.clip(image, low, high) - low) / (high - low)
-    return scaled, (float(low), float(high))
+    return float(low), float(high)
 
 
 def _inside_grid(shape: tuple[int, ...], affine: NDArray[np.float64], grid: TargetGrid) -> NDArray[np.bool_]:

@@ -51,14 +51,19 @@ class TemplateRegistration:
     mask_overlap: float
     stretch: tuple[float, float, float]
 
-    def template_mask_in_scan(self, affine: Affine, shape: tuple[int, ...], erode_mm: float = 0.0) -> NDArray[np.bool_]:
-        """Return the template's brain mask, shrunk by ``erode_mm``, on the scan's grid."""
+    def template_mask_in_scan(self, affine: Affine, shape: tuple[int, ...], grown_mm: float = 0.0) -> NDArray[np.bool_]:
+        """Return the template's brain mask, grown (or shrunk, below 0) by ``grown_mm`` of template space, on the scan's grid."""
         template = brain_template()
-        mask = template.mask
-        if erode_mm > 0:
-            mask = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1, 1:-1] * FINE_MM > erode_mm
+        margin = round(max(grown_mm, 0) / FINE_MM) + 1
+        mask = np.pad(template.mask, margin)
+        if grown_mm < 0:
+            mask = ndimage.distance_transform_edt(mask) * FINE_MM > -grown_mm
+        elif grown_mm > 0:
+            mask = ndimage.distance_transform_edt(~mask) * FINE_MM <= grown_mm
+        padded = template.affine.copy()
+        padded[:3, 3] -= template.affine[:3, :3] @ np.full(3, margin)
         to_template = np.asarray(np.linalg.inv(self.template_to_scan) @ affine, dtype=np.float64)
-        return resample(mask.astype(np.float32), template.affine, to_template, shape, antialias=False) > 0.5
+        return resample(mask.astype(np.float32), padded, to_template, shape, antialias=False) > 0.5
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values for sidecars and summaries."""

@@ -9,7 +9,6 @@ prepared IXI scans registers to it with scales of 0.878, 0.878 and 0.874, no tur
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from ..volumes.packaged_template import SPACE, brain_template
 from ..volumes.resampling import resample
@@ -18,10 +17,11 @@ from .brain_extraction import mask_ml
 from .registration import TemplateRegistration, register_to_template
 from .subject import Subject
 
-RECORD = "registration"
+RECORD, MASK_RECORD = "registration", "brain_mask"
 COHORT_SCALE = 0.877
 COHORT_CENTRE_MM = (0.0, -14.0, 7.0)
 RIM_MM = 4.0
+OUTSIDE_MM = 2.0
 IN_PLACE_OVERLAP = 0.9
 NOT_REGISTERED = (
     "the brain does not lie where the training scans do, and was not registered: its size and pose are those of the scan; "
@@ -36,8 +36,10 @@ class RegisterToTemplate:
     Attributes:
         scale: of the training scans' space: brains are this much smaller than in template space along every axis.
         centre_mm: centre of the model's grid in that space.
-        join_template_mask: add the registered template's mask, shrunk by :data:`RIM_MM`, to an extractor's mask: a
-            lesion at the surface that the extractor cut off would otherwise be hidden.
+        join_template_mask: compare an extractor's mask with the registered template's. The template's, shrunk by
+            :data:`RIM_MM`, is added: a lesion at the surface that the extractor cut off would otherwise be hidden. What
+            lies more than :data:`OUTSIDE_MM` outside the template's is left out: fluid at the base, optic nerves and dura,
+            which masks of prepared cohorts leave out and models mark as anomalies.
         seed: of the voxels that the last step of the search looks at.
         also_extracted: register brains too that came without a skull; else only heads that an extractor was needed for.
     """
@@ -89,9 +91,17 @@ class RegisterToTemplate:
 
 
 def join_template_mask(subject: Subject, found: TemplateRegistration) -> Subject:
-    """Return the subject with the shrunken template mask added to its brain mask; largest part, holes filled."""
-    rim = found.template_mask_in_scan(subject.affine, subject.image.shape, RIM_MM)
-    joined = ndimage.binary_fill_holes((subject.brain > 0) | rim)
-    added = 1 - float((subject.brain > 0).sum()) / float(joined.sum())
-    note = (f"{added:.1%} of the brain mask come from the template: the extractor had left them out",)
-    return subject.replaced(mask=joined.astype(np.uint8), notes=note if added > 0.01 else ())
+    """Return the subject with a brain mask between the template's, shrunk by 4 mm, and the template's, grown by 2 mm."""
+    brain = subject.brain > 0
+    core = found.template_mask_in_scan(subject.affine, subject.image.shape, -RIM_MM)
+    near = found.template_mask_in_scan(subject.affine, subject.image.shape, OUTSIDE_MM)
+    joined = np.asarray((brain & near) | core)
+    added, left_out = (float(part.sum()) / float(joined.sum()) for part in (core & ~brain, brain & ~near))
+    notes = (
+        f"{added:.1%} of the brain mask come from the template: the extractor had left them out",
+        f"{left_out:.1%} of the extractor's mask lie more than {OUTSIDE_MM:g} mm outside the average brain (fluid at the base, optic "
+        "nerves, dura) and were not examined",
+    )
+    shares = {"added": round(added, 4), "left_out": round(left_out, 4)}
+    worth_saying = tuple(note for note, share in zip(notes, (added, left_out), strict=True) if share > 0.01)
+    return subject.replaced(mask=joined.astype(np.uint8), notes=worth_saying).recorded(MASK_RECORD, shares)

@@ -17,7 +17,9 @@ from monai.transforms import MapTransform
 
 from ..volumes.read import Scan, as_label, read_label, read_scan
 from ..volumes.resampling import spacing_of
+from ..volumes.scanner import scanner_of_sidecar
 from .quality import quality_warnings
+from .scan_quality import OK, recorded_measures
 
 Data = Mapping[Hashable, Any]
 
@@ -32,6 +34,9 @@ class TrainingScans(Protocol):
     @property
     def reference(self) -> Mapping[str, Any] | None:
         """Reference of :func:`custom.preparation.quality.build_reference`, or None."""
+
+    def not_calibrated_for(self, scanner: str, brain_extraction: str) -> list[str]:
+        """Return a sentence for each way in which the calibrating scans were of another kind."""
 
 
 class ReadScand(MapTransform):
@@ -62,6 +67,7 @@ class ReadScand(MapTransform):
             meta = {
                 "filename_or_obj": case if isinstance(given, Scan) else str(Path(given)), "kind": scan.kind, "notes": json.dumps(notes), "stated_contrast": scan.contrast,
                 "header": scan.header.hex(), "sha256": scan.sha256,
+                "stated_scanner": scan.scanner or scanner_of_sidecar(path),
             }  # fmt: skip
             result[key] = MetaTensor(np.array(scan.array[None]), affine=scan.affine, meta=meta)
         return result
@@ -74,12 +80,20 @@ class CheckScand(MapTransform):
         keys: output of ``ToModelGridd``.
         calibration: of the model; its reference is compared with.
         contrast: contrast that the user says the scan has, or None.
+        scanner: scanner that the user says it comes from; None takes what the file says.
     """
 
-    def __init__(self, keys: KeysCollection, calibration: TrainingScans, contrast: str | None = None) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        calibration: TrainingScans,
+        contrast: str | None = None,
+        scanner: str | None = None,
+    ) -> None:
         super().__init__(keys)
         self.calibration = calibration
         self.contrast = contrast
+        self.scanner = scanner
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Return ``data`` with the warnings."""
@@ -100,6 +114,15 @@ class CheckScand(MapTransform):
                 notes.append(
                     f"the file calls itself {stated.upper()}, but the model was trained on {self.calibration.contrast.upper()}"
                 )
+            record = json.loads(grid.meta.get("record", "{}"))
+            scanner = self.scanner or str(grid.meta.get("stated_scanner", ""))
+            source = str(record.get("brain_extraction", {}).get("source", ""))
+            notes += self.calibration.not_calibrated_for(scanner, source)
+            notes += [
+                f"{measure.words}: {measure.value:.3g}, usual {measure.expected}"
+                for measure in recorded_measures(record)
+                if measure.verdict != OK
+            ]
             mask_ml = float(grid.meta["mask_ml"])
             notes += quality_warnings(image, mask, step, spacing, mask_ml, self.calibration.reference)
             result["warnings"] = json.dumps(notes)

@@ -85,6 +85,18 @@ def measures(native: Subject, record: Mapping[str, Any], agreement: float | None
     """
     voxel_ml = float(np.prod(native.spacing_mm)) / 1000
     values = {"brain_ml": float((native.brain > 0).sum()) * voxel_ml, "cut_share": cut_share(native.brain)}
+    if agreement is not None:
+        values["extractors_agree"] = agreement
+    return _judged({**values, **_recorded(record)})
+
+
+def recorded_measures(record: Mapping[str, Any]) -> list[Measure]:
+    """Return the measures that a record alone gives: those of registration and bias field."""
+    return _judged(_recorded(record))
+
+
+def _recorded(record: Mapping[str, Any]) -> dict[str, float]:
+    values: dict[str, float] = {}
     registration = record.get("registration", {})
     for name in ("mask_overlap", "pose_ratio"):
         if name in registration:
@@ -93,8 +105,10 @@ def measures(native: Subject, record: Mapping[str, Any], agreement: float | None
         values["largest_stretch"], values["smallest_stretch"] = (float(registration["stretch"][k]) for k in (0, 2))
     if "bias_field" in record:
         values["bias_log_sd"] = float(record["bias_field"]["log_sd"])
-    if agreement is not None:
-        values["extractors_agree"] = agreement
+    return values
+
+
+def _judged(values: Mapping[str, float]) -> list[Measure]:
     return [
         Measure(name, values[name], limits.verdict(values[name])) for name, limits in LIMITS.items() if name in values
     ]

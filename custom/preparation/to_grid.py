@@ -9,6 +9,7 @@ import numpy as np
 from ..core.errors import ConfigError, DataError
 from ..volumes.grid import halve_bspline, halve_majority, halve_mean, halve_nearest_upper
 from ..volumes.resampling import resample
+from .intensity import brain_on_grid
 from .subject import Subject, TargetGrid
 
 _CHOICES = {"image_halving": ("mean", "bspline"), "label_halving": ("majority", "nearest_upper")}
@@ -63,8 +64,12 @@ class ClipAndMask:
 
 def _interpolated(subject: Subject, grid: TargetGrid) -> Subject:
     """Interpolate the brain alone, so that nothing around it (a skull) is mixed into its edge."""
-    inside = (resample(subject.brain, subject.affine, grid.affine, grid.shape) > 0.5).astype(np.uint8)
-    image = np.clip(resample(subject.image * subject.brain, subject.affine, grid.affine, grid.shape), 0, 1) * inside
+    if subject.is_flat:
+        inside = (resample(subject.brain, subject.affine, grid.affine, grid.shape) > 0.5).astype(np.uint8)
+        image = resample(subject.image * subject.brain, subject.affine, grid.affine, grid.shape)
+    else:
+        image, inside = brain_on_grid(subject.image, subject.brain, subject.affine, grid)
+    image = np.clip(image, 0, 1) * inside
     truth = subject.truth_mask
     if truth is not None:
         truth = (resample(truth, subject.affine, grid.affine, grid.shape) > 0.5).astype(np.uint8)

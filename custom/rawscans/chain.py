@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from ..preparation.brain import BrainMask
 from ..preparation.brain_extraction import extract_brain, installed_extractors
+from ..preparation.intensity import brain_on_grid
 from ..preparation.orient import Orient
 from ..preparation.raw_scans import raw_steps
 from ..preparation.registration_step import COHORT_CENTRE_MM, COHORT_SCALE
 from ..preparation.scan_quality import Measure, measures, worst
-from ..preparation.subject import Subject
+from ..preparation.subject import Subject, TargetGrid
 from ..volumes.resampling import Affine, Floats, resample
 
 GRID_SHAPE = (192, 192, 160)
@@ -92,15 +93,12 @@ def prepare_scan(subject: Subject, settings: RawSettings) -> PreparedScan:
     native = extracted.replaced(mask=moved.mask)
     agreement = _agreement(extracted) if settings.compare_extractors else None
     shape, grid = settings.grid
-    mask = resample((moved.brain > 0).astype(np.float32), moved.affine, grid, shape) > 0.5
-    image = resample(np.where(moved.brain > 0, moved.image, 0).astype(np.float32), moved.affine, grid, shape)
+    image, mask = brain_on_grid(moved.image, moved.brain, moved.affine, TargetGrid(shape, grid, None))
     seg = None
     if moved.truth_mask is not None:
         seg = (resample(moved.truth_mask.astype(np.float32), moved.affine, grid, shape) > 0.5).astype(np.uint8)
     found = tuple(measures(native, moved.record, agreement))
-    return PreparedScan(
-        native, moved, np.where(mask, image, 0).astype(np.float32), mask.astype(np.uint8), seg, grid, found
-    )
+    return PreparedScan(native, moved, image, mask, seg, grid, found)
 
 
 def _agreement(extracted: Subject) -> float | None:

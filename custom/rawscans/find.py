@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..core.errors import DataError
 from ..prediction.find import find_scans
+from ..prediction.group_table import entity
 from .raw_scan import RawScan
 
 SUFFIXES = {"t1": "T1w", "t2": "T2w", "flair": "FLAIR"}
@@ -44,8 +45,19 @@ def is_bids(given: Path) -> bool:
     return given.is_dir() and any(folder.is_dir() for folder in given.glob("sub-*"))
 
 
-def find_bids(root: Path, contrast: str, labels: Sequence[str] | None = None) -> list[RawScan]:
-    """Return the anatomical scans of one contrast, all sessions and runs; derivatives are not searched.
+def find_bids(
+    root: Path,
+    contrast: str,
+    labels: Sequence[str] | None = None,
+    sessions: Sequence[str] | None = None,
+    runs: Sequence[str] | None = None,
+) -> list[RawScan]:
+    """Return the anatomical scans of one contrast; derivatives are not searched.
+
+    Args:
+        root: of the data set.
+        contrast: of the scans.
+        labels, sessions, runs: of subjects, sessions and runs, with or without ``sub-``, ``ses-`` and ``run-``; None: all.
 
     Raises:
         DataError: no such scan, or a label that is not there.
@@ -60,11 +72,25 @@ def find_bids(root: Path, contrast: str, labels: Sequence[str] | None = None) ->
     for subject in sorted(present if wanted is None else wanted):
         for path in sorted([*(root / subject).glob("anat/*"), *(root / subject).glob("ses-*/anat/*")]):
             match = pattern.fullmatch(path.name)
-            if match is not None:
+            if match is not None and _wanted(match.group(1), "ses", sessions) and _wanted(match.group(1), "run", runs):
                 scans.append(RawScan(match.group(1), path, contrast))
     if not scans:
         raise DataError(f"no *_{suffix}.nii.gz in the anat folders of {root}; choose another contrast")
     return scans
+
+
+def contrasts_of(root: Path) -> list[str]:
+    """Return the contrasts of which a BIDS data set has anatomical scans, of those in :data:`SUFFIXES`."""
+    names = {path.name for where in ("sub-*/anat/*", "sub-*/ses-*/anat/*") for path in root.glob(where)}
+    return [
+        contrast
+        for contrast, suffix in SUFFIXES.items()
+        if any(name.endswith((f"_{suffix}.nii", f"_{suffix}.nii.gz")) for name in names)
+    ]
+
+
+def _wanted(case_id: str, name: str, labels: Sequence[str] | None) -> bool:
+    return labels is None or entity(case_id, name) in {label.removeprefix(f"{name}-") for label in labels}
 
 
 def participants(root: Path) -> People:

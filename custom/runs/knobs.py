@@ -206,6 +206,7 @@ KNOBS: dict[str, Knob] = {
     "report": _switch("write HTML pages"),
     "viewer": _word("interactive part of a page; none leaves every script out", "niivue", "none"),
     "view": _word("which side of a picture the patient's left is on", "neurological", "radiological"),
+    "scanner": _word("scanner that the scans come from; null takes what their files say", nothing=True),
     "extractor": _word(
         "how the brain of a head is found; auto takes the first that is installed, none refuses heads",
         "auto",

@@ -14,7 +14,10 @@ from ..core.errors import DataError
 from .dicom_stack import Slice, as_scan, in_order
 from .limits import MAX_VOXELS, check_size
 from .scan import Note, Scan
+from .scanner import DICOM_TAGS
 from .stored_file import name_of
+
+_SCANNER_TAGS = {name.replace("Manufacturers", "Manufacturer"): tag for name, tag in DICOM_TAGS.items()}
 
 
 def read_enhanced(file: Path, case: str, notes: tuple[Note, ...], max_voxels: int = MAX_VOXELS) -> Scan:
@@ -71,6 +74,7 @@ def _tags(header: Any, frame: Any, shared: Any) -> dict[str, str]:
         "0028|0030": "\\".join(str(float(v)) for v in spacing),
         "0028|0004": str(header.get("PhotometricInterpretation", "")),
         "0008|103e": str(header.get("SeriesDescription", "")),
+        **{tag: str(header[name].value) for name, tag in _SCANNER_TAGS.items() if name in header},
         "0018|0081": str(getattr(_optional(frame, shared, "MREchoSequence"), "EffectiveEchoTime", "")),
         "0020|0100": str(getattr(content, "TemporalPositionIndex", "")),
         "0018|9087": str(getattr(_optional(frame, shared, "MRDiffusionSequence"), "DiffusionBValue", "")),

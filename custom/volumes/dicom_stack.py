@@ -13,6 +13,7 @@ from ..core.errors import DataError
 from .itk_io import LPS_TO_RAS
 from .limits import check_spacing
 from .scan import Note, Scan
+from .scanner import scanner_of_dicom
 from .stored_file import name_of
 
 MAX_SPACING_DEVIATION = 0.01
@@ -66,7 +67,8 @@ def as_scan(
     check_spacing(affine, slices[0].path.parent.name, case)
     words = {found.lower() for found in _CONTRASTS.findall(tags.get("0008|103e", ""))}
     contrast = "flair" if "flair" in words else words.pop() if len(words) == 1 else ""
-    return Scan(np.ascontiguousarray(array), affine, "dicom", tuple(notes), files, contrast=contrast)
+    scanner = scanner_of_dicom(tags)
+    return Scan(np.ascontiguousarray(array), affine, "dicom", tuple(notes), files, contrast=contrast, scanner=scanner)
 
 
 def in_order(slices: Sequence[Slice], name: str, case: str) -> tuple[list[Slice], NDArray[np.float64]]:

@@ -28,6 +28,7 @@ class Scan:
         header: the bytes of a NIfTI header; empty for other kinds.
         sha256: of the stored bytes of one file; empty for a DICOM series.
         contrast: what the file itself says about the contrast (a DICOM series description), or "".
+        scanner: what the file itself says about the scanner (DICOM), or "".
 
     >>> Scan(np.zeros((4, 4, 4), np.float32), np.diag([1.0, 1.0, 2.0, 1.0]), "array").spacing_mm
     (1.0, 1.0, 2.0)
@@ -41,6 +42,7 @@ class Scan:
     header: bytes = b""
     sha256: str = ""
     contrast: str = ""
+    scanner: str = ""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

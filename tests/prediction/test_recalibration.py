@@ -6,6 +6,7 @@ import pytest
 
 from custom.cli.main import main
 from custom.core.errors import DataError
+from custom.prediction.calibration import HealthyScans
 from custom.prediction.predictor import Predictor
 from custom.prediction.recalibration import HealthyScan, recalibrated, robust_quantiles
 from tests.model_fixtures import blurring_model
@@ -47,6 +48,14 @@ def test_thresholds_are_those_of_exponential_scores() -> None:
     assert before["healthy_quantiles"]["scores"][0] == 0.1
 
 
+def test_a_head_extracted_here_is_no_scan_of_an_extracted_cohort() -> None:
+    cohort = HealthyScans(7, "ixi")
+    assert cohort.unlike("", "given mask") == []
+    (sentence,) = cohort.unlike("", "deepbet")
+    assert "brain extracted by deepbet" in sentence
+    assert HealthyScans(7, "A", ("A",), ("deepbet",)).unlike("a", "deepbet") == []
+
+
 def test_too_few() -> None:
     with pytest.raises(DataError, match="at least 5"):
         robust_quantiles(scans(4), LEVELS)
@@ -65,6 +74,18 @@ def test_a_calibrated_copy_predicts(tmp_path, capsys) -> None:
     assert (model / "model.json").read_bytes() == before
     threshold = Predictor.load(copy, extractor="none").predict(healthy / "sub-0_T1w.nii.gz").threshold
     assert "6 healthy scans of Scanner A" in threshold.source
+    result = Predictor.load(copy, scanner="scanner a").predict(healthy / "sub-0_T1w.nii.gz")
+    assert not any("not calibrated" in warning for warning in result.warnings)
+    assert result.calibration.healthy_error == pytest.approx(result.reconstruction_error, rel=0.5)
+    (healthy / "sub-1_T1w.json").write_text(
+        '{"Manufacturer": "B", "ManufacturersModelName": "9", "MagneticFieldStrength": 3}'
+    )
+    other = Predictor.load(copy).predict(healthy / "sub-1_T1w.nii.gz")
+    assert any("not calibrated for this scanner (B 9 3 T)" in warning for warning in other.warnings)
+    page = other.save_report(tmp_path / "page", viewer="none").read_text()
+    assert "not calibrated for this scanner (B 9 3 T)" in page
+    assert "6 healthy scans of Scanner A" in page
+    assert "this scan: " in page
     assert threshold.value != Predictor.load(model).calibration.threshold().value
     assert main(["calibrate", str(model), str(healthy), "-o", str(copy), "--scanner", "B"]) == 2
     assert "holds a model already" in capsys.readouterr().err

@@ -20,6 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="calibrate predictions of 2-D pictures, on pictures of healthy axial slices or on slices of healthy scans",
     )
+    parser.add_argument(
+        "--extractor", default="auto", choices=["auto", "hd_bet", "deepbet", "atlas", "none"], help="see uad predict"
+    )
+    parser.add_argument("--register", default="auto", choices=["auto", "always", "never"], help="see uad predict")
     parser.add_argument("--mask", help="folder of brain masks named like the scans")
 
 
@@ -35,8 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output)
     named = released_model(arguments.model)
     folder = named.folder if named else Path(arguments.model)
-    calibrated = calibrate_pictures if arguments.pictures else calibrate
-    odd = calibrated(folder, Path(arguments.scans), output, arguments.scanner, arguments.mask)
+    common = (folder, Path(arguments.scans), output, arguments.scanner, arguments.mask)
+    if arguments.pictures:
+        odd = calibrate_pictures(*common)
+    else:
+        odd = calibrate(*common, arguments.extractor, arguments.register)
     if odd:
         print(f"odd among the healthy ones (kept, but they do not move the thresholds): {', '.join(odd)}")
     closing(

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threshold", type=float, help="anomaly score that decides instead")
     parser.add_argument("--contrast", help="contrast of the scans, t1, t2, ...; warns if it is not the model's")
+    parser.add_argument("--scanner", help="scanner of the scans; warns if the model was not calibrated for it")
     parser.add_argument("--format", default="nifti", choices=["nifti", "source", "dicom"], help="write this format too")
     parser.add_argument("--no-report", action="store_true", help="no HTML pages")
     parser.add_argument("--viewer", default="niivue", choices=["niivue", "none"], help="interactive part of the pages")
@@ -90,6 +91,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     from ...prediction.find import find_pictures, find_scans
     from ...prediction.predictor import predict_batch
     from ...prediction.released import choose_model, released_model
+    from ...preparation.grid_dictionary import prepared_once
     from ...runs.start import start
 
     start(
@@ -98,29 +100,32 @@ def _predict(arguments: argparse.Namespace) -> int:
     pictures = find_pictures(Path(arguments.input))
     if pictures is not None:
         return _predict_pictures(arguments, pictures, output)
-    if arguments.model is None:
-        choice = choose_model(find_scans(Path(arguments.input), arguments.mask), arguments.contrast)
-        folder = choice.model.folder
-        print(f"model: {folder.name}, {choice.reason}")
-    else:
-        named = released_model(arguments.model)
-        folder = named.folder if named else Path(arguments.model)
-    records = predict_batch(
-        folder,
-        Path(arguments.input),
-        output,
-        mask=str(Path(arguments.mask)) if arguments.mask else None,
-        sensitivity=arguments.sensitivity,
-        threshold=arguments.threshold,
-        contrast=arguments.contrast,
-        output_format=arguments.format,
-        report=not arguments.no_report,
-        viewer=arguments.viewer,
-        view=arguments.view,
-        extractor=arguments.extractor,
-        register=arguments.register,
-        debug=arguments.debug,
-    )
+    with prepared_once():  # recognition and prediction share the preparation
+        if arguments.model is None:
+            sources = find_scans(Path(arguments.input), arguments.mask)
+            choice = choose_model(sources, arguments.contrast, arguments.extractor, arguments.register)
+            folder = choice.model.folder
+            print(f"model: {folder.name}, {choice.reason}")
+        else:
+            named = released_model(arguments.model)
+            folder = named.folder if named else Path(arguments.model)
+        records = predict_batch(
+            folder,
+            Path(arguments.input),
+            output,
+            mask=str(Path(arguments.mask)) if arguments.mask else None,
+            sensitivity=arguments.sensitivity,
+            threshold=arguments.threshold,
+            contrast=arguments.contrast,
+            scanner=arguments.scanner,
+            output_format=arguments.format,
+            report=not arguments.no_report,
+            viewer=arguments.viewer,
+            view=arguments.view,
+            extractor=arguments.extractor,
+            register=arguments.register,
+            debug=arguments.debug,
+        )
     written: dict[str, str | Path] = {"maps and findings": output, "summary": output / "summary.json"}
     if not arguments.no_report and (output / "index.html").is_file():
         written["report"] = output / "index.html"
