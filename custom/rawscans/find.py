@@ -2,15 +2,17 @@
 """Which scans an input stands for: what ``uad predict`` understands, and BIDS data sets with a participants table."""
 
 import csv
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.errors import DataError
-from ..prediction.find import find_scans
+from ..prediction.find import ENDINGS, find_scans, stem_of
 from ..prediction.group_table import entity
 from .raw_scan import RawScan
 
+LESION_ENDINGS = ("", "_seg", "_lesion", "_lesions", "_label-lesion_mask", "_label-L_mask", "_lesion_mask", "_gt")
 SUFFIXES = {"t1": "T1w", "t2": "T2w", "flair": "FLAIR"}
 People = Mapping[str, Mapping[str, str]]
 
@@ -38,6 +40,43 @@ def find_raw_scans(
     if problem is not None:
         raise DataError(str(problem.problem), case=problem.case_id)
     return [RawScan(source.case_id, source.path, contrast, source.mask) for source in sources], {}
+
+
+def with_lesions(scans: Sequence[RawScan], seg: Path) -> list[RawScan]:
+    """Return the scans with their lesion masks.
+
+    Args:
+        scans: of one contrast.
+        seg: lesion mask of a single scan, or a folder with one for every scan, called like the scan or its case id with one
+            of :data:`LESION_ENDINGS`; folders below (BIDS derivatives) are searched too.
+
+    Raises:
+        DataError: a scan has none, or several.
+    """
+    if not seg.exists():
+        raise DataError(f"the lesion mask {seg} does not exist; give a mask or a folder of masks")
+    if seg.is_file():
+        if len(scans) != 1:
+            raise DataError(f"one lesion mask for {len(scans)} scans; give a folder of masks called like the scans")
+        return [dataclasses.replace(scans[0], seg=seg)]
+    there: dict[str, list[Path]] = {}
+    for path in sorted(seg.rglob("*")):
+        if path.name.lower().endswith(ENDINGS):
+            there.setdefault(stem_of(path), []).append(path)
+    found = []
+    for scan in scans:
+        stem = stem_of(scan.image)
+        names = [f"{name}{end}" for name in dict.fromkeys((stem, scan.case_id)) for end in LESION_ENDINGS]
+        paths = [path for name in names for path in there.get(name, []) if path.resolve() != scan.image.resolve()]
+        if len(paths) != 1:
+            what = ", ".join(path.name for path in paths[:3]) or "none"
+            raise DataError(
+                f"expected one lesion mask in {seg}, called {stem} or {scan.case_id} with {', '.join(LESION_ENDINGS[1:])} or "
+                f"nothing behind it, got {what}; leave scans without lesion mask out, or give them an empty one",
+                case=scan.case_id,
+            )
+        found.append(dataclasses.replace(scan, seg=paths[0]))
+    return found
 
 
 def is_bids(given: Path) -> bool:

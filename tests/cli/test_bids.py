@@ -11,6 +11,7 @@ from custom.cli.main import main
 from custom.prediction.strata import healthy_only, volumes_by_person
 from tests.model_fixtures import blurring_model
 from tests.prediction.test_predictor import RAS, write_scan
+from tests.preparation.test_raw_scans import without_network
 
 SCANS = ("sub-01/anat/sub-01_T1w", "sub-02/ses-1/anat/sub-02_ses-1_run-1_T1w", "sub-02/ses-2/anat/sub-02_ses-2_T1w")
 
@@ -31,10 +32,11 @@ def bids(tmp_path_factory):
     (root / "participants.tsv").write_text(table)
     model, out = blurring_model(root.parent / "model"), root.parent / "out"
     common = ["bids", str(root), str(out), "participant", "--model", str(model), "--viewer", "none"]
-    codes = [
-        main([*common, "--participant_label", "01", "--extractor", "none"]),
-        main([*common, "--extractor", "none"]),
-    ]
+    with without_network():
+        codes = [
+            main([*common, "--participant_label", "01", "--extractor", "none"]),
+            main([*common, "--extractor", "none"]),
+        ]
     return root, out, codes
 
 

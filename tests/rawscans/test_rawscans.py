@@ -3,6 +3,7 @@
 
 import csv
 import re
+import shutil
 from dataclasses import dataclass
 
 import nibabel as nib
@@ -17,7 +18,7 @@ from custom.preparation.subject import Subject
 from custom.rawscans import batch, chain
 from custom.rawscans.batch import output_names, prepare_batch
 from custom.rawscans.chain import RawSettings
-from custom.rawscans.find import find_bids, find_raw_scans, participants
+from custom.rawscans.find import find_bids, find_raw_scans, participants, with_lesions
 from custom.rawscans.papers import write_papers_layout
 from custom.rawscans.raw_scan import RawScan
 
@@ -127,8 +128,14 @@ def test_a_failed_measure_leaves_the_scan_out(scans, tmp_path, monkeypatch) -> N
 
 def test_command(scans, tmp_path, capsys) -> None:
     arguments = ["prepare", str(tmp_path / "in"), "-o", str(tmp_path / "o"), "--contrast", "T2", "--spacing", "2"]
-    assert main([*arguments, "--extractor", "atlas"]) == 4
+    (tmp_path / "in" / "seg.nii.gz").rename(tmp_path / "one_seg.nii.gz")
+    lesions = tmp_path / "lesions"
+    lesions.mkdir()
+    for name in ("one", "bad"):
+        shutil.copyfile(tmp_path / "one_seg.nii.gz", lesions / f"sub-{name}_T2w_seg.nii.gz")
+    assert main([*arguments, "--extractor", "atlas", "--seg", str(lesions)]) == 4
     assert "no head here" in capsys.readouterr().out
+    assert (tmp_path / "o" / "sub-one" / "anat" / output_names(scans[0])["seg"]).is_file()
 
 
 def test_command_makes_a_data_set_of_any_contrast(scans, tmp_path) -> None:
@@ -137,6 +144,26 @@ def test_command_makes_a_data_set_of_any_contrast(scans, tmp_path) -> None:
     main([*arguments, "--extractor", "atlas", "--layout", "papers", str(data), "--name", "mysite"])
     assert get_dataset("mysite", data).contrasts == ("flair",)
     assert get_dataset("mysite", data).healthy
+
+
+def test_lesion_masks_are_paired_by_name(tmp_path, capsys) -> None:
+    """One for every scan, in BIDS derivatives too; none and two are errors."""
+    names = ("in/sub-1_T1w", "in/sub-2_T1w", "seg/sub-1/anat/sub-1_label-lesion_mask", "seg/sub-2_T1w_seg")
+    for name in names:
+        path = tmp_path / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    scans, _ = find_raw_scans(tmp_path / "in", "t1")
+    paired = with_lesions(scans, tmp_path / "seg")
+    assert [scan.seg.name for scan in paired] == ["sub-1_label-lesion_mask.nii.gz", "sub-2_T1w_seg.nii.gz"]
+    (tmp_path / "seg" / "sub-1_seg.nii").write_bytes(b"")
+    with pytest.raises(DataError, match="sub-1: expected one lesion mask"):
+        with_lesions(scans, tmp_path / "seg")
+    with pytest.raises(DataError, match="one lesion mask for 2 scans"):
+        with_lesions(scans, tmp_path / "in" / "sub-1_T1w.nii.gz")
+    common = ["prepare", str(tmp_path / "in"), "-o", str(tmp_path / "o"), "--contrast", "t1"]
+    assert main([*common, "--seg", "x", "--download", "wmh"]) == 2
+    assert "--seg is not for --download" in capsys.readouterr().err
 
 
 def test_bids(tmp_path, image) -> None:

@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contrast", required=True, help="contrast of the scans: t1, t2, flair, ...")
     parser.add_argument("--mask", help="brain mask of the scan, or a folder of masks named like the scans")
     parser.add_argument(
+        "--seg", help="lesion mask of the scan, or a folder of masks called like the scans (NAME_seg.nii.gz, ...)"
+    )
+    parser.add_argument(
         "--extractor",
         default="auto",
         choices=["auto", "hd_bet", "deepbet", "atlas", "none"],
@@ -62,9 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ...rawscans.batch import prepare_batch, usable
     from ...rawscans.chain import RawSettings
     from ...rawscans.downloads import find_download
-    from ...rawscans.find import find_raw_scans, participants
+    from ...rawscans.find import find_raw_scans, participants, with_lesions
     from ...rawscans.papers import write_papers_layout
 
+    if arguments.download and arguments.seg:
+        raise ConfigError("--seg is not for --download: the lesion masks of a known data set are found with its scans")
     if arguments.layout and arguments.layout[0] != "papers":
         raise ConfigError(f"the layout {arguments.layout[0]!r} is unknown; the one there is: papers")
     output = Path(arguments.output)
@@ -81,6 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"passed over: {len(found.unknown) - 20} more")
     else:
         scans, people = find_raw_scans(given, contrast, arguments.mask, arguments.participant_label)
+        if arguments.seg:
+            scans = with_lesions(scans, Path(arguments.seg))
     settings = RawSettings(
         arguments.extractor,
         arguments.bias_field,
