@@ -96,7 +96,7 @@ class ToModelGridd(MapTransform):
         known = _PREPARED.get()
         digest = None if brain is None else hashlib.sha256(brain.tobytes()).hexdigest()
         content = scan.meta.get("sha256") or hashlib.sha256(image.tobytes()).hexdigest()
-        key = (str(scan.meta.get("filename_or_obj")), content, digest, self.preparation)
+        key = (str(scan.meta.get("filename_or_obj")), content, affine.tobytes(), digest, self.preparation)
         if known is not None and key in known:
             return known[key]
         subject = self.preparation(Subject(case, image, affine, mask=brain, notes=notes))

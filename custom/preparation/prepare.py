@@ -36,6 +36,7 @@ from .brain import BrainMask
 from .field_of_view import FieldOfView
 from .intensity import ScaleIntensity
 from .orient import Orient
+from .registration_step import COHORT_SCALE
 from .smoothing import CurvatureFlow
 from .subject import Step, Subject
 from .to_grid import ClipAndMask, ToGrid
@@ -52,6 +53,8 @@ class Preparation:
         name: name of the preset, or another one for own settings.
         steps: in order; exactly one of them is a :class:`~custom.preparation.field_of_view.FieldOfView`.
         label_threshold: value above which interpolated labels count; None refuses them.
+        template_scale: size of the training scans' brains as a share of the packaged template's, along every axis; raw scans
+            are registered to that space (:mod:`custom.preparation.registration_step`).
 
     >>> preparation("standard").spacing_mm
     2.0
@@ -60,11 +63,14 @@ class Preparation:
     name: str
     steps: tuple[Step, ...]
     label_threshold: float | None = None
+    template_scale: float = COHORT_SCALE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
         if sum(isinstance(step, FieldOfView) for step in self.steps) != 1:
             raise ConfigError(f"the preparation {self.name} needs exactly one FieldOfView among its steps")
+        if not 0.5 <= self.template_scale <= 1.5:
+            raise ConfigError(f"preparation: template_scale must lie in 0.5..1.5, got {self.template_scale!r}")
 
     @property
     def field_of_view(self) -> FieldOfView:
@@ -100,11 +106,12 @@ class Preparation:
             "name": self.name,
             "steps": json.loads(json.dumps(steps)),
             "label_threshold": self.label_threshold,
+            "template_scale": self.template_scale,
         }
 
     def digest(self) -> str:
-        """Return SHA-256 of :meth:`describe`; the name does not count."""
-        settings = {key: value for key, value in self.describe().items() if key != "name"}
+        """Return SHA-256 of what changes a prepared scan in :meth:`describe`: name and space of raw scans do not count."""
+        settings = {key: value for key, value in self.describe().items() if key not in ("name", "template_scale")}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -126,20 +133,21 @@ def preparation(preset: str = "standard", before: Sequence[Step] = (), **changes
     Args:
         preset: name from :data:`PRESETS`.
         before: steps on the scan's own grid, between orientation and brain mask (extraction, registration, bias field).
-        **changes: settings of the steps, see :func:`_steps`; ``name`` and ``label_threshold``.
+        **changes: settings of the steps, see :func:`_steps`; ``name``, ``label_threshold`` and ``template_scale``.
 
     Raises:
         ConfigError: no such preset or setting.
     """
     if preset not in PRESETS:
         raise ConfigError(f"no preparation is called {preset!r}; known: {', '.join(PRESETS)}")
-    known = {"name", "label_threshold", *list(inspect.signature(_steps).parameters)[1:]}
+    known = {"name", "label_threshold", "template_scale", *list(inspect.signature(_steps).parameters)[1:]}
     unknown = sorted(set(changes) - known)
     if unknown:
         raise ConfigError(f"preparation: unknown setting {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    settings = {"name": preset, "label_threshold": None, **PRESETS[preset], **changes}
-    name, label_threshold = settings.pop("name"), settings.pop("label_threshold")
-    return Preparation(name, _steps(before, **settings), label_threshold)
+    own = {"name": preset, "label_threshold": None, "template_scale": COHORT_SCALE}
+    settings = {**own, **PRESETS[preset], **changes}
+    name, label_threshold, template_scale = (settings.pop(key) for key in own)
+    return Preparation(name, _steps(before, **settings), label_threshold, float(template_scale))
 
 
 def _steps(

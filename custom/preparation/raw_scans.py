@@ -12,7 +12,7 @@ from .bias_field import CorrectBias
 from .brain import BrainMask
 from .brain_extraction import ExtractBrain
 from .prepare import Preparation
-from .registration_step import COHORT_SCALE, RegisterToTemplate
+from .registration_step import COHORT_SCALE, RegisterToTemplate, centre_of
 from .subject import Step
 
 BIAS_FIELD = ("n4", "none")
@@ -38,7 +38,7 @@ def raw_steps(
     if bias_field == "n4":
         steps.append(CorrectBias())
     if register != "never":
-        steps.append(RegisterToTemplate(scale, also_extracted=register == "always"))
+        steps.append(RegisterToTemplate(scale, centre_of(scale), also_extracted=register == "always"))
     return tuple(steps)
 
 
@@ -47,11 +47,15 @@ def for_raw_scans(
     extractor: str = "auto",
     bias_field: str = "n4",
     register: str = "auto",
-    scale: float = COHORT_SCALE,
 ) -> Preparation:
-    """Return a model's preparation with extraction and bias correction before its brain mask and registration after it."""
+    """Return a model's preparation with extraction and bias correction before its brain mask and registration after it.
+
+    Scans are registered to the space whose scale the preparation holds (``template_scale``).
+    """
     own = {type(step) for step in preparation.steps}
-    steps = [step for step in raw_steps(extractor, bias_field, register, scale) if type(step) not in own]
+    steps = [
+        step for step in raw_steps(extractor, bias_field, register, preparation.template_scale) if type(step) not in own
+    ]
     moving = [step for step in steps if isinstance(step, RegisterToTemplate)]
     still = [step for step in steps if step not in moving]
     whole: list[Step] = []

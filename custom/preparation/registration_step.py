@@ -29,6 +29,16 @@ NOT_REGISTERED = (
 )
 
 
+def centre_of(scale: float) -> tuple[float, float, float]:
+    """Return the centre of the model's grid in a space of another scale than that of the papers' cohorts.
+
+    >>> centre_of(COHORT_SCALE)
+    (0.0, -14.0, 7.0)
+    """
+    x, y, z = (value * scale / COHORT_SCALE for value in COHORT_CENTRE_MM)
+    return x, y, z
+
+
 @dataclass(frozen=True)
 class RegisterToTemplate:
     """Affine registration to the packaged average brain; scans that lie in the wanted space already are left alone.

@@ -67,7 +67,7 @@ class ReadScand(MapTransform):
             meta = {
                 "filename_or_obj": case if isinstance(given, Scan) else str(Path(given)), "kind": scan.kind, "notes": json.dumps(notes), "stated_contrast": scan.contrast,
                 "header": scan.header.hex(), "sha256": scan.sha256,
-                "stated_scanner": scan.scanner or scanner_of_sidecar(path),
+                "stated_scanner": scan.scanner or ("" if isinstance(given, Scan) else scanner_of_sidecar(Path(given))),
             }  # fmt: skip
             result[key] = MetaTensor(np.array(scan.array[None]), affine=scan.affine, meta=meta)
         return result

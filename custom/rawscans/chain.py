@@ -15,7 +15,7 @@ from ..preparation.brain_extraction import extract_brain, installed_extractors
 from ..preparation.intensity import brain_on_grid
 from ..preparation.orient import Orient
 from ..preparation.raw_scans import raw_steps
-from ..preparation.registration_step import COHORT_CENTRE_MM, COHORT_SCALE
+from ..preparation.registration_step import COHORT_SCALE, centre_of
 from ..preparation.scan_quality import Measure, measures, worst
 from ..preparation.subject import Subject, TargetGrid
 from ..volumes.resampling import Affine, Floats, resample
@@ -48,7 +48,7 @@ class RawSettings:
         """Shape and affine of the written scans."""
         x, y, z = (round(n / self.spacing_mm) for n in GRID_SHAPE)
         affine = np.diag([self.spacing_mm] * 3 + [1.0])
-        affine[:3, 3] = np.array(COHORT_CENTRE_MM) - (np.array([x, y, z]) - 1) / 2 * self.spacing_mm
+        affine[:3, 3] = np.array(centre_of(self.scale)) - (np.array([x, y, z]) - 1) / 2 * self.spacing_mm
         return (x, y, z), affine
 
 

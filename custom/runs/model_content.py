@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.description import build, describe
 from ..core.errors import ConfigError
 
 FORMAT = 1
@@ -46,6 +47,14 @@ def differences(before: Any, after: Any) -> Iterator[str]:
         if place not in new or place not in old or old[place] != new[place]:
             name = place.removeprefix("parts.").removeprefix("training.")
             yield f"{name} was {old.get(place)!r} and is {new.get(place)!r}"
+
+
+def of_today(part: Any) -> Any:
+    """Return a description as this version would write it; as it is, if it cannot be built."""
+    try:
+        return describe(build(part))
+    except ConfigError:
+        return part
 
 
 def _faults(content: Mapping[str, Any]) -> Iterator[str]:

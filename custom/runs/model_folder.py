@@ -40,7 +40,7 @@ from ..core.description import build, describe
 from ..core.digests import file_sha256, read_checked_json, write_checked_json
 from ..core.errors import ConfigError
 from .lock import RunLock
-from .model_content import AGAIN, FORMAT, check_content, differences, leaves
+from .model_content import AGAIN, FORMAT, check_content, differences, leaves, of_today
 
 __all__ = ["FILE_NAME", "WEIGHTS", "ModelFolder", "build", "describe"]
 FILE_NAME, WEIGHTS = "model.json", "model.safetensors"
@@ -124,6 +124,9 @@ class ModelFolder:
             return self
         known = ModelFolder.read(self.folder)
         changed = list(differences(known.definition(), self.definition()))
+        if changed:  # a setting that a later version added has its default in the older model
+            parts = {name: of_today(part) for name, part in known.content["parts"].items()}
+            changed = list(differences({**known.definition(), "parts": parts}, self.definition()))
         if changed:
             more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
             raise ConfigError(

@@ -16,11 +16,11 @@ from custom.core.errors import ConfigError, DataError
 from custom.preparation.bias_field import bias_field
 from custom.preparation.brain_extraction import ExtractBrain, extract_brain
 from custom.preparation.extract_hd_bet import with_flushed_denormals
-from custom.preparation.grid_dictionary import ToModelGridd, to_scan_grid
+from custom.preparation.grid_dictionary import ToModelGridd, prepared_once, to_scan_grid
 from custom.preparation.prepare import preparation
 from custom.preparation.raw_scans import for_raw_scans, raw_steps
 from custom.preparation.registration import TemplateRegistration, register_to_template
-from custom.preparation.registration_step import COHORT_SCALE, join_template_mask
+from custom.preparation.registration_step import COHORT_SCALE, RegisterToTemplate, join_template_mask
 from custom.preparation.subject import Subject
 from custom.volumes.packaged_template import brain_template
 from custom.volumes.resampling import resample
@@ -129,6 +129,12 @@ def test_a_dark_lesion_at_the_surface_stays_in_the_brain() -> None:
     assert (joined.brain[lesion] > 0).mean() > 0.95
     assert not (joined.brain[~template.mask] > 0).any()
     assert joined.notes
+    outside = 2 * ndimage.distance_transform_edt(~template.mask)
+    wide = join_template_mask(cut.replaced(mask=(outside < 7).astype(np.uint8)), found)
+    assert wide.brain[outside == 2].all()
+    assert not wide.brain[outside > 3].any()
+    assert any("were not examined" in note for note in wide.notes)
+    assert wide.record["brain_mask"]["left_out"] > 0.01
 
 
 def test_prepared_scans_pass_untouched() -> None:
@@ -176,6 +182,16 @@ def test_voxel_order_changes_nothing(head, monkeypatch) -> None:
     assert np.array_equal(turned, straight[:, ::-1].transpose(1, 2, 0))
 
 
+def test_the_space_of_raw_scans_belongs_to_the_models_preparation() -> None:
+    own = preparation("standard", template_scale=1.0)
+    (step,) = (step for step in for_raw_scans(own, "atlas").steps if isinstance(step, RegisterToTemplate))
+    assert step.scale == 1.0
+    assert step.centre_mm[1] == pytest.approx(-14 / COHORT_SCALE)
+    assert own.digest() == preparation("standard").digest()  # prepared scans are the same
+    with pytest.raises(ConfigError, match="template_scale"):
+        preparation("standard", template_scale=12)
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="bet2"):
         ExtractBrain("bet2")
@@ -213,6 +229,25 @@ def test_a_heat_map_returns_to_the_heads_own_voxels(head, prepared) -> None:
     centre = affine[:3, :3] @ np.average(np.argwhere(native > 0.5), axis=0) + affine[:3, 3]
     wanted = placed() @ np.diag([1 / COHORT_SCALE] * 3 + [1.0]) @ prepared.affine @ [*place, 1]
     assert np.linalg.norm(centre - wanted[:3]) < 3.0
+
+
+def test_a_head_is_prepared_once(head, monkeypatch) -> None:
+    image, mask, affine = head
+    calls = []
+    monkeypatch.setattr(
+        "custom.preparation.brain_extraction.extract_brain", lambda *given: (calls.append(given), mask)[1]
+    )
+    scan = MetaTensor(torch.from_numpy(image)[None], affine=torch.from_numpy(affine))
+    to_grid = ToModelGridd("image", preparation("standard"), extractor="atlas", register="never")
+    with prepared_once():
+        first, again = (to_grid({"image": scan})["image"] for _ in range(2))
+        moved = MetaTensor(scan.as_tensor(), affine=torch.from_numpy(affine + np.eye(4, k=3)))
+        other = to_grid({"image": moved})["image"]
+    assert len(calls) == 2
+    assert torch.equal(first.as_tensor(), again.as_tensor())
+    assert not torch.equal(first.affine, other.affine)
+    to_grid({"image": scan})
+    assert len(calls) == 3
 
 
 def test_the_dictionary_transform_takes_heads_where_an_extractor_is_named(head, monkeypatch) -> None:

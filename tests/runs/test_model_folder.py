@@ -9,6 +9,7 @@ import random
 import pytest
 import torch
 
+from custom.core.digests import write_checked_json
 from custom.core.errors import ConfigError
 from custom.models.weights import load_weights, save_weights
 from custom.noise import GridPatches
@@ -32,6 +33,16 @@ CALIBRATION = {
 
 def define(folder, **changes):
     return ModelFolder.define(folder, **{**IDENTITY, "parts": PARTS, "training": {"batch_size": 8}, **changes})
+
+
+def test_a_setting_that_a_later_version_added_has_its_default(tmp_path):
+    define(tmp_path)
+    content = {k: v for k, v in json.loads((tmp_path / FILE_NAME).read_text()).items() if k != "content_sha256"}
+    del content["parts"]["preparation"]["template_scale"]
+    write_checked_json(tmp_path / FILE_NAME, content)
+    assert define(tmp_path).build("preparation") == preparation("standard")
+    with pytest.raises(ConfigError, match=r"template_scale was 0\.877 and is 1"):
+        define(tmp_path, parts=PARTS | {"preparation": preparation("standard", template_scale=1.0)})
 
 
 def trained(folder):

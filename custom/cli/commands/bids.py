@@ -46,12 +46,28 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from ...core.errors import DataError
+    from ...prediction.watch import watched
     from ...rawscans.find import is_bids
 
     root, output = Path(arguments.bids_dir), Path(arguments.output_dir)
     if not is_bids(root):
         raise DataError(f"{root} is no BIDS data set: it has no sub-*/ folder; give its root")
-    return _group(root, output) if arguments.level == "group" else _participants(root, output, arguments)
+    if arguments.level == "group":
+        return _group(root, output)
+    require_writable(output)
+    if arguments.workers or arguments.participant_label:
+        return _participants(root, output, arguments)
+    return watched(_watched, arguments)  # a scan that ends the process costs itself only
+
+
+def _watched(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from ..main import guarded
+    from ..process import prepare_process
+
+    prepare_process()
+    return guarded(lambda: _participants(Path(arguments.bids_dir), Path(arguments.output_dir), arguments))
 
 
 def _participants(root: "Path", output: "Path", arguments: argparse.Namespace) -> int:
@@ -65,7 +81,6 @@ def _participants(root: "Path", output: "Path", arguments: argparse.Namespace) -
     from ...runs.model_folder import ModelFolder
     from ...runs.start import start
 
-    require_writable(output)
     start(seed=0)
     folder = None
     if arguments.model is not None:

@@ -35,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--spacing", type=float, default=1.0, choices=[1.0, 2.0], help="voxel size of the results in mm"
     )
     parser.add_argument(
+        "--template-scale",
+        type=float,
+        default=0.877,
+        help="size of the brains as a share of the average brain's; 0.877 is that of the papers' cohorts, and a model trained "
+        "on other scans has it as template_scale in its preparation",
+    )
+    parser.add_argument(
         "--compare-extractors", action="store_true", help="run a second extractor and compare the masks"
     )
     parser.add_argument(
@@ -91,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = RawSettings(
         arguments.extractor,
         arguments.bias_field,
+        scale=arguments.template_scale,
         spacing_mm=arguments.spacing,
         compare_extractors=arguments.compare_extractors,
     )
