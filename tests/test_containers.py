@@ -45,5 +45,12 @@ def test_extras_environment_and_command(repository, name) -> None:
 
 def test_sections_of_the_definition(repository) -> None:
     text = (repository / "containers" / "uad.def").read_text(encoding="utf-8")
-    assert re.findall(r"^%(\w+)", text, re.MULTILINE) == ["files", "post", "environment", "runscript", "help"]
+    assert re.findall(r"^%(\w+)", text, re.MULTILINE) == [
+        "arguments",
+        "files",
+        "post",
+        "environment",
+        "runscript",
+        "help",
+    ]
     assert 'exec uad "$@"' in text
