@@ -3,9 +3,9 @@
 
 import json
 import re
+import tomllib
 
 import pytest
-import tomllib
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ SCANS = ("sub-01/anat/sub-01_T1w", "sub-02/ses-1/anat/sub-02_ses-1_run-1_T1w", "
 
 
 @pytest.fixture(scope="module")
-def bids(tmp_path_factory):
-    """A data set, the results of `participant`, and the exit codes."""
+def data_set(tmp_path_factory):
+    """Three T1 scans of two people, a broken one, and a participants table."""
     root = tmp_path_factory.mktemp("bids") / "data set"
     for seed, name in enumerate(SCANS):
         path = root / f"{name}.nii.gz"
@@ -30,6 +30,13 @@ def bids(tmp_path_factory):
     broken.write_bytes(b"no scan")
     table = "participant_id\tage\tsex\tsite\tgroup\nsub-01\t37\tF\tA\tcontrol\nsub-02\t71\tM\tA\tpatient\nsub-03\tn/a\tF\tB\tcontrol\n"
     (root / "participants.tsv").write_text(table)
+    return root
+
+
+@pytest.fixture(scope="module")
+def bids(data_set):
+    """The data set, the results of `participant`, and the exit codes."""
+    root = data_set
     model, out = blurring_model(root.parent / "model"), root.parent / "out"
     common = ["bids", str(root), str(out), "participant", "--model", str(model), "--viewer", "none"]
     with without_network():
@@ -85,14 +92,13 @@ def test_strata() -> None:
     ("arguments", "word"),
     [(["participant"], "several contrasts"), (["participant", "--contrast", "t1", "--session-label", "9"], "no .*T1w")],
 )
-def test_sentences(bids, tmp_path, capsys, arguments, word) -> None:
-    root, _, _ = bids
-    assert main(["bids", str(root), str(tmp_path / "o"), *arguments]) != 0
+def test_sentences(data_set, tmp_path, capsys, arguments, word) -> None:
+    assert main(["bids", str(data_set), str(tmp_path / "o"), *arguments, "--workers", "1"]) != 0
     assert re.search(word, capsys.readouterr().err)
 
 
-def test_no_bids_and_no_results(bids, tmp_path, capsys) -> None:
+def test_no_bids_and_no_results(data_set, tmp_path, capsys) -> None:
     assert main(["bids", str(tmp_path), str(tmp_path / "o"), "group"]) != 0
     assert "no BIDS data set" in capsys.readouterr().err
-    assert main(["bids", str(bids[0]), str(tmp_path / "o"), "group"]) != 0
+    assert main(["bids", str(data_set), str(tmp_path / "o"), "group"]) != 0
     assert "participant' first" in capsys.readouterr().err
