@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import ConfigError, DataError
-from ..core.files import atomic_write_text
+from ..core.files import atomic_write_text, expanded
 from ..core.stamps import stamp_lists
 from ..volumes.records import case_id_of, checked_id, without_nifti_ending
 from .datasets import DatasetDeclaration, get_dataset
@@ -163,7 +163,7 @@ def read_ages(path: str | Path) -> dict[str, float]:
         DataError: no such file, another encoding than UTF-8, other columns, no number, or two ages for a subject.
     """
     ages: dict[str, float] = {}
-    path = Path(path).expanduser()
+    path = expanded(path)
     for line, row in enumerate(_rows_of(path), start=2):
         cells = {(key or "").strip().lower(): (value or "") for key, value in row.items() if isinstance(value, str)}
         if not {"subject", "age"} <= set(cells):

@@ -66,7 +66,7 @@ def _fault_of_the_machine(error: BaseException) -> UADError | None:
         )
     full = isinstance(error, OSError) and error.errno in _NO_SPACE
     if full or "No space left on device" in text:  # safetensors and torch say it in words only
-        place = getattr(error, "filename", None)
+        place = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of a copy, where it goes
         return DiskFullError(
             f"the disk is full{f' ({place})' if place else ''}; files that were there before are whole. Free some space and "
             "run the same command again to go on."

@@ -123,6 +123,19 @@ def test_without_a_writable_root_the_cache_lies_in_the_users_folder(root, tmp_pa
     assert check(root).from_cache == 14
 
 
+def test_without_a_home_folder_files_are_checked_all_the_same(root, monkeypatch):
+    """A container's user id without a name and without HOME."""
+
+    def nobody(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    _age_files(root)
+    check(root)
+    assert check(root).from_cache == 14
+
+
 def test_a_run_is_stopped_with_the_names_of_the_cases(root):
     assert gate_splits(root, "ixi", "t1", 0, ("train", "val")) == []
     (root / "Train/ixi/mask/IXI002-A_mask.nii.gz").unlink()

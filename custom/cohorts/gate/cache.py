@@ -78,8 +78,11 @@ class FileCache:
             except OSError as error:
                 _LOG.info("no cache at %s: %s", path, error.strerror)
 
-    def _places(self) -> tuple[Path, Path]:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    def _places(self) -> tuple[Path, ...]:
+        try:
+            home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        except RuntimeError:  # a process without a home folder, as containers start them
+            return (self._root / CACHE_FILE,)
         name = hashlib.sha256(str(self._root.absolute()).encode()).hexdigest()[:16]
         return self._root / CACHE_FILE, home / "uad-brain-mri" / f"check_data-{name}.json"
 
