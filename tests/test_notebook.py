@@ -27,7 +27,8 @@ def test_its_cells_run(repository, tmp_path, monkeypatch, capsys):
     assert variables["dice"] > 0.5
     assert variables["result"].case_id == "patient"
     assert variables["result"].plot()._repr_png_().startswith(b"\x89PNG")
-    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".gz", ".json", ".html"}
+    written = {path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert written == {".gz", ".json", ".html", ".png"}
     written = capsys.readouterr().out
     assert "did you mean --sensitivity?" in written
     assert written.count("typical_fpr_") == 2

@@ -64,7 +64,8 @@ def precision_recall_figure(
         np.asarray(precision, dtype=np.float64)[np.asarray(recall) > 0.05] for recall, precision in curves.values()
     ]
     if chance > 0 and max((float(height.max()) for height in heights if height.size), default=1.0) < _LOW:
-        axes.set(yscale="log", ylim=(chance / 3, 1), ylabel="precision (logarithmic)")
+        lowest = min([chance, *(height for _, height in operating_points.values() if height > 0)])
+        axes.set(yscale="log", ylim=(lowest / 3, 1), ylabel="precision (logarithmic)")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 

@@ -27,13 +27,21 @@ def call(repository, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("name", ["demo", "real_t1", "isbi2024", "cddpm2024", "contrast_change"])
+@pytest.mark.parametrize("name", ["demo", "isbi2024", "cddpm2024", "contrast_change"])
 def test_the_shipped_matrices_are_valid_up_to_the_data(call, repository, tmp_path, name):
     """Without data the plan stops at the first split list, behind all checks of methods, scores and overrides."""
     arguments = ["--dataset_dir", tmp_path, "--output_dir", tmp_path / "out", "--only", "plan"]
     code, _, told = call("benchmark.py", repository / f"matrices/{name}.json", *arguments)
     assert code == 4
     assert "train_fold0.csv" in told
+
+
+def test_a_matrix_of_planted_lesions_says_how_they_are_planted(call, repository, tmp_path):
+    arguments = ["--dataset_dir", tmp_path, "--output_dir", tmp_path / "out", "--only", "plan"]
+    code, _, told = call("benchmark.py", repository / "matrices/real_t1.json", *arguments)
+    assert (code, told.count("\n")) == (2, 1)
+    assert "planted_tumour" in told
+    assert "uad plant" in told
 
 
 def test_matrices_of_the_package_go_by_name(tmp_path, monkeypatch):

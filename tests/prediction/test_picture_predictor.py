@@ -78,7 +78,7 @@ def test_turned_pictures_give_turned_boxes(pictures, predictor, plain, tmp_path)
     assert "the picture was taken as turned" in " ".join(result.warnings)
 
 
-def test_model_is_recognised_and_files_are_written(pictures, tmp_path, capsys):
+def test_model_is_recognised_and_files_are_written(pictures, tmp_path, capfd):  # a process of its own prints
     folder = tmp_path / "in"
     (folder / "deeper").mkdir(parents=True)
     (folder / "deeper" / "a.png").write_bytes(pictures["text"][0].read_bytes())
@@ -96,9 +96,9 @@ def test_model_is_recognised_and_files_are_written(pictures, tmp_path, capsys):
     assert (heat.dtype, heat.max()) == (np.uint16, 65535)
     assert "cannot be read as a picture" in (out / "index.html").read_text()
     assert [entry["image"] for entry in json.loads((out / "boxes.json").read_text())] == ["a.png"]
-    capsys.readouterr()
+    capfd.readouterr()
     assert main(["predict", str(folder / "deeper"), "-o", str(out), "--contrast", "t2"]) == 0
-    assert "done before" in capsys.readouterr().out
+    assert "done before" in capfd.readouterr().out
     choice = choose_picture_model([pictures["landscape"][0]])
     assert choice.model.contrast == "t2"
 

@@ -8,6 +8,7 @@ import argparse
 import time
 from pathlib import Path
 
+from ...core.digests import read_checked_json
 from ...core.files import require_writable
 from ..words import closing, command_line
 
@@ -74,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         return code
     print(f"\nThe demonstration took {(time.monotonic() - start) / 60:.1f} minutes.")
     evaluation = output / "evaluation"
+    print(_numbers(evaluation))
     closing(
         {
             "tables": evaluation / "report.md",
@@ -88,3 +90,14 @@ def run(arguments: argparse.Namespace) -> int:
         },
     )
     return 0
+
+
+def _numbers(evaluation: Path) -> str:
+    """Return the average precision of every score on every test set, and how often it is that of an uninformative map."""
+    lines = [f"\n{'test set':<18}{'score':<26}{'AP, pooled':>10}  of an uninformative map"]
+    for dataset, block in read_checked_json(evaluation / "metrics.json", "evaluate again.")["datasets"].items():
+        for score, found in block["variants"].items():
+            precision, times = (found["pooled"].get(name) for name in ("average_precision", "over_uninformative"))
+            if precision is not None and times is not None:
+                lines.append(f"{dataset:<18}{score:<26}{precision:>10.1%}  {times:.1f}x")
+    return "\n".join(lines)

@@ -56,6 +56,8 @@ def get_dataset(name: str, data_root: str | Path) -> DatasetDeclaration:
         return known[name]
     close = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
+    if str(name).startswith("planted_"):
+        hint = "planted lesions are made by `uad plant`, which declares them; "
     raise ConfigError(
         f"no data set is called {name!r}; {hint}known: {', '.join(sorted(known))}. A data set of your own is declared in "
         f"{Path(data_root) / 'dataset.json'}."
