@@ -127,7 +127,7 @@ def test_new_score_by_one_file_and_one_line(trained, bundle, repository, tmp_pat
     scoring["mine"] = {"_target_": "my_score.squared_brightness", "_mode_": "callable"}
     (tmp_path / "scoring.json").write_text(json.dumps(scoring))
     finished = bundle(
-        "evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--limit", "1", "--sigma_sweep", "False",
+        "evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--limit", "1", "--draws", "1", "--sigma_sweep", "False",
         "--healthy_test", "False", "--output_dir", str(tmp_path / "evaluation"), "--scores", f"%{tmp_path}/scoring.json",
         PYTHONPATH=str(tmp_path),
     )  # fmt: skip
@@ -191,7 +191,7 @@ def test_broken_scan_is_named_and_nothing_is_half_written(bundle, tiny_cohort, t
     nib.save(nib.Nifti1Image(data, image.affine), path)
     finished = bundle(
         "evaluating", EVALUATE, trained, "--dataset_dir", str(broken), "--cache_dir", str(tmp_path / "cache"),
-        "--test_sets", "['demo_tumour']", "--output_dir", str(tmp_path / "evaluation"),
+        "--test_sets", "['demo_tumour']", "--draws", "1", "--output_dir", str(tmp_path / "evaluation"),
     )  # fmt: skip
     assert finished.returncode == 4
     assert "P02" in finished.stderr
@@ -203,6 +203,6 @@ def test_exchanged_weights_are_refused(trained, bundle, tmp_path):
     before = {path: path.read_bytes() for path in trained.glob("model.*")}
     shutil.copytree(trained, tmp_path / "run")
     (tmp_path / "run" / "model.safetensors").write_bytes(before[trained / "model.safetensors"][:-8] + bytes(8))
-    finished = bundle("evaluating", EVALUATE, tmp_path / "run", "--test_sets", "['demo_tumour']")
+    finished = bundle("evaluating", EVALUATE, tmp_path / "run", "--test_sets", "['demo_tumour']", "--draws", "1")
     assert finished.returncode == 2
     assert "sha256 differs" in finished.stderr

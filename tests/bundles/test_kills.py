@@ -138,7 +138,7 @@ def evaluation(training, tiny_cohort, work, repository):
         return [sys.executable, "-m", "monai.bundle", "run", "evaluating", "--config_file",
                 "bundles/ddpm_ssim_ens/configs/evaluate.json", "--tracking_uri=None", "--dataset_dir", str(tiny_cohort),
                 "--cache_dir", str(work / "cache"), "--model_dir", str(output), "--sigma_sweep", "False",
-                "--test_sets", "['demo_tumour']", "--limit", "1"]  # fmt: skip
+                "--test_sets", "['demo_tumour']", "--limit", "1", "--draws", "1"]  # fmt: skip
 
     for name in ("evaluated", "killed_evaluation"):
         shutil.copytree(work / "trained", work / name)
