@@ -115,6 +115,23 @@ def test_compare_refuses_in_one_sentence(call, finished, baselines, tmp_path):
     assert "FORCED" in out
 
 
+def test_compare_takes_a_threshold_that_is_there(call, finished, baselines, tmp_path):
+    """Evaluations without labelled scans to tune on have no threshold ``tuned``: a table of dashes says nothing."""
+    baselines({"mslub": {"A": 0.1, "B": 0.2}})
+    for path in (tmp_path / "results").rglob("metrics.json"):
+        metrics = json.loads(path.read_text())
+        for block in metrics["datasets"].values():
+            for variant in block["variants"].values():
+                variant["operating_points"] = {"healthy_fpr_0.01": variant["operating_points"]["tuned"]}
+        path.write_text(json.dumps(metrics))
+    code, out, _ = call("compare.py", tmp_path / "results")
+    assert code == 0
+    assert "at the threshold 'healthy_fpr_0.01'" in out
+    code, _, told = call("compare.py", tmp_path / "results", "--point", "tuned")
+    assert (code, told.count("\n")) == (2, 1)
+    assert "there are healthy_fpr_0.01" in told
+
+
 def test_the_published_file_is_json_without_surprises(repository):
     for path in sorted((repository / "matrices").glob("*.json")):
         assert json.loads(path.read_text())["name"] == path.stem

@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metric", default="dice", help="column of per_case.csv, or pooled_average_precision (default dice)"
     )
-    parser.add_argument("--point", default="tuned", help="threshold: tuned, interval_search, healthy_fpr_0.05, oracle")
+    parser.add_argument(
+        "--point", help="threshold: healthy_fpr_0.05, oracle, ... (default: tuned, else the first that most rows have)"
+    )
     parser.add_argument(
         "--pairs", nargs="*", default=(), metavar="'A SCORE:B SCORE'", help="rows to test against each other"
     )
@@ -31,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read results, print the table and the tests."""
+    from ...benchmark.points import operating_point
     from ...benchmark.rendering import csv_text, latex, markdown, write_table
     from ...benchmark.results import find_results, results_from_mlflow
     from ...benchmark.tables import Comparison
@@ -51,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             r.method: [s for s in arguments.scores if any(s in b["variants"] for b in r.metrics["datasets"].values())]
             for r in results
         }
-    comparison = Comparison(results, shown, arguments.point, arguments.force)
+    comparison = Comparison(results, shown, operating_point(results, arguments.point), arguments.force)
     pairs = [tuple(pair.split(":", 1)) for pair in arguments.pairs]
     table, tests = comparison.main(arguments.metric), comparison.comparisons(pairs, arguments.metric)
     render = {"markdown": markdown, "csv": csv_text, "latex": latex}[arguments.format]
