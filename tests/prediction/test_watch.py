@@ -86,6 +86,7 @@ def test_the_process_at_work_ends_with_the_one_that_watches_it(tmp_path, reposit
     process = subprocess.Popen(
         [*_script(tmp_path, LIGHT), "60", "waits"], cwd=tmp_path, env=_environment(repository), stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job of a shell ignores it
     )  # fmt: skip
     assert process.stdout is not None
     at_work = int(process.stdout.readline().split()[1])
