@@ -83,8 +83,8 @@ def main() -> int:
         found = check(arguments.folder, ["demo"], "t1", workers=arguments.workers)
         seconds, cpu = time.monotonic() - start, time.process_time() - cpu
         print(
-            f"{name:9}  {found.scans} scans, {found.files} files, {found.from_cache} from the cache, {len(found.findings)} "
-            f"findings: {seconds:.1f} s, {cpu:.1f} s CPU",
+            f"{name:9}  {found.scans} scans, {found.files} files, {found.from_cache} from the cache, {len(found.faults)} "
+            f"faults: {seconds:.1f} s, {cpu:.1f} s CPU",
             flush=True,
         )
     return 0

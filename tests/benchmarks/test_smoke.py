@@ -36,7 +36,7 @@ def test_growth_counts_what_is_there(tmp_path):
 def test_generated_cohort_of_the_gate_is_clean_and_read_once(tmp_path):
     gate.write_cohort(tmp_path, 20, (32, 32, 24))
     found = [check(tmp_path, ["demo"], "t1") for _ in range(2)]
-    assert [(one.scans, one.files, one.from_cache, one.findings) for one in found] == [
+    assert [(one.scans, one.files, one.from_cache, one.faults) for one in found] == [
         (20, 40, 0, ()),
         (20, 40, 40, ()),
     ]

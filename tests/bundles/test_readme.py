@@ -180,7 +180,7 @@ def _check_tracked(client, experiment, runs):
     assert params["test_limit"] == "1"
     assert params["limit"] == "None"
     assert "erosion_mm" in params["postprocessing"]
-    assert params["lr"] == "0.0001"
+    assert params["lr"] == "0.0005"  # of the small preset
     assert any(name.startswith("parts.preparation") for name in params)
     for run in runs.values():
         assert run.data.tags["mlflow.source.git.commit"]

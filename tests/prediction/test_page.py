@@ -187,7 +187,7 @@ def test_unknown_settings_are_refused(result, tmp_path, setting) -> None:
 
 def test_result_in_python(result, tmp_path) -> None:
     assert len(repr(result)) < 300
-    assert "1 findings" in repr(result)
+    assert "1 finding," in repr(result)
     assert "left, anterior, superior" in result._repr_html_()
     paths = result.save(tmp_path)
     assert all(path.is_file() for path in paths)

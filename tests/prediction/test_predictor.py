@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scans of anybody in, results on their own grids out: one model of a 3x3 mean filter, one tiny diffusion network."""
 
-import contextlib
-import io
 import json
 import random
-import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -73,11 +71,13 @@ def batch(model, scans, tmp_path_factory) -> tuple[Path, int, str]:
     """Results, exit code and terminal output of ``scripts/predict.py`` on the ten scans."""
     out = tmp_path_factory.mktemp("out")
     script = str(Path(__file__).parents[2] / "scripts" / "predict.py")
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as written:
-        patch.setattr(sys, "argv", [script, str(scans), "-o", str(out), "--model", str(model)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(script, run_name="__main__")
-    return out, int(ended.value.code), written.getvalue()
+    ended = subprocess.run(
+        [sys.executable, script, str(scans), "-o", str(out), "--model", str(model)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return out, ended.returncode, ended.stdout
 
 
 def image_of(out: Path, case_id: str, name: str) -> nib.Nifti1Image:

@@ -117,7 +117,7 @@ def test_a_frozen_release_carries_the_terms_of_the_weights(tmp_path):
 def test_a_broken_scan_does_not_keep_the_others_from_their_model(monkeypatch) -> None:
     known = released.released_models()[0]
 
-    def recognise(source: ScanSource, models: object, names: str) -> released.Choice:
+    def recognise(source: ScanSource, *_: object) -> released.Choice:
         if source.case_id == "sub-bad":
             raise RuntimeError("applying transform") from DataError("is truncated", case="sub-bad")
         return released.Choice(known, f"looks like {source.case_id}")
