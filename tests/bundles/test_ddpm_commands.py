@@ -55,7 +55,7 @@ def test_training_leaves_a_model_that_describes_itself(trained):
     assert model.calibration is None
     config = json.loads((trained / "config.json").read_text())
     assert config["max_epochs"] == 2
-    assert config["network_spec"]["_target_"].endswith("DiffusionModelUNet")
+    assert config["additive_unet_spec"]["_target_"].endswith("DiffusionModelUNet")
     best = json.loads((trained / "checkpoints" / "best.json").read_text())
     assert best["metric"] == "l1"
     assert 0 < best["value"] < 2
