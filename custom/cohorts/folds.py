@@ -142,8 +142,7 @@ def make_splits(
             raise DataError(f"{declaration.title}: {len(order)} subjects are too few for a val and a test list")
         lists = {declaration.split_file("val"): order[:n_val], declaration.split_file("test"): order[n_val:]}
     folder = Path(data_root) / "splits"
-    patterns = [pattern.replace("{fold}", "*") for pattern in declaration.split_files.values()]
-    present = sorted(file.name for pattern in patterns for file in folder.glob(pattern))
+    present = present_lists(data_root, dataset)
     if present and not force:
         raise ConfigError(f"{', '.join(present)} exist already in {folder}; they are replaced only with --force")
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,6 +153,13 @@ def make_splits(
         (folder / name).unlink()
     stamp_lists(folder, declaration.name, texts, seed=seed, subjects=len(rows))
     return [folder / name for name in texts]
+
+
+def present_lists(data_root: str | Path, dataset: str) -> list[str]:
+    """Return the names of the lists that a data set has already."""
+    patterns = [pattern.replace("{fold}", "*") for pattern in get_dataset(dataset, data_root).split_files.values()]
+    folder = Path(data_root) / "splits"
+    return sorted(file.name for pattern in patterns for file in folder.glob(pattern))
 
 
 def read_ages(path: str | Path) -> dict[str, float]:

@@ -7,7 +7,7 @@
     DATA/Test/<name>/{t1,...,mask,seg}/<case>_<contrast>.nii.gz      patients
     DATA/lists/<name>.csv                                            img_name, age, sex, label, img_path, mask_path, seg_path
 
-Files are hard links where the file system has them, copies elsewhere.
+A public data set of these lies in the folder that its declaration names (``Test/WMH``, ``Test/Brats21``). Files are hard links where the file system has them, copies elsewhere.
 """
 
 import csv
@@ -35,6 +35,7 @@ def write_papers_layout(
     name: str,
     patients: bool,
     people: Mapping[str, Mapping[str, str]] | None = None,
+    folder: str | None = None,
 ) -> Path:
     """Link the scans that did not fail into ``data`` and write their list; return its path.
 
@@ -46,19 +47,20 @@ def write_papers_layout(
         name: of the data set.
         patients: into ``Test`` instead of ``Train``.
         people: subject -> age and sex, where known.
+        folder: of the data set below ``data``; None: ``Train/<name>`` or ``Test/<name>``.
     """
     if not name.isidentifier():
         raise ConfigError(f"the data set's name {name!r} must be letters, digits and '_': it becomes a folder")
-    root = Path("Test" if patients else "Train") / name
+    root = Path(folder or f"{'Test' if patients else 'Train'}/{name}")
     rows = []
     for scan, record in zip(scans, records, strict=True):
         if not usable(dict(record)):
             continue
         names, place = output_names(scan), case_folder(prepared, scan.case_id)
         paths = {}
-        for role, folder in (("image", scan.contrast), ("mask", "mask"), ("seg", "seg")):
+        for role, kind in (("image", scan.contrast), ("mask", "mask"), ("seg", "seg")):
             if (place / names[role]).is_file():
-                paths[role] = root / folder / f"{scan.case_id}_{folder}.nii.gz"
+                paths[role] = root / kind / f"{scan.case_id}_{kind}.nii.gz"
                 _link(place / names[role], data / paths[role])
         person = (people or {}).get(scan.case_id.split("_")[0], {})
         rows.append(

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from custom.cohorts.datasets import DATASETS
 from custom.core.errors import ConfigError, DataError
 from custom.rawscans.batch import _relabelled
 from custom.rawscans.downloads import find_download
@@ -24,6 +25,7 @@ TREES = {
             for k in ("t1", "t1ce", "t2", "flair", "seg")
         ),
         "BraTS2021_00009/BraTS2021_00009_t1.nii.gz",
+        *(f"GLI/BraTS-GLI-00002-001/BraTS-GLI-00002-001-{k}.nii.gz" for k in ("t1n", "t1c", "t2w", "t2f", "seg")),
     ],
     "mslub": [
         *(f"patient01/patient01_{k}.nii.gz" for k in ("T1W", "T2W", "FLAIR", "brainmask", "consensus_gt")),
@@ -43,7 +45,11 @@ TREES = {
 }
 EXPECTED = {
     "ixi": {"sub-IXI002Guys0828": None, "sub-IXI014HH1236": None},
-    "brats21": {"sub-BraTS202100000": "BraTS2021_00000_seg.nii.gz", "sub-BraTS202100009": None},
+    "brats21": {
+        "sub-BraTS202100000": "BraTS2021_00000_seg.nii.gz",
+        "sub-BraTS202100009": None,
+        "sub-BraTSGLI00002_ses-001": "BraTS-GLI-00002-001-seg.nii.gz",
+    },
     "mslub": {"sub-patient01": "patient01_consensus_gt.nii.gz"},
     "atlas_v2": {"sub-r001s001_ses-1": "sub-r001s001_ses-1_space-MNI152NLin2009aSym_label-L_desc-T1lesion_mask.nii.gz"},
     "wmh": {"sub-AmsterdamGE3T100": "wmh.nii.gz", "sub-AmsterdamPhilipsVUPETMR017": "wmh.nii.gz"},
@@ -73,6 +79,12 @@ def test_nothing_is_guessed(tree) -> None:
     name, root = tree
     with pytest.raises(DataError, match="no SWI scan"):
         find_download(name, root, "swi")
+
+
+def test_two_times_of_a_patient_are_one_subject() -> None:
+    subject_of = DATASETS["brats21"].subject_of
+    assert subject_of("sub-BraTSGLI00002_ses-000") == subject_of("sub-BraTSGLI00002_ses-001") == "sub-BraTSGLI00002"
+    assert subject_of("BraTS2021_00002") == "BraTS2021_00002"
 
 
 def test_unknown_set() -> None:

@@ -146,6 +146,29 @@ def test_command_makes_a_data_set_of_any_contrast(scans, tmp_path) -> None:
     assert get_dataset("mysite", data).healthy
 
 
+def test_command_makes_the_lists_of_a_public_data_set(image, tmp_path, capsys) -> None:
+    """In the folder that its declaration names, once; healthy scans or patients as it declares."""
+    for case in ("0", "1"):
+        folder = tmp_path / "WMH" / "training" / "Utrecht" / case
+        (folder / "pre").mkdir(parents=True)
+        nib.Nifti1Image(image, AFFINE).to_filename(folder / "pre" / "T1.nii.gz")
+        nib.Nifti1Image((image > 250).astype(np.uint8), AFFINE).to_filename(folder / "wmh.nii.gz")
+    data = tmp_path / "DATA"
+    arguments = ["prepare", str(tmp_path / "WMH"), "--download", "wmh", "--contrast", "t1", "-o", str(tmp_path / "o")]
+    arguments += ["--spacing", "2", "--layout", "papers", str(data), "--name", "wmh", "--splits"]
+    assert main(arguments) == 2
+    assert "add --patients" in capsys.readouterr().err
+    assert main([*arguments, "--patients"]) == 0
+    lists = {path.name: path.read_text() for path in (data / "splits").glob("*.csv")}
+    assert len(lists) == 2
+    rows = [row for text in lists.values() for row in csv.DictReader(text.splitlines())]
+    assert len({row["img_name"] for row in rows}) == 2
+    for row in rows:
+        assert (data / row["img_path"].lstrip("/")).is_file()
+    assert main([*arguments, "--patients"]) == 0
+    assert {path.name: path.read_text() for path in (data / "splits").glob("*.csv")} == lists
+
+
 def test_lesion_masks_are_paired_by_name(tmp_path, capsys) -> None:
     """One for every scan, in BIDS derivatives too; none and two are errors."""
     names = ("in/sub-1_T1w", "in/sub-2_T1w", "seg/sub-1/anat/sub-1_label-lesion_mask", "seg/sub-2_T1w_seg")

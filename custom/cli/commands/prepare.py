@@ -60,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--name", default="own", help="name of the data set in DATA; a new one is declared in DATA/dataset.json"
     )
     parser.add_argument("--patients", action="store_true", help="the scans are patients (Test), not healthy (Train)")
+    parser.add_argument(
+        "--splits",
+        action="store_true",
+        help="with --layout: make the lists too, as uad splits does by default; lists that are there are kept, and none is made "
+        "if a scan failed",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ...cohorts.datasets import DATASETS
     from ...cohorts.datasets.own import declare
+    from ...cohorts.folds import make_splits, present_lists
     from ...core.errors import ConfigError
     from ...rawscans.batch import prepare_batch, usable
     from ...rawscans.chain import RawSettings
@@ -79,6 +86,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError("--seg is not for --download: the lesion masks of a known data set are found with its scans")
     if arguments.layout and arguments.layout[0] != "papers":
         raise ConfigError(f"the layout {arguments.layout[0]!r} is unknown; the one there is: papers")
+    if arguments.splits and not arguments.layout:
+        raise ConfigError("--splits makes the lists of a data folder; name the folder: --layout papers DATA")
+    known = DATASETS.get(arguments.name) if arguments.layout else None
+    if known and known.healthy == arguments.patients:
+        raise ConfigError(
+            f"{known.title} holds {'healthy scans: leave --patients out' if known.healthy else 'patients: add --patients'}, or "
+            "choose another --name"
+        )
     output = Path(arguments.output)
     require_writable(output)
     given, contrast = Path(arguments.input), arguments.contrast.lower()
@@ -112,10 +127,17 @@ def run(arguments: argparse.Namespace) -> int:
     }
     if arguments.layout:
         data = Path(arguments.layout[1])
-        written["list"] = write_papers_layout(scans, records, output, data, arguments.name, arguments.patients, people)
-        if arguments.name not in DATASETS and any(usable(record) for record in records):
+        written["list"] = write_papers_layout(
+            scans, records, output, data, arguments.name, arguments.patients, people, known.folder if known else None
+        )
+        complete = all(usable(record) for record in records)
+        if not known and any(usable(record) for record in records):
             declared = declare(data, arguments.name, not arguments.patients, r"([^_]+)")  # the subject, not the session
             written |= {"data set": declared} if declared else {}
         following = {"make the lists": command_line("uad", "splits", data, "--dataset", arguments.name)}
+        if arguments.splits and complete:
+            if not present_lists(data, arguments.name):
+                written |= {file.name: file for file in make_splits(data, arguments.name)}
+            following = {"look for faults in lists and scans": command_line("uad", "check", data)}
     closing(written, following)
     return 0 if all(usable(record) for record in records) else 4

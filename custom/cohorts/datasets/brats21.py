@@ -14,7 +14,7 @@ DECLARATIONS = (
         folder="Test/Brats21",
         split_files=patient_files("Brats21"),
         expected_counts=counts(val=100, test=1151),
-        subject_pattern=r"(BraTS2021_\d+)",
+        subject_pattern=r"(BraTS2021_\d+|sub-[A-Za-z0-9]+)",
         how_to_get="register for the BraTS 2021 challenge data at https://www.synapse.org",
         notes=("The papers use T2 (and T1 in the supplement); labels 1, 2 and 4 are merged into one lesion mask.",),
     ),

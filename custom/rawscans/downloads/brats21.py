@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """BraTS 2021: a folder per case, ``BraTS2021_00000/BraTS2021_00000_{t1,t1ce,t2,flair,seg}.nii.gz``, at any depth.
 
-Brains are extracted and lie rigidly in SRI24; they are not extracted again. Labels 1, 2 and 4 are one tumour. Cases of the
+The gliomas of BraTS 2023 are read too, ``BraTS-GLI-00000-000/BraTS-GLI-00000-000-{t1n,t1c,t2w,t2f,seg}.nii.gz``; their numbers
+are other ones, and the last three digits count the times at which a patient was scanned. Brains are extracted and lie rigidly in SRI24; they are not extracted again. Labels 1, 2 and 4 are one tumour. Cases of the
 validation set have no segmentation.
 """
 
@@ -11,7 +12,11 @@ from pathlib import Path
 from ..raw_scan import RawScan
 from .found import Found, images_below, unknown_of
 
-_NAME = re.compile(r"(BraTS2021_\d{5})_(t1|t1ce|t2|flair|seg)\.nii(\.gz)?")
+_NAME = re.compile(
+    r"(?P<case>BraTS2021_\d{5})_(?P<kind>t1|t1ce|t2|flair|seg)\.nii(\.gz)?"
+    r"|(?P<case_2023>BraTS-GLI-\d{5}-\d{3})-(?P<kind_2023>t1n|t1c|t2w|t2f|seg)\.nii(\.gz)?"
+)
+_KINDS_2023 = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair", "seg": "seg"}
 
 
 def find(root: Path, contrast: str) -> Found:
@@ -19,10 +24,11 @@ def find(root: Path, contrast: str) -> Found:
     cases: dict[str, dict[str, Path]] = {}
     for path in images_below(root):
         match = _NAME.fullmatch(path.name)
-        if match is not None and path.parent.name == match.group(1):
-            cases.setdefault(match.group(1), {})[match.group(2)] = path
+        if match is None or path.parent.name != (case := match["case"] or match["case_2023"]):
+            continue
+        cases.setdefault(case, {})[match["kind"] or _KINDS_2023[match["kind_2023"]]] = path
     scans = [
-        RawScan(f"sub-{name.replace('_', '')}", files[contrast], contrast, seg=files.get("seg"))
+        RawScan(_case_id(name), files[contrast], contrast, seg=files.get("seg"))
         for name, files in sorted(cases.items())
         if contrast in files
     ]
@@ -31,3 +37,11 @@ def find(root: Path, contrast: str) -> Found:
     return Found(
         tuple(scans), notes=notes, unknown=unknown_of(root, (p for files in cases.values() for p in files.values()))
     )
+
+
+def _case_id(name: str) -> str:
+    """Return subject, and the session where the name counts times: files of one patient stay in one fold."""
+    if name.startswith("BraTS2021"):
+        return f"sub-{name.replace('_', '')}"
+    patient, _, time = name.rpartition("-")
+    return f"sub-{patient.replace('-', '')}_ses-{time}"
