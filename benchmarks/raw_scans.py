@@ -1,22 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CPU seconds of every step from a raw head to its anomaly map, and what a released model marks in it.
+"""CPU seconds of every step from a raw head to its report, and what the released models mark in it.
 
 ::
 
-    python benchmarks/raw_scans.py SCAN --model restoration_t2 --extractor deepbet
+    python -m benchmarks.raw_scans docs/results T1=T1.nii.gz T2=T2.nii.gz FLAIR=FLAIR.nii.gz --extractors atlas deepbet hd_bet
 
-Prints JSON. The numbers of docs/raw_scans.md are from the three raw scans of Lesjak et al. (2016), one thread.
+writes ``raw_scans_seconds.json`` and ``raw_scans_marked.json``, the tables of docs/raw_scans.md. Every scan and extractor is
+measured in a process of its own with one thread, so that times hold the imports and the memory is that of one scan. A contrast
+without a released model is prepared like T2 and not predicted.
 """
 
 import argparse
-import json
-import os
+import multiprocessing
 import resource
+import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from custom.benchmark.rendering import write_json
+from custom.benchmark.tables import Table
 from custom.prediction.predictor import Predictor
 from custom.prediction.released import released_model
 from custom.preparation.quality import compare
@@ -25,44 +32,83 @@ from custom.preparation.subject import Subject
 from custom.runs.model_folder import ModelFolder
 from custom.volumes.read import read_scan
 
+COMMAND = "python -m benchmarks.raw_scans FOLDER NAME=SCAN ... --extractors NAME ..."
+STEPS = {"extraction": "ExtractBrain", "bias field": "CorrectBias", "registration": "RegisterToTemplate"}
 
-def main() -> None:
-    """Measure one scan."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("scan", type=Path)
-    parser.add_argument("--model", required=True, help="name of a released model, or a folder")
-    parser.add_argument("--extractor", default="auto")
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    named = released_model(arguments.model)
-    folder = named.folder if named else Path(arguments.model)
-    read = read_scan(arguments.scan, "scan")
-    subject = Subject("scan", read.array, read.affine)
-    seconds = {}
-    for step in for_raw_scans(ModelFolder.read(folder).build("preparation"), arguments.extractor).steps:
+
+def measure(contrast: str, path: Path, extractor: str) -> dict[str, Any]:
+    """Return CPU seconds of the steps and of the whole, memory, and what was marked."""
+    torch.set_num_threads(1)
+    own = released_model(f"restoration_{contrast}")
+    model = own or released_model("restoration_t2")
+    assert model is not None
+    read = read_scan(path, "scan")
+    subject, seconds = Subject("scan", read.array, read.affine), {}
+    for step in for_raw_scans(ModelFolder.read(model.folder).build("preparation"), extractor).steps:
         before = time.process_time()
         subject = step(subject)
-        seconds[type(step).__name__] = round(time.process_time() - before, 1)
-    predictor = Predictor.load(folder, extractor=arguments.extractor)
-    before = time.process_time()
-    result = predictor.predict(arguments.scan)
-    seconds["whole prediction"] = round(time.process_time() - before, 1)
-    reference = predictor.calibration.reference
-    print(
-        json.dumps(
-            {
-                "cpu_seconds": seconds,
-                "marked_ml": result.summary()["AnomalyVolumeMl"],
-                "residual": round(result.reconstruction_error, 5),
-                "likeness": compare(result.grid["image"], result.grid["brain"], reference) if reference else None,
-                "record": dict(result.record),
-                "memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-                "load": os.getloadavg(),
-            },
-            indent=2,
-        )
+        seconds[type(step).__name__] = time.process_time() - before
+    found: dict[str, Any] = {name: seconds[step] for name, step in STEPS.items()}
+    found["overlap"] = subject.record["registration"]["mask_overlap"]
+    if own:
+        predictor, before = Predictor.load(own.folder, extractor=extractor), time.process_time()
+        result = predictor.predict(path)
+        with tempfile.TemporaryDirectory() as folder:
+            result.save(folder)
+        reference = predictor.calibration.reference
+        assert reference is not None
+        found["scan to report"] = time.process_time() - before
+        found["distance"] = compare(result.grid["image"], result.grid["brain"], reference)["distance"]
+        found["marked_ml"] = result.summary()["AnomalyVolumeMl"]
+    return found | {"memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+
+
+def seconds_table(measured: Sequence[tuple[tuple[str, str], dict[str, Any]]]) -> Table:
+    """Return times and memory."""
+    names = (*STEPS, "scan to report")
+    rows = tuple(
+        (head, (*(_number(found.get(name), 1) for name in names), _number(found["memory_gib"], 1)))
+        for head, found in measured
     )
+    notes = (
+        "One thread, a process for each row; a step's time holds the imports that it is the first to need. Scan to report: reading, "
+        "all steps, model, maps, and the page, in the same process after the steps.",
+    )
+    return Table("CPU seconds of a raw scan", ("scan", "extractor"), (*names, "memory, GiB"), rows, notes)
+
+
+def marked_table(measured: Sequence[tuple[tuple[str, str], dict[str, Any]]]) -> Table:
+    """Return how the scan lies, how like healthy scans it is, and what is marked."""
+    rows = tuple(
+        (head, (f"{found['overlap']:.3f}", f"{found['distance']:.3f}", _number(found["marked_ml"], 1)))
+        for head, found in measured
+        if "marked_ml" in found
+    )
+    columns = ("overlap with the average brain", "distance to the healthy histogram", "marked, ml")
+    return Table("Raw scans through the released models of their contrast", ("scan", "extractor"), columns, rows)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def main() -> None:
+    """Measure all and write both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("scans", nargs="+", metavar="NAME=SCAN", help="contrast and file")
+    parser.add_argument("--extractors", nargs="+", default=["atlas"])
+    arguments = parser.parse_args()
+    measured: list[tuple[tuple[str, str], dict[str, Any]]] = []
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh, max_tasks_per_child=1) as pool:
+        for extractor in arguments.extractors:
+            for name, _, path in (scan.partition("=") for scan in arguments.scans):
+                found = pool.submit(measure, name.lower(), Path(path), extractor).result()
+                measured.append(((name, extractor), found))
+                print(name, extractor, found, flush=True)
+                for table, stem in ((seconds_table, "raw_scans_seconds"), (marked_table, "raw_scans_marked")):
+                    write_json(table(measured), arguments.folder / f"{stem}.json", COMMAND)
 
 
 if __name__ == "__main__":
