@@ -115,8 +115,8 @@ def _model_facts(settings: Mapping[str, Any], result: CaseResult) -> dict[str, A
         )
     if (error := result.calibration.healthy_error) is not None:
         facts["healthy scans"] = (
-            f"reconstructed with a mean error of {error:.3f} inside the brain (intensities from 0 to 1); this scan: "
-            f"{result.reconstruction_error:.3f}"
+            f"reconstructed with a mean error of {error:.4f} inside the brain (intensities from 0 to 1); this scan: "
+            f"{result.reconstruction_error:.4f}"
         )
     return facts
 

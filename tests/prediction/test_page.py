@@ -54,7 +54,7 @@ def test_numbers_and_words(page, result) -> None:
     assert "research use only" in text
     assert "exceeded by 1 % of healthy voxels" in text
     assert "No warnings" not in text
-    assert "reconstructed with a mean error of 0.046 inside the brain" in text
+    assert "reconstructed with a mean error of 0.0456 inside the brain" in text
     assert re.search(r"training steps.*720", text, re.DOTALL)
     assert f"about {result.grid['brain'].sum() * 0.008 * 0.01:.1f} ml lie above" in text  # 1 % of the brain
     assert re.search(r"99\.9[45] %</td>", text)  # the score 0.9 lies half way between the percentiles 99.9 and 99.99
