@@ -6,10 +6,12 @@ candidate is its time divided by ours: above 1 ours is faster. Reported are the 
 """
 
 import importlib
+import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -65,6 +67,21 @@ class Measured:
     subject: str
     target: str
     rows: list[Row] = field(default_factory=list)
+
+
+def cpu_info() -> dict[str, str]:
+    """Return the lines of ``/proc/cpuinfo`` for the first core, nothing where there is no such file."""
+    info: dict[str, str] = {}
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            info.setdefault(key.strip(), value.strip())
+    return info
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    return cpu_info().get("model name", platform.processor())
 
 
 def peer(package: str, name: str, build: Callable[[Any], Candidate]) -> Candidate:

@@ -3,7 +3,7 @@
 
 ``OUTPUT/tables/TABLE.json`` goes to ``docs/results/NAME_TABLE.json``, from where ``python -m benchmarks.documents`` puts it
 into the documents. Rows of a matrix that were not run have no number and are left out; the table says so in a note. The note on
-revisions of the code is not taken over: a document names the revision that its history knows.
+revisions of the code loses their names, which the history of the documents need not know.
 ``--columns`` takes some of the columns (their beginnings), ``--rows`` some of the rows (first names).
 """
 
@@ -27,7 +27,7 @@ def published(table: Table, columns: Sequence[str] = (), rows: Sequence[str] = (
     chosen = [(head, tuple(cells[n] for n in kept)) for head, cells in table.rows if not rows or head[0] in rows]
     full = tuple((head, cells) for head, cells in chosen if any(map(_is_number, cells)))
     absent = list(dict.fromkeys(head[0] for head, cells in chosen if not any(map(_is_number, cells))))
-    kept_notes = [note for note in table.notes if not note.startswith(REVISIONS)]
+    kept_notes = [f"{REVISIONS}." if note.startswith(REVISIONS) else note for note in table.notes]
     notes = (*kept_notes, *([f"{LEFT_OUT}{', '.join(absent)}."] if absent else []))
     return replace(table, columns=tuple(table.columns[n] for n in kept), rows=full, notes=notes)
 

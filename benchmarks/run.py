@@ -22,7 +22,7 @@ os.environ["NUMBA_NUM_THREADS"] = "1"
 import torch
 
 from benchmarks import cpu, end_to_end, loading, noise, postprocessing, scores, thresholds, training
-from benchmarks.harness import Subject, disagreements, markdown, measure
+from benchmarks.harness import Subject, cpu_info, disagreements, markdown, measure, processor
 
 PACKAGES = ("torch", "monai", "numpy", "scipy", "scikit-image", "scikit-learn", "itk", "SimpleITK", "torchmetrics", "torchio",
             "opensimplex", "numba", "onnxruntime")  # fmt: skip
@@ -44,11 +44,7 @@ SUBJECTS: dict[str, Callable[[bool], Sequence[Subject]]] = {
 
 def machine() -> str:
     """Return processor, instruction sets and versions as Markdown."""
-    info: dict[str, str] = {}
-    if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            info.setdefault(key.strip(), value.strip())
+    info = cpu_info()
     flags = [flag for flag in FLAGS if flag in info.get("flags", "").split()]
     versions = []
     for name in PACKAGES:
@@ -59,7 +55,7 @@ def machine() -> str:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none (no number here is of a GPU)"
     return (
-        f"- processor: {info.get('model name', platform.processor())}, {os.cpu_count()} cores, {', '.join(flags)}; one thread used; "
+        f"- processor: {processor()}, {os.cpu_count()} cores, {', '.join(flags)}; one thread used; "
         f"load when it started: {load:.1f}\n- GPU: {gpu}\n- Python {platform.python_version()}, {', '.join(versions)}\n"
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads or processes on a CPU: ``python benchmarks/threads.py [--size small] [--rounds 5]``.
+"""Threads or processes on a CPU: ``python benchmarks/threads.py [--size small] [--rounds 5] [--json FILE]``.
 
 Wall time of the same work (training steps of 16 slices, a pass over 50 slices in fours) in one process with 1 thread, in one
 process with all threads, and in as many one-thread processes as there are cores, each with work of its own; in turn, round
@@ -20,8 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
+from benchmarks.harness import processor
 from benchmarks.networks import network
 from benchmarks.training import batch_of, our_training
+from custom.benchmark.rendering import markdown, write_json
+from custom.benchmark.tables import Table
 from custom.models.precision import Precision
 
 SLICES, TOGETHER, STEPS = 50, 4, 2
@@ -101,14 +104,14 @@ def main() -> int:
     parser.add_argument("--size", choices=["tiny", "small", "full"], default="small")
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="file for the table, docs/results/threads.json for the documents")
     parser.add_argument("--worker", choices=list(WORK), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         worker(arguments.worker, arguments.size, arguments.precision[0])
         return 0
-    cores = os.cpu_count() or 1
-    print(f"{cores} cores, load {os.getloadavg()[0]:.1f}, network {arguments.size}\n")
-    print("| work | arithmetic | way | seconds | range | work per second |\n|---|---|---|---|---|---|")
+    cores, load = os.cpu_count() or 1, os.getloadavg()[0]
+    rows = []
     for kind in WORK:
         for precision in arguments.precision:
             found = measure(kind, arguments.size, precision, arguments.rounds, cores)
@@ -116,10 +119,18 @@ def main() -> int:
             for way, times in found.items():
                 jobs = cores if "processes" in way else 1
                 ratio = statistics.median(jobs * one / other for one, other in zip(single, times, strict=True))
-                spread = f"{min(times):.3g} ... {max(times):.3g}"
-                print(
-                    f"| {kind} | {precision} | {way} | {statistics.median(times):.3g} | {spread} | **{ratio:.2f}x** |"
-                )
+                spread = f"{min(times):.3g} to {max(times):.3g}"
+                rows.append(((kind, precision, way), (f"{statistics.median(times):.3g}", spread, f"{ratio:.2f}x")))
+    table = Table(
+        f"Wall time of the same work, {arguments.size} network",
+        ("work", "arithmetic", "way"),
+        ("seconds", "range", "work per second"),
+        tuple(rows),
+        (f"{processor()}, {cores} cores; load when it started: {load:.1f}; {arguments.rounds} rounds.",),
+    )
+    print(markdown(table))
+    if arguments.json:
+        write_json(table, arguments.json, "python benchmarks/threads.py --json FILE")
     return 0
 
 

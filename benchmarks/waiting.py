@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the threads of a training wait for each other, alone and beside others: ``python benchmarks/waiting.py [--rounds 3]``.
+"""How the threads of a training wait for each other, alone and beside others: ``python benchmarks/waiting.py [--rounds 3] [--json FILE]``.
 
 Every row is a fresh process, since OpenMP reads its settings when torch is loaded: training steps of 16 slices with a thread
 per core, the waiting as the library has it (threads spin for a while, then sleep) or ``OMP_WAIT_POLICY=PASSIVE`` (threads sleep
@@ -56,14 +56,17 @@ def main() -> int:
     parser.add_argument("--size", choices=["tiny", "small", "full"], default="small")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="file for the table, docs/results/waiting.json for the documents")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         worker(arguments.size, arguments.precision)
         return 0
-    cores = os.cpu_count() or 1
-    print(f"{cores} cores, load {os.getloadavg()[0]:.1f}, network {arguments.size}, {arguments.precision}\n")
-    print("| beside | waiting | wall s a step | CPU s a step | wall, ratio | CPU, ratio |\n|---|---|---|---|---|---|")
+    from benchmarks.harness import processor
+    from custom.benchmark.rendering import markdown, write_json
+    from custom.benchmark.tables import Table
+
+    cores, load, rows = os.cpu_count() or 1, os.getloadavg()[0], []
     for beside in (0, cores):
         rounds = [
             {way: measure(way, arguments.size, arguments.precision, beside) for way in WAYS}
@@ -75,10 +78,18 @@ def main() -> int:
                 statistics.median(found[way][kind] / found["as the library does"][kind] for found in rounds)
                 for kind in (0, 1)
             ]
-            print(
-                f"| {f'{beside} busy processes' if beside else 'nothing'} | {way} | {statistics.median(walls):.3g} | "
-                f"{statistics.median(cpus):.3g} | {ratios[0]:.2f} | {ratios[1]:.2f} |"
-            )
+            cells = (f"{statistics.median(walls):.3g}", f"{statistics.median(cpus):.3g}", *(f"{r:.2f}" for r in ratios))
+            rows.append(((f"{beside} busy processes" if beside else "nothing", way), cells))
+    table = Table(
+        f"A training step of 16 slices with a thread per core, {arguments.size} network, {arguments.precision}",
+        ("beside", "waiting"),
+        ("wall s", "CPU s", "wall, ratio", "CPU, ratio"),
+        tuple(rows),
+        (f"{processor()}, {cores} cores; load when it started: {load:.1f}; {arguments.rounds} rounds.",),
+    )
+    print(markdown(table))
+    if arguments.json:
+        write_json(table, arguments.json, "python benchmarks/waiting.py --json FILE")
     return 0
 
 

@@ -27,6 +27,7 @@ from custom.runs.model_folder import ModelFolder
 
 KILLS = int(os.environ.get("UAD_KILLS", "2"))
 EPOCHS = 4 + 2 * KILLS
+SCANS = min(12, 2 + KILLS)
 TRAIN = "['bundles/ddpm_ssim_ens/configs/train.json','bundles/ddpm_ssim_ens/configs/small.json']"
 TINY = ["--channels", "[32,32]", "--num_res_blocks", "1", "--precision", "fp32", "--batch_size", "2", "--val_interval", "1",
         "--val_slices_per_volume", "1", "--checkpoint_interval", "1", "--contrast", "t1", "--dataset_name", "demo"]  # fmt: skip
@@ -185,15 +186,15 @@ def test_killed_batch_of_scans_gives_the_same(evaluation, tiny_cohort, work, rep
     calibration = read_checked_json(work / "evaluated" / "evaluation" / "calibration.json", "")
     model.promote({**calibration, "trial": None})
     scans = work / "scans.txt"
-    scans.write_text("".join(f"{path}\n" for path in sorted(tiny_cohort.glob("T*/*/t1/*.nii.gz"))))
+    scans.write_text("".join(f"{path}\n" for path in sorted(tiny_cohort.glob("T*/*/t1/*.nii.gz"))[:SCANS]))
 
     def command(output):
         return [sys.executable, "scripts/predict.py", str(scans), "-o", str(output), "--model", str(work / "evaluated")]
 
-    exercise = Exercise(command, "*_summary.json", 12, repository)
+    exercise = Exercise(command, "*_summary.json", SCANS, repository)
     exercise.undisturbed(work / "results")
     exercise.killed(work / "killed_results")
     whole, killed = (_results(work / name) for name in ("results", "killed_results"))
     assert whole.keys() == killed.keys()
-    assert sum(name.endswith("_summary.json") for name in whole) == 12
+    assert sum(name.endswith("_summary.json") for name in whole) == SCANS
     assert [name for name in whole if whole[name] != killed[name]] == []

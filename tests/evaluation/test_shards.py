@@ -74,7 +74,7 @@ def _run(what: str, data: Path, model: Path, sharded: bool, **overrides) -> None
         *(["custom/configs/sharded_evaluate.json"] if sharded else []),
     ]
     settings = {
-        "dataset_dir": str(data), "model_dir": str(model), "test_sets": ["demo_tumour"], "sigma_sweep": False, "primary": "l1",
+        "dataset_dir": str(data), "model_dir": str(model), "test_sets": ["demo_tumour"], "sigma_sweep": False, "draws": 1, "primary": "l1",
         "scores": {"l1": "%custom/configs/scoring.json::l1", "l1_over_healthy": "%custom/configs/scoring.json::l1_over_healthy"}, "report": REPORT, **overrides,
     }  # fmt: skip
     workflow = ConfigWorkflow(

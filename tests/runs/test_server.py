@@ -69,12 +69,18 @@ def server(tmp_path):
         started.signal(signal.SIGKILL)
 
 
+def _runs(uri, name):
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(uri).search_runs(["1"], f"tags.mlflow.runName = '{name}'")
+
+
 def _steps(uri, name):
     """The run of this name on the server and the steps of its loss."""
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(uri)
-    (run,) = client.search_runs(["1"], f"tags.mlflow.runName = '{name}'")
+    (run,) = _runs(uri, name)
     return run, [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
 
 
@@ -93,17 +99,18 @@ def _warnings(caplog, folder):
 def test_server_that_hangs_dies_and_comes_back_has_everything_in_the_end(
     server, tmp_path, repository, monkeypatch, caplog
 ):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(module, "BackgroundSync", functools.partial(BackgroundSync, period_s=0.2))
     long, short, blocked = tmp_path / "long", tmp_path / "short", []
 
     def hang_and_die():
-        until(lambda: (tmp_path / "long" / "tracking_state.json").is_file())
+        until(lambda: (tmp_path / "long" / "tracking_state.json").is_file() and _runs(server.uri, "long"))
         assert max(_steps(server.uri, "long")[1], default=0) <= 4
         server.signal(signal.SIGSTOP)  # connections are taken and never answered
         began = time.monotonic()
-        _run(short, server.uri, {})
+        with pytest.MonkeyPatch.context() as patch:  # only here: a busy machine's server may take as long to answer
+            patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+            _run(short, server.uri, {})
         blocked.append(time.monotonic() - began)
         assert len(_warnings(caplog, short)) == 1
         server.signal(signal.SIGKILL)
