@@ -40,7 +40,7 @@ METHODS = {  # method: bundle, settings of its training
 }
 NOISY = ["ddpm", "pddpm", "anoddpm", "cddpm"]
 EVALUATION = {  # what else the promoted evaluation was asked for
-    "ddpm": {"test_timesteps": [250, 500], "draws": 2}, "pddpm": {"test_timesteps": 300}, "anoddpm": {"test_timesteps": 3, "chain_steps": 3},
+    "ddpm": {"test_timesteps": [250, 500], "draws": 2}, "pddpm": {"test_timesteps": 300, "draws": 1}, "anoddpm": {"test_timesteps": 3, "chain_steps": 3},
     "cddpm": {"coherence_slices": 2},
 }  # fmt: skip
 NOISES = ["simplex", "gaussian", "simplex_isbi2024", "coarse", "simplex_shared", "simplex_not_normalised"]
