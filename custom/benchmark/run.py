@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigError
-from ..core.files import atomic_write_json
+from ..core.building import building
+from ..core.errors import ConfigError, DiskFullError
+from ..core.files import atomic_write_json, require_writable
+from ..core.foreseen import says_disk_full
 from .engine import Engine, run_jobs
 from .figures import draw_figure_2, draw_t_sweep, sigmas_of
-from .jobs import COMMAND, Job, pending_stages
+from .jobs import COMMAND, Job, Outcome, pending_stages
 from .plan import EVALUATION, Places, plan_jobs, rows_of
 from .rendering import markdown, write_table
 from .reproduction import ordering_table, reproduction_table
@@ -78,6 +80,7 @@ def run_matrix(
             ended = f"failed: {outcome.error}" if outcome.error else f"{', '.join(outcome.ran) or 'nothing to do'} done"
             _say(f"[{number}/{len(waiting)}, {(time.monotonic() - start) / 60:.1f} min] {outcome.name}: {ended}")
             tracking.job(outcome.folder)
+            _stop_if_full(output, outcome)
     made, headline = make_report(spec, places, jobs, force)
     tracking.finish(headline, made, failed) if only != "tables" else None
     return failed
@@ -87,6 +90,8 @@ def make_report(
     spec: MatrixSpec, places: Places, jobs: Sequence[Job], force: bool = False
 ) -> tuple[list[Path], dict[str, float]]:
     """Write all tables and figures of what is finished; return the folders and the headline numbers.
+
+    Earlier ones stay until all are written.
 
     Raises:
         ConfigError: nothing is finished, or results must not stand in one table.
@@ -98,6 +103,18 @@ def make_report(
             f"no job of the matrix has finished in {output} with these settings and this code (--any_code takes other code); "
             "there is nothing to make a table of."
         )
+    with building(output / "report") as folder:
+        headline = _write_report(spec, jobs, results, force, folder)
+        for name in ("tables", "figures"):
+            shutil.rmtree(output / name, ignore_errors=True)
+            if (folder / name).is_dir():
+                (folder / name).rename(output / name)
+    return [output / "tables", output / "figures"], headline
+
+
+def _write_report(
+    spec: MatrixSpec, jobs: Sequence[Job], results: Sequence[Result], force: bool, output: Path
+) -> dict[str, float]:
     scores = {row: method.scores for method in spec.methods for row, _ in rows_of(method)}
     settings: dict[str, Any] = {
         "point": spec.operating_point,
@@ -105,8 +122,6 @@ def make_report(
         "folds": len(spec.folds),
     }
     comparison = Comparison(results, scores, **settings)
-    for folder in ("tables", "figures"):
-        shutil.rmtree(output / folder, ignore_errors=True)
     tables: dict[str, Table | None] = {
         "table1" if metric == "dice" else f"table1_{metric}": comparison.main(metric) for metric in spec.metrics
     }
@@ -141,7 +156,19 @@ def make_report(
     print(markdown(comparison.main(spec.metrics[0])))
     cells = {(m, s, c): comparison.cell(c, m, s) for m, s in comparison.rows for c in comparison.columns}
     headline = {f"{c[1]}/{m}/{s}/dice": float(cell.mean or 0) for (m, s, c), cell in cells.items() if defined(cell)}
-    return [output / "tables", output / "figures"], {_metric_name(key): value for key, value in headline.items()}
+    return {_metric_name(key): value for key, value in headline.items()}
+
+
+def _stop_if_full(output: Path, outcome: Outcome) -> None:
+    """Raise a ``DiskFullError`` if that is why a job failed: every other one would fail after it."""
+    if outcome.error is None:
+        return
+    if says_disk_full(outcome.error):
+        raise DiskFullError(
+            f"the disk is full ({outcome.folder}), so the jobs that are left were not begun. What has finished is kept; "
+            "free some space and run the same command again to go on."
+        )
+    require_writable(output)
 
 
 def finished_results(spec: MatrixSpec, jobs: Sequence[Job]) -> list[Result]:

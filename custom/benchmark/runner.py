@@ -23,6 +23,7 @@ from typing import Any
 
 from ..core.digests import write_checked_json
 from ..core.errors import ConfigError, UADError
+from ..core.foreseen import find_foreseen
 from ..runs.outbox import Outbox
 from .jobs import DONE, PRETRAINING, STARTED, Job, Outcome, Stage, last_words, pending_stages, recorded
 
@@ -43,7 +44,7 @@ def main() -> int:
         with folder_lock(Path(job.folder), PATIENCE_S) as lock:
             run(job, lock, ran)
     except (UADError, OSError) as problem:
-        error = str(problem)
+        error = str(find_foreseen(problem) or problem)
     print(json.dumps(asdict(Outcome(job.name, job.folder, tuple(ran), error))), flush=True)
     return 0 if error is None else 1
 

@@ -25,7 +25,8 @@ from ..core.digests import (
     write_checked_json,
     write_sealed,
 )
-from ..core.errors import DataError, ResourceError
+from ..core.errors import DataError, DiskFullError, ResourceError
+from ..core.files import NO_SPACE
 from ..preparation.prepare import Preparation, PreparedCase, prepare_case
 from ..volumes.records import ScanRecord
 
@@ -133,7 +134,8 @@ def _write(entry: Path, case: PreparedCase, dtype: StorageType) -> None:
 
 
 def _full(path: Path, error: OSError) -> ResourceError:
-    return ResourceError(
+    fault = DiskFullError if error.errno in NO_SPACE else ResourceError
+    return fault(
         f"cannot write the cache file {path}: {error.strerror}; give a cache folder with space and write permission "
         "(about 3 MB per scan)"
     )

@@ -5,6 +5,7 @@ A killed process or a full disk leaves the previous file as it was; the temporar
 :func:`read_json` reads such a file back, or says what is wrong with it.
 """
 
+import errno
 import json
 import os
 import time
@@ -14,8 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigError
+from .errors import ConfigError, DiskFullError
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _LFS = b"version https://git-lfs"
 
 
@@ -57,11 +59,12 @@ def remove_left_overs(folder: str | Path, older_than_s: float = 3600.0) -> None:
 
     Args:
         folder: not searched below; it need not be there.
-        older_than_s: younger files may belong to a process that is writing them.
+        older_than_s: younger files may belong to a process that is writing them. A file from as far in the future was
+            written before the clock was set back, and goes too.
     """
     for path in Path(folder).glob(".tmp-*"):
         with suppress(OSError):  # removed by another process
-            if time.time() - path.stat().st_mtime >= older_than_s:
+            if abs(time.time() - path.stat().st_mtime) >= older_than_s:
                 path.unlink()
 
 
@@ -101,7 +104,8 @@ def require_writable(folder: str | Path, remedy: str = "choose another output fo
         remedy: end of the message.
 
     Raises:
-        ConfigError: a file is in the way, or there is no permission, no space or no such file system.
+        ConfigError: a file is in the way, or there is no permission or no such file system.
+        DiskFullError: there is no space.
     """
     folder = Path(folder)
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -113,6 +117,8 @@ def require_writable(folder: str | Path, remedy: str = "choose another output fo
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:
+        if error.errno in NO_SPACE:
+            raise DiskFullError(f"the disk is full ({folder}); free some space, or {remedy}") from error
         raise ConfigError(f"nothing can be written into {folder} ({error.strerror}); {remedy}") from error
     finally:
         for path in missing:

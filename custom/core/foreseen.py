@@ -9,12 +9,17 @@ import errno
 import sys
 
 from .errors import ConfigError, DiskFullError, ResourceError, UADError
+from .files import NO_SPACE
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_PLACE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
     *(errno.ELOOP, errno.ENODEV, errno.EXDEV),
 )
+_NO_SPACE_IN_WORDS = (
+    "No space left on device",
+    "[Errno 28]",
+    "disk is full",
+)  # safetensors, torch, SQLite, other processes
 _NO_GPU = (
     "not compiled with CUDA",
     "with arguments from the 'CUDA' backend",  # a CPU build of torch that believes CUDA to be started
@@ -54,6 +59,11 @@ def find_foreseen(error: BaseException | None) -> UADError | None:
     return None
 
 
+def says_disk_full(text: str) -> bool:
+    """Tell whether the words of an error, of this process or another one, are those of a full disk."""
+    return any(words in text for words in _NO_SPACE_IN_WORDS)
+
+
 def _fault_of_the_machine(error: BaseException) -> UADError | None:
     text = str(error)
     if isinstance(error, OSError) and error.errno in _NO_PLACE:
@@ -64,8 +74,8 @@ def _fault_of_the_machine(error: BaseException) -> UADError | None:
         return ConfigError(
             f"--device takes cpu, cuda or cuda:NUMBER ({text.strip().splitlines()[0].split('. ')[0][:160]})."
         )
-    full = isinstance(error, OSError) and error.errno in _NO_SPACE
-    if full or "No space left on device" in text:  # safetensors and torch say it in words only
+    full = isinstance(error, OSError) and error.errno in NO_SPACE
+    if full or says_disk_full(text):
         place = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of a copy, where it goes
         return DiskFullError(
             f"the disk is full{f' ({place})' if place else ''}; files that were there before are whole. Free some space and "

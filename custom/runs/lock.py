@@ -13,8 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from ignite.engine import Engine, Events
 
-from ..core.errors import ConfigError
-from ..core.files import remove_left_overs
+from ..core.errors import ConfigError, DiskFullError, UADError
+from ..core.files import NO_SPACE, remove_left_overs
 from .failure import on_failure
 
 
@@ -53,6 +53,7 @@ class RunLock:
 
         Raises:
             ConfigError: another process works in the folder, or the folder cannot be locked.
+            DiskFullError: there is no space for the lock.
         """
         if self._lock is not None or not self.write:
             return
@@ -84,7 +85,11 @@ class RunLock:
             self._lock.release()
             self._lock = None
 
-    def _impossible(self, error: OSError) -> ConfigError:
+    def _impossible(self, error: OSError) -> UADError:
+        if error.errno in NO_SPACE:
+            return DiskFullError(
+                f"the disk is full ({self.path.parent}); free some space and run the same command again."
+            )
         return ConfigError(
             f"{self.path.parent} cannot be locked against a second run ({error.strerror}); choose an --output_dir on a "
             "file system that can be written and has file locks."

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from ..core.digests import DamagedFileError, file_sha256, read_checked_json, write_checked_json
-from ..core.errors import ConfigError, ResourceError
-from ..core.files import atomic_write_bytes, remove_left_overs
+from ..core.errors import ConfigError, DiskFullError, ResourceError
+from ..core.files import NO_SPACE, atomic_write_bytes, remove_left_overs
 from ..models.weights import state_difference
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,8 @@ class CheckpointFolder:
             known = {**info, "iteration": iteration, "file": path.name, "sha256": file_sha256(path)}
             write_checked_json(path.with_suffix(".json"), known)
         except OSError as error:
-            raise ResourceError(
+            fault = DiskFullError if error.errno in NO_SPACE else ResourceError
+            raise fault(
                 f"the checkpoint of iteration {iteration} could not be written to {self.folder} ({error}); it needs "
                 f"{len(data)} bytes. The earlier checkpoints are whole: free some space and start again with the same "
                 "--output_dir to go on from them."

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from custom.benchmark.run import run_matrix
-from custom.core.errors import ConfigError
+from custom.core.errors import ConfigError, DiskFullError
 
 
 def read(path):
@@ -105,6 +105,32 @@ def test_a_failed_job_is_counted_and_its_fold_is_missing(world, capsys):
     told = capsys.readouterr()
     assert "net/t2_fold1: failed: training failed (exit code 1: error: no memory)" in told.err
     assert "(1 of 2 folds)" in told.out
+
+
+def test_a_full_disk_ends_the_matrix_and_leaves_the_earlier_tables(world, monkeypatch):
+    """A stage that finds no space ends all, and so do tables that do not fit; nothing half-written is left."""
+    out, spec = world.root / "out", world.spec(folds=[0])
+    healthy = (world.root / "bundle.py").read_text()
+    full = "import sys\nif 'atlas' in sys.argv[3]: raise OSError(28, 'No space left on device')\n"
+    (world.root / "bundle.py").write_text(full + healthy)
+    with pytest.raises(DiskFullError, match="the jobs that are left were not begun"):
+        run_matrix(spec, world.places, command=world.command)
+    assert {line[0].split("/")[0] for line in world.journal()} == {"threshold"}
+    assert not (out / "tables").exists()
+    (world.root / "bundle.py").write_text(healthy)
+    assert run_matrix(spec, world.places, command=world.command) == 0
+    before = {path.name: path.read_bytes() for path in (out / "tables").iterdir()}
+
+    def no_room(table, stem):
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        stem.with_suffix(".md").write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("custom.benchmark.run.write_table", no_room)
+    with pytest.raises(OSError, match="No space left"):
+        run_matrix(spec, world.places, command=world.command, only="tables")
+    assert {path.name: path.read_bytes() for path in (out / "tables").iterdir()} == before
+    assert {path.name for path in out.iterdir()} == {"matrix.json", "runs", "tables", "tracking.jsonl"}
 
 
 def test_one_parent_run_with_children_and_the_same_table_from_it(world, capsys):

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from custom.core.errors import ConfigError
-from custom.core.files import atomic_path, atomic_write_json, atomic_write_text, expanded, read_json, remove_left_overs
+from custom.core.errors import ConfigError, DiskFullError
+from custom.core.files import (
+    atomic_path,
+    atomic_write_json,
+    atomic_write_text,
+    expanded,
+    read_json,
+    remove_left_overs,
+    require_writable,
+)
+from custom.runs.lock import RunLock
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -68,7 +77,8 @@ def test_json_comes_back_as_it_was_written(tmp_path):
 
 
 def test_left_overs_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path):
-    for name, age_s in ((".tmp-0-old.json", 7200), (".tmp-1-new.json", 60), ("result.json", 7200)):
+    ages = {".tmp-0-old.json": 7200, ".tmp-1-new.json": 60, ".tmp-2-clock-set-back.json": -7200, "result.json": 7200}
+    for name, age_s in ages.items():
         (tmp_path / name).write_text("{}")
         os.utime(tmp_path / name, (time.time() - age_s,) * 2)
     remove_left_overs(tmp_path / "missing")
@@ -76,6 +86,22 @@ def test_left_overs_of_killed_processes_go_and_those_of_living_ones_stay(tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-1-new.json", "result.json"]
     remove_left_overs(tmp_path, older_than_s=0)
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_full_disk_is_not_a_place_that_cannot_be_written(tmp_path, monkeypatch):
+    def no_room(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", no_room)
+    with pytest.raises(DiskFullError, match=r"the disk is full \(.*new\); free some space, or choose another"):
+        require_writable(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setattr(Path, "write_text", no_room)
+    with pytest.raises(DiskFullError, match="the disk is full"):
+        RunLock(tmp_path).acquire()
+    monkeypatch.undo()
+    with RunLock(tmp_path):  # nobody holds it
+        pass
 
 
 def test_a_leading_tilde_is_the_home_folder_unless_something_is_called_so(tmp_path, monkeypatch):
