@@ -19,7 +19,7 @@ from ..core.files import expanded
 from ..core.foreseen import explain
 from ..runs.secrets import without_secrets
 from . import commands
-from .overrides import split_command
+from .overrides import split_command, underscored
 from .process import prepare_process
 
 _ABOUT = """Unsupervised anomaly detection in brain MRI. Research use only; not a medical device.
@@ -73,6 +73,7 @@ def _run(words: list[str]) -> int:
             name, help=about.splitlines()[0], description=about, formatter_class=_KeepLines, allow_abbrev=False
         )
         module.add_arguments(parsers[name])
+    words = underscored(words)
     settings: dict[str, list[str]] = {}
     first = words[0] if words else ""
     if hasattr(modules.get(first), "settings_help"):

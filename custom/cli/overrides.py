@@ -30,7 +30,7 @@ class Macro(str):
 def split_command(words: Words, own_options: Words) -> tuple[list[str], dict[str, list[str]]]:
     """Return the words that the command itself knows, and the settings behind them: name -> words of the value.
 
-    A setting takes all words up to the next option; ``--max-epochs`` is ``max_epochs``.
+    A setting takes all words up to the next option.
 
     >>> split_command(["RUN", "--limit", "3", "-o", "OUT", "--test_sets", "a", "b", "--x=1"], ["-o"])
     (['RUN', '-o', 'OUT'], {'limit': ['3'], 'test_sets': ['a', 'b'], 'x': ['1']})
@@ -47,11 +47,25 @@ def split_command(words: Words, own_options: Words) -> tuple[list[str], dict[str
             into = own
             own.append(word)
             continue
-        name = option[2:].replace("-", "_")
+        name = option[2:]
         if name in settings:
             raise ConfigError(f"{option} is given twice; give it once.")
         into = settings[name] = [value] if equals else []
     return own, settings
+
+
+def underscored(words: Words) -> list[str]:
+    """Return the words with every option spelt as the help spells it, with ``_``; a value is left as it is.
+
+    >>> underscored(["cohort", "my-data", "--patients-test", "2", "--max-epochs=3", "--"])
+    ['cohort', 'my-data', '--patients_test', '2', '--max_epochs=3', '--']
+    """
+    spelt = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        dashed = option.startswith("--") and "-" in option[2:]
+        spelt.append(f"--{option[2:].replace('-', '_')}{equals}{value}" if dashed else word)
+    return spelt
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:

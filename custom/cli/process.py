@@ -20,6 +20,7 @@ def prepare_process() -> None:
         "monai.bundle.scripts",
     ):  # banners; MONAI sets the levels when it is imported
         logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables"
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it repeats every error, which is printed once at the end
 
 

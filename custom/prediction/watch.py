@@ -68,7 +68,7 @@ def watched(run: Callable[[Any], int], arguments: Any, time_limit_min: float = T
         if path is None:
             raise ResourceError(f"the process that predicts was ended ({_name_of(-code)}) before it took up a scan.")
         lost[path] = (
-            f"not read and prepared within {time_limit_min:g} minutes, so it was given up; --time-limit sets another limit"
+            f"not read and prepared within {time_limit_min:g} minutes, so it was given up; --time_limit sets another limit"
             if late
             else f"the process that worked on it was ended ({_name_of(-code)}), as the system does when the memory is full; "
             "free some memory, or convert the scan, and run the same command again"

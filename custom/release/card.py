@@ -100,8 +100,8 @@ def _training(model: ModelFolder, run: Mapping[str, Any], cohorts: Sequence[str 
         made = read_checked_json(Path(root) / "DEMO.json", AGAIN, FORMER_COHORT)
         counts = made["counts"]
         yield (
-            f"uad cohort SYNTHETIC --healthy {counts['healthy']} --healthy-test {counts['healthy_test']} "
-            f"--patients-val {counts['patients_val']} --patients-test {counts['patients_test']} --seed {made['seed']} "
+            f"uad cohort SYNTHETIC --healthy {counts['healthy']} --healthy_test {counts['healthy_test']} "
+            f"--patients_val {counts['patients_val']} --patients_test {counts['patients_test']} --seed {made['seed']} "
             f"--variety {made['variety']}"
         )
     yield _public_command(run["command"], cohorts)

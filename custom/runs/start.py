@@ -41,6 +41,7 @@ def start(seed: int, num_threads: int | None = None, deterministic: bool = True)
     """
     check_command()
     warnings.filterwarnings("ignore", message=".*GHSA-.*")
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables"
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it repeats every error; ours is printed once, below
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - for libraries that use the global generator

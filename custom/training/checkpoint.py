@@ -187,7 +187,7 @@ class CrashSafeCheckpoint:
         loss = engine.state.output["loss"]
         finite = _is_finite(loss)
         if finite:
-            self._check_divergence(engine, float(loss))
+            self._check_divergence(engine, float(torch.as_tensor(loss).detach()))
         if not _has_scaler(engine):
             if not finite:
                 raise self._lost(engine, "the loss")

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """One place turns errors into sentences and exit codes; nothing heavy is loaded before a command runs."""
 
+import argparse
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from custom.cli.commands import evaluate
 from custom.cli.main import guarded, main, subcommands
 from custom.core.errors import ConfigError, DataError
+from custom.prediction.released import released_model
 
 LIGHT = """
 import sys
@@ -60,7 +64,7 @@ def test_help_lists_every_subcommand_with_what_it_does(capsys):
             "unrecognized arguments: --sensitivty 0.01; did you mean --sensitivity?",
         ),
         (["splits", "DATA", "--dataset", "x", "--sed", "1"], "did you mean --seed?"),
-        (["check", "DATA", "--nothing-like-it"], "unrecognized arguments: --nothing-like-it\n"),
+        (["check", "DATA", "--nothing-like-it"], "unrecognized arguments: --nothing_like_it\n"),
     ],
 )
 def test_a_misspelt_word_is_answered_with_the_closest_one(words, hint, capsys):
@@ -184,3 +188,37 @@ def test_a_user_without_a_name_can_run_commands(repository, tmp_path):
     )  # fmt: skip
     assert finished.returncode in (2, 4), finished.stderr
     assert finished.stdout.endswith("user4012345\n")
+
+
+def test_options_have_one_spelling_in_the_help():
+    for name, module in subcommands().items():
+        parser = argparse.ArgumentParser()
+        module.add_arguments(parser)
+        dashed = [o for action in parser._actions for o in action.option_strings if "-" in o.lstrip("-")]
+        assert not dashed, f"uad {name}: {dashed}; options are spelt with _, and - is accepted for it"
+
+
+@pytest.mark.parametrize("option", ["--time-limit", "--time_limit"])
+def test_both_spellings_of_an_option_are_accepted(option, tmp_path, capsys):
+    assert main(["predict", str(tmp_path), "-o", str(tmp_path / "out"), option, "0"]) == 2
+    assert "takes minutes" in capsys.readouterr().err
+
+
+def test_a_released_model_is_evaluated_and_left_as_it_is(tmp_path, monkeypatch, capsys):
+    (tmp_path / "release").mkdir()
+    shutil.copytree(released_model("restoration_t2").folder, tmp_path / "release" / "models")
+    ran = []
+    monkeypatch.setattr(evaluate, "run_bundle", lambda *given: ran.append(given) or {"output_dir": "OUT"})
+    for model, folder in [
+        (str(tmp_path / "release"), tmp_path / "release" / "models"),
+        ("restoration_t2", released_model("restoration_t2").folder),
+    ]:
+        command = ["evaluate", model, "--data", str(tmp_path)]
+        assert main(command) == 2
+        assert "-o OUT" in capsys.readouterr().err
+        assert main([*command, "-o", str(tmp_path / "out"), "--promote"]) == 2
+        assert "leave out --promote" in capsys.readouterr().err
+        assert main([*command, "-o", str(tmp_path / "out")]) == 0
+        assert ran.pop()[2] == {
+            "dataset_dir": str(tmp_path), "model_dir": str(folder), "output_dir": str(tmp_path / "out")
+        }  # fmt: skip

@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "level", choices=["participant", "group"], help="predict scans, or summarise what was predicted"
     )
     for name in ("participant", "session", "run"):
-        parser.add_argument(
-            f"--{name}-label", f"--{name}_label", nargs="+", metavar="LABEL", help=f"only these {name}s"
-        )
+        parser.add_argument(f"--{name}_label", nargs="+", metavar="LABEL", help=f"only these {name}s")
     parser.add_argument("--contrast", help="t1, t2, flair, ...; without it that of --model, or the only one there")
     parser.add_argument("--model", help="folder of a model, or the name of one that `uad models` lists")
     parser.add_argument("--sensitivity", help="name of a calibrated threshold, or a healthy false-positive rate (0.01)")

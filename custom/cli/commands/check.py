@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", help="file for the faults as JSON")
     parser.add_argument("--workers", type=int, default=0, help="threads; 0: one per CPU core (default)")
-    parser.add_argument("--no-cache", action="store_true", help="read all files again and remember nothing")
+    parser.add_argument("--no_cache", action="store_true", help="read all files again and remember nothing")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -11,9 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("output", help="folder to make")
     parser.add_argument("--healthy", type=int, help="healthy subjects")
-    parser.add_argument("--healthy-test", type=int, help="of these, for testing")
-    parser.add_argument("--patients-val", type=int, help="per lesion, for validation")
-    parser.add_argument("--patients-test", type=int, help="per lesion, for testing")
+    parser.add_argument("--healthy_test", type=int, help="of these, for testing")
+    parser.add_argument("--patients_val", type=int, help="per lesion, for validation")
+    parser.add_argument("--patients_test", type=int, help="per lesion, for testing")
     parser.add_argument(
         "--variety",
         default="demo",

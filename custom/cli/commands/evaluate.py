@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...core.errors import ConfigError
 from ...core.files import require_writable
 from ..bundle import bundle_of, run_bundle, settings_table
 from ..words import closing, command_line
@@ -18,9 +19,9 @@ from ..words import closing, command_line
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("run", help="folder of a trained model")
+    parser.add_argument("run", help="folder of a trained model or of a release, or a name that `uad models` lists")
     parser.add_argument("--data", required=True, help="folder with splits, Train and Test")
-    parser.add_argument("-o", "--output", help="folder of the results (default: RUN/evaluation)")
+    parser.add_argument("-o", "--output", help="folder of the results (default: RUN/evaluation; none for a release)")
     parser.add_argument("--preset", action="append", default=[], help="settings by name; may be repeated")
 
 
@@ -28,7 +29,7 @@ def settings_help(words: Sequence[str]) -> str:
     """Return the settings of the evaluation of the model that is named in ``words``."""
     named = next((word for word in words if Path(word).is_dir()), None)
     return (
-        settings_table(bundle_of(named), "evaluate")
+        settings_table(bundle_of(_inside(Path(named))), "evaluate")
         if named
         else "`uad evaluate RUN --help` lists the bundle's settings."
     )
@@ -36,8 +37,9 @@ def settings_help(words: Sequence[str]) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate."""
-    bundle = bundle_of(arguments.run)
-    values = {"dataset_dir": arguments.data, "model_dir": arguments.run}
+    model = _model_dir(arguments)
+    bundle = bundle_of(model)
+    values = {"dataset_dir": arguments.data, "model_dir": str(model)}
     if arguments.output:
         values["output_dir"] = arguments.output
     require_writable(arguments.output or arguments.run)
@@ -52,3 +54,30 @@ def run(arguments: argparse.Namespace) -> int:
         },
     )
     return 0
+
+
+def _inside(folder: Path) -> Path:
+    """Return the folder with the model: ``models`` of a release, otherwise the folder itself."""
+    return folder / "models" if (folder / "models" / "model.json").is_file() else folder
+
+
+def _model_dir(arguments: argparse.Namespace) -> Path:
+    """Return the folder of the model; one of a release or of this package is only read."""
+    from ...prediction.released import released_model
+
+    given = Path(arguments.run)
+    named = None if given.is_dir() else released_model(arguments.run)
+    folder = named.folder if named else _inside(given)
+    if folder == given:
+        return folder
+    if not arguments.output:
+        raise ConfigError(
+            f"{given} is a released model, and nothing is written into it; name a folder for the results: -o OUT."
+        )
+    promote = arguments.settings.get("promote")
+    if promote is not None and " ".join(promote).lower() not in ("false", "no", "0", "off"):
+        raise ConfigError(
+            f"{given} is a released model, whose thresholds stay as they are; leave out --promote. `uad calibrate` makes a copy "
+            "with thresholds for other scans."
+        )
+    return folder

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contrast", help="contrast of the scans, t1, t2, ...; warns if it is not the model's")
     parser.add_argument("--scanner", help="scanner of the scans; warns if the model was not calibrated for it")
     parser.add_argument("--format", default="nifti", choices=["nifti", "source", "dicom"], help="write this format too")
-    parser.add_argument("--no-report", action="store_true", help="no HTML pages")
+    parser.add_argument("--no_report", action="store_true", help="no HTML pages")
     parser.add_argument("--viewer", default="niivue", choices=["niivue", "none"], help="interactive part of the pages")
     parser.add_argument(
         "--view", default="neurological", choices=["neurological", "radiological"], help="side of the patient's left"
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="registration to the space of the training scans; auto: scans with their skull",
     )
     parser.add_argument(
-        "--time-limit",
+        "--time_limit",
         type=float,
         default=60.0,
         metavar="MINUTES",
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     require_writable(Path(arguments.output))
     if not 0 < arguments.time_limit < float("inf"):
-        raise ConfigError(f"--time-limit takes minutes, a number above 0, got {arguments.time_limit:g}.")
+        raise ConfigError(f"--time_limit takes minutes, a number above 0, got {arguments.time_limit:g}.")
     given = Path(arguments.input)
     if arguments.debug or not (given.is_dir() or given.suffix.lower() == ".txt"):
         return _predict(arguments)

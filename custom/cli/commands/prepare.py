@@ -30,22 +30,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "hd_bet", "deepbet", "atlas", "none"],
         help="how the brain is found; auto takes the first that is installed",
     )
-    parser.add_argument("--bias-field", default="n4", choices=["n4", "none"], help="correction of the bias field")
+    parser.add_argument("--bias_field", default="n4", choices=["n4", "none"], help="correction of the bias field")
     parser.add_argument(
         "--spacing", type=float, default=1.0, choices=[1.0, 2.0], help="voxel size of the results in mm"
     )
     parser.add_argument(
-        "--template-scale",
+        "--template_scale",
         type=float,
         default=0.877,
         help="size of the brains as a share of the average brain's; 0.877 is that of the papers' cohorts, and a model trained "
         "on other scans has it as template_scale in its preparation",
     )
     parser.add_argument(
-        "--compare-extractors", action="store_true", help="run a second extractor and compare the masks"
+        "--compare_extractors", action="store_true", help="run a second extractor and compare the masks"
     )
     parser.add_argument(
-        "--participant-label", nargs="+", metavar="LABEL", help="of a BIDS data set only these subjects"
+        "--participant_label", nargs="+", metavar="LABEL", help="of a BIDS data set only these subjects"
     )
     parser.add_argument(
         "--download",

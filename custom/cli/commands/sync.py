@@ -9,7 +9,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("folders", nargs="+", type=Path, help="output folders that hold a tracking.jsonl")
     parser.add_argument(
-        "--tracking_uri", "--tracking-uri", dest="tracking_uri",
+        "--tracking_uri",
         help="MLflow server or database (default: $MLFLOW_TRACKING_URI, else sqlite:///output/mlflow.db)",
     )  # fmt: skip
 
