@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far the registration moves apart when a header turns the head by 15 degrees and shifts it by 20 mm.
 
-``python -m benchmarks.turned_headers DATA FILE`` writes a table. Ten
-scans: the raw ones in ``DATA/raw``, extracted once for each header, then prepared patients and healthy scans. Each is
+``python -m benchmarks.turned_headers DATA docs/results/turned_headers.json --extractor deepbet`` writes the table of
+docs/raw_scans.md. Ten scans: the raw ones in ``DATA/raw``, extracted once for each header, then prepared patients and healthy scans. Each is
 registered as it is, and with a header turned about an axis drawn at random and shifted in a direction drawn at random. The
 error of a point is the distance between the places that the two registrations give it in the scan; the mean is over the
 template's brain. About four minutes of one core.
