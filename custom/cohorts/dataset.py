@@ -7,6 +7,7 @@ so neither the order of the scans nor the number of workers matters. All volumes
 one gather there, and the host only draws numbers.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -38,7 +39,7 @@ class CaseDataset(Dataset):
         return self.transform(load_case(self.data[index]))
 
 
-class _SlicesInMemory(Dataset):
+class _SlicesInMemory(Dataset, ABC):
     """Volumes of all cases as ``[case, slice, 1, X, Y]`` arrays, and the axial slices that may be used of each."""
 
     def __init__(
@@ -92,9 +93,9 @@ class _SlicesInMemory(Dataset):
         ]
         return [self.transform(item) for item in items] if self._transforms else items
 
+    @abstractmethod
     def _place(self, key: Any) -> tuple[int, int, int, int]:
         """Return the numbers of case and slice, epoch and position of the item ``key``."""
-        raise NotImplementedError
 
 
 class SliceDataset(_SlicesInMemory):
