@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs", nargs="*", default=(), metavar="'A SCORE:B SCORE'", help="rows to test against each other"
     )
     parser.add_argument("--format", choices=("csv", "latex", "markdown"), default="markdown")
-    parser.add_argument("--output", type=Path, help="write NAME.md, NAME.csv and NAME.tex too")
+    parser.add_argument("-o", "--output", type=Path, help="write NAME.md, NAME.csv and NAME.tex too")
     parser.add_argument("--force", action="store_true", help="show results of different protocols in one table")
 
 
