@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kinds import KINDS, Again, FileKind
+from file_kind import Again, FileKind
+from kinds import KINDS
 
 from custom.benchmark.rendering import markdown, write_json
 from custom.benchmark.tables import Table

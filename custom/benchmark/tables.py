@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.errors import ConfigError
-from ..metrics import MIN_SUBJECTS, UNINFORMATIVE, bootstrap_ci, mean_std, paired_permutation_test, seed_of
+from ..metrics import MIN_SUBJECTS, UNINFORMATIVE, bootstrap_ci, holm, mean_std, paired_permutation_test, seed_of
 from .results import Result, Values, check_comparable
 
 REQUIRED = {"threshold": "threshold_baseline", "atlas": "atlas_baseline"}
@@ -278,20 +278,6 @@ class Comparison:
                 if not force:
                     raise
                 self.warnings.append(f"FORCED, not comparable: {error}")
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number (Holm 1979).
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * p_values[index]))
-        corrected[index] = highest
-    return corrected
 
 
 def unit_of(metric: str) -> tuple[str, float]:

@@ -55,17 +55,18 @@ def split_command(words: Words, own_options: Words) -> tuple[list[str], dict[str
 
 
 def underscored(words: Words) -> list[str]:
-    """Return the words with every option spelt as the help spells it, with ``_``; a value is left as it is.
+    """Return the words with every option spelt as the help spells it, with ``_``; values, and what follows ``--``, stay.
 
-    >>> underscored(["cohort", "my-data", "--patients-test", "2", "--max-epochs=3", "--"])
-    ['cohort', 'my-data', '--patients_test', '2', '--max_epochs=3', '--']
+    >>> underscored(["cohort", "my-data", "--patients-test", "2", "--max-epochs=3", "--", "--my-scan.nii"])
+    ['cohort', 'my-data', '--patients_test', '2', '--max_epochs=3', '--', '--my-scan.nii']
     """
+    end = words.index("--") if "--" in words else len(words)
     spelt = []
-    for word in words:
+    for word in words[:end]:
         option, equals, value = word.partition("=")
         dashed = option.startswith("--") and "-" in option[2:]
         spelt.append(f"--{option[2:].replace('-', '_')}{equals}{value}" if dashed else word)
-    return spelt
+    return [*spelt, *words[end:]]
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:

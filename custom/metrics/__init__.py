@@ -12,6 +12,7 @@ from .bootstrap import (
     Interval,
     PermutationResult,
     bootstrap_ci,
+    holm,
     paired_permutation_test,
     pooled_dice_ci,
     seed_of,
@@ -23,7 +24,6 @@ from .ranking import UNINFORMATIVE, case_ranking, ranking_metrics
 from .reconstruction import l1_ratio, reconstruction_metrics
 from .segmentation import ConfusionCounts, confusion_counts, segmentation_metrics
 from .threshold import (
-    ThresholdSource,
     best_dice_threshold,
     best_mean_dice_threshold,
     conformal_case_threshold,
@@ -41,7 +41,6 @@ __all__ = [
     "LesionCounts",
     "PermutationResult",
     "ScoreHistogram",
-    "ThresholdSource",
     "best_dice_threshold",
     "best_mean_dice_threshold",
     "bootstrap_ci",
@@ -52,6 +51,7 @@ __all__ = [
     "false_positive_ml",
     "healthy_quantile_threshold",
     "healthy_summary",
+    "holm",
     "interval_search",
     "l1_ratio",
     "lesion_counts",

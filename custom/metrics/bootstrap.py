@@ -163,3 +163,17 @@ def paired_permutation_test(
         extreme += int((np.abs((1.0 - 2.0 * flips) @ differences) >= observed).sum())
     p_value = extreme / total if exact else (1 + extreme) / (1 + total)
     return PermutationResult(float(differences.mean()), p_value, n, len(a) - n, exact)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number (Holm 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p_values[index]))
+        corrected[index] = highest
+    return corrected

@@ -12,7 +12,6 @@ volume, so large lesions decide; :func:`best_mean_dice_threshold` weighs scans a
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
 
 import numpy as np
 import torch
@@ -21,23 +20,6 @@ from numpy.typing import NDArray
 from ..core.errors import ConfigError, DataError
 from .arrays import Array, Mask, inside, to_numpy, to_scores, to_tensor
 from .histogram import ScoreHistogram
-
-
-class ThresholdSource(StrEnum):
-    """Names under which thresholds stand in results and protocols."""
-
-    TUNED = "tuned"
-    INTERVAL_SEARCH = "interval_search"
-    HEALTHY_FPR_1 = "healthy_fpr_0.01"
-    HEALTHY_FPR_5 = "healthy_fpr_0.05"
-    ORACLE = "oracle"
-
-    @property
-    def healthy_fpr(self) -> float | None:
-        """The false-positive rate of a label-free threshold, None for the others."""
-        name, _, rate = self.value.rpartition("_")
-        return float(rate) if name == "healthy_fpr" else None
-
 
 Volumes = Array | Iterable[Array]
 _Case = tuple[Array, Array, Array | None]

@@ -1,19 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What "SCAN|FOLDER|list.txt" stands for, and how the results of each scan are called.
+"""What "SCAN|FOLDER|list.txt" stands for; what the results of each scan are called says :mod:`custom.prediction.names`."""
 
-Names follow BIDS derivatives (bids-specification 1.9, "Derivatives"): ``sub-01_ses-1_T1w.nii.gz`` gives results called
-``sub-01_ses-1_desc-anomaly_map.nii.gz``; of any other name the letters and digits become the subject,
-``patient07_t1.nii.gz`` gives ``sub-patient07t1``. A DICOM series is named after its folder, never after the patient.
-Scans whose names would be the same are told apart by their suffix (``sub-01_mod-FLAIR``) or by the folders that they lie
-in (``A/t2.nii.gz`` and ``B/t2.nii.gz`` give ``sub-At2`` and ``sub-Bt2``).
-"""
-
-import hashlib
 import logging
 import os
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,17 +12,15 @@ from ..core.errors import ConfigError, DataError
 from ..core.files import expanded
 from ..volumes.dicom import is_dicom_series
 from ..volumes.picture import ENDINGS as PICTURE_ENDINGS
+from .names import BIDS, ENDINGS, distinct, entities_of, names_of, stem_of
 
-ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".nhdr")
 MASK_NAMES = ("_mask", "_brainmask", "_brain_mask", "_desc-brain_mask")
-_BIDS = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)(?:_([A-Za-z0-9]+))?")
 _NO_SCAN = re.compile(
     r"(?i)([_-](mask|brainmask|brain_mask|msk|seg|dseg|segmentation|label|labels|lesion|lesions|roi|truth|prob|probseg|probmap"
     r"|probability|pve_?\d|pveseg|aparc[+.]?[a-z0-9]*aseg|aseg|dist|warp|xfm|jacobian)|_desc-[a-z]+_(map|mask|T1w|T2w|FLAIR|MRI))$"
 )
 _LISTED = 5
 _HINTS = 3
-_LONGEST = 150  # letters of a case id: names of results have up to 60 more, and file systems take 255
 _FOLDERS_SEARCHED = 2000
 _LOG = logging.getLogger(__name__)
 
@@ -94,7 +83,7 @@ def find_scans(given: str | Path, mask: str | Path | None = None) -> list[ScanSo
         raise DataError(f"one mask file for {len(paths)} scans; give a folder of masks named like the scans instead")
     places = [os.path.realpath(scan) for scan in paths]
     first = dict(zip(reversed(places), reversed(paths), strict=True))
-    names = dict(zip(first, _distinct([list(_names(scan)) for scan in first.values()]), strict=True))
+    names = dict(zip(first, distinct([list(names_of(scan)) for scan in first.values()]), strict=True))
     sources = []
     for number, (scan, place) in enumerate(zip(paths, places, strict=True), start=1):
         found, problem = _mask_of(scan, mask)
@@ -198,68 +187,6 @@ def _is_brain_mask(path: Path) -> bool:
     return stem_of(path).endswith(MASK_NAMES)
 
 
-def _names(path: Path) -> Iterator[str]:
-    """Yield names for the results of a scan, from the shortest to one that no other file has."""
-    yield entities_of(path)
-    stem = stem_of(path)
-    match = _BIDS.fullmatch(stem)
-    entities, suffix = (match.group(1), match.group(2)) if match else ("", None)
-    if suffix:
-        entities = f"{entities}_mod-{suffix}"
-        yield _short(entities)
-    letters = _letters(stem)
-    for parent in list(path.absolute().parents)[:3]:
-        before = _letters(parent.name)
-        if entities:
-            entities = f"sub-{before}{entities.removeprefix('sub-')}"
-        letters = f"{before}{letters}"
-        yield _short(entities or f"sub-{letters or 'scan'}")
-    place = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:12]
-    yield f"{entities_of(path)}_id-{place}" if match else f"{entities_of(path)}{place}"
-
-
-def _distinct(names: list[list[str]]) -> list[list[str]]:
-    """Shorten each list from the front until all first names differ; names that occur at all stay with one scan."""
-    names = [list(dict.fromkeys(choices)) for choices in names]
-    while True:
-        counts = Counter(choices[0].lower() for choices in names)
-        clashing = [choices for choices in names if counts[choices[0].lower()] > 1 and len(choices) > 1]
-        if not clashing:
-            return names
-        for choices in clashing:
-            del choices[0]
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]", "", text)
-
-
-def entities_of(path: Path) -> str:
-    """Return the BIDS entities for a file or folder name.
-
-    >>> entities_of(Path("sub-01_ses-1_T1w.nii.gz")), entities_of(Path("patient07_t1.nii"))
-    ('sub-01_ses-1', 'sub-patient07t1')
-    """
-    stem = stem_of(path)
-    match = _BIDS.fullmatch(stem)
-    return _short(match.group(1) if match else f"sub-{_letters(stem) or 'scan'}")
-
-
-def _short(name: str) -> str:
-    """Return a name, of a long one its beginning and a digest."""
-    if len(name) <= _LONGEST:
-        return name
-    return f"{name[: _LONGEST - 8].rstrip('_-')}{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def stem_of(path: Path) -> str:
-    """Return the file name without the ending of its format."""
-    for ending in ENDINGS:
-        if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
-    return path.name
-
-
 def _scans_below(folder: Path, taken: Sequence[Path]) -> str:
     """Return a hint at scans in deeper folders (PATIENT/STUDY/SERIES, sub-01/anat), which are not searched; "" for none.
 
@@ -309,7 +236,7 @@ def _mask_of(scan: Path, mask: Path | None) -> tuple[Path | None, str | None]:
     if mask is not None and not mask.is_dir():
         return mask, None
     folder, stem = (scan.parent if mask is None else mask), stem_of(scan)
-    entities = _BIDS.fullmatch(stem)
+    entities = BIDS.fullmatch(stem)
     names = [f"{stem}{name}" for name in MASK_NAMES]
     names += [f"{entities.group(1)}_desc-brain_mask"] if entities else []
     names += [stem] if mask is not None else []

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.errors import DataError
-from ..prediction.find import ENDINGS, find_scans, stem_of
+from ..prediction.find import find_scans
 from ..prediction.group_table import entity
+from ..prediction.names import ENDINGS, stem_of
 from .raw_scan import RawScan
 
 LESION_ENDINGS = ("", "_seg", "_lesion", "_lesions", "_label-lesion_mask", "_label-L_mask", "_lesion_mask", "_gt")

@@ -7,7 +7,8 @@
     DATA/Test/<name>/{t1,...,mask,seg}/<case>_<contrast>.nii.gz      patients
     DATA/lists/<name>.csv                                            img_name, age, sex, label, img_path, mask_path, seg_path
 
-A public data set of these lies in the folder that its declaration names (``Test/WMH``, ``Test/Brats21``). Files are hard links where the file system has them, copies elsewhere.
+A public data set of these lies in the folder that its declaration names (``Test/WMH``, ``Test/Brats21``). Files are hard
+links where the file system has them, copies elsewhere.
 """
 
 import csv

@@ -11,6 +11,7 @@ from ..core.errors import ConfigError
 
 FORMAT = 1
 AGAIN = "copy the model again, or train it again."
+_OLD = ("settings.json", "calibration.json")
 
 
 def check_content(content: Mapping[str, Any], path: Path) -> None:
@@ -26,6 +27,13 @@ def check_content(content: Mapping[str, Any], path: Path) -> None:
     fault = next(_faults(content), None)
     if fault is not None:
         raise ConfigError(f"{path} holds {fault}; {AGAIN}")
+
+
+def refuse_old(folder: Path, remedy: str) -> None:
+    """Refuse the folder of a model that a version before ``model.json`` wrote."""
+    old = next((name for name in _OLD if (folder / name).is_file()), None)
+    if old is not None:
+        raise ConfigError(f"{folder} holds a model of an older version ({old} instead of model.json); {remedy}.")
 
 
 def leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:

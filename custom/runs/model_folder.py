@@ -40,12 +40,11 @@ from ..core.description import build, describe
 from ..core.digests import file_sha256, read_checked_json, write_checked_json
 from ..core.errors import ConfigError
 from .lock import RunLock
-from .model_content import AGAIN, FORMAT, check_content, differences, leaves, of_today
+from .model_content import AGAIN, FORMAT, check_content, differences, leaves, of_today, refuse_old
 
 __all__ = ["FILE_NAME", "WEIGHTS", "ModelFolder", "build", "describe"]
 FILE_NAME, WEIGHTS = "model.json", "model.safetensors"
 IDENTITY = ("bundle", "method", "contrast", "dataset", "fold", "seed")
-_OLD = ("settings.json", "calibration.json")
 _NAMED = 4
 
 
@@ -117,7 +116,7 @@ class ModelFolder:
             ConfigError: see :meth:`define`.
         """
         if not (self.folder / FILE_NAME).exists():
-            _refuse_old(self.folder, "choose another --output_dir or remove the folder")
+            refuse_old(self.folder, "choose another --output_dir or remove the folder")
             if write:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._write()
@@ -148,7 +147,7 @@ class ModelFolder:
         """
         path = Path(folder) / FILE_NAME
         if not path.is_file():
-            _refuse_old(path.parent, "train the model again, then evaluate it and promote the evaluation")
+            refuse_old(path.parent, "train the model again, then evaluate it and promote the evaluation")
             raise ConfigError(
                 f"no trained model in {path.parent} ({FILE_NAME} is missing); train one there first (uad train BUNDLE --data DATA -o "
                 "FOLDER, or MONAI's training workflow with --output_dir), or name the folder of a finished run (of a release: its "
@@ -295,9 +294,3 @@ class ModelFolder:
 
     def _write(self) -> None:
         write_checked_json(self.folder / FILE_NAME, self.content)
-
-
-def _refuse_old(folder: Path, remedy: str) -> None:
-    old = next((name for name in _OLD if (folder / name).is_file()), None)
-    if old is not None:
-        raise ConfigError(f"{folder} holds a model of an older version ({old} instead of {FILE_NAME}); {remedy}.")

@@ -16,7 +16,7 @@ def inject(repository):
         yield inject, kinds
     finally:
         sys.path.remove(str(repository / "fuzz"))
-        for name in ("inject", "kinds"):
+        for name in ("inject", "kinds", "kinds_data", "kinds_models", "kinds_results", "file_kind"):
             sys.modules.pop(name, None)
 
 
@@ -31,15 +31,15 @@ def test_no_damage_is_silent_and_none_is_a_traceback(inject, number):
 
 
 def test_a_reader_that_checks_nothing_is_caught(inject):
-    module, kinds = inject
+    module, _ = inject
 
     def make(folder):
         (folder / "a").write_bytes(bytes(range(48, 90)))
         return [folder / "a"]
 
-    careless = kinds.FileKind("careless", make, lambda folder: (folder / "a").read_bytes())
+    careless = module.FileKind("careless", make, lambda folder: (folder / "a").read_bytes())
     assert module.inject(careless, 10, 0)[0]["silent"] == 10
-    broken = kinds.FileKind(
+    broken = module.FileKind(
         "broken", make, lambda folder: {48: 1}[sum((folder / "a").read_bytes()) - sum(range(49, 90))]
     )
     outcomes, problems = module.inject(broken, 10, 0)

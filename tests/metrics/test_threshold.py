@@ -12,7 +12,6 @@ from custom.core.errors import ConfigError, DataError
 from custom.metrics import (
     ConfusionCounts,
     ScoreHistogram,
-    ThresholdSource,
     best_dice_threshold,
     best_mean_dice_threshold,
     conformal_case_threshold,
@@ -175,11 +174,3 @@ def test_conformal_threshold_holds_its_promise_for_few_scans() -> None:
 def test_conformal_threshold_says_what_too_few_scans_can_promise() -> None:
     with pytest.raises(DataError, match=r"18 healthy scan.* 0\.0526 at best.*at least 19 scans"):
         conformal_case_threshold(list(range(18)), 0.05)
-
-
-def test_sources_are_their_names() -> None:
-    assert [str(source) for source in ThresholdSource] == [
-        "tuned", "interval_search", "healthy_fpr_0.01", "healthy_fpr_0.05", "oracle",
-    ]  # fmt: skip
-    assert ThresholdSource("healthy_fpr_0.05").healthy_fpr == 0.05
-    assert ThresholdSource.ORACLE.healthy_fpr is None

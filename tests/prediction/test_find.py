@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from custom.core.errors import ConfigError, DataError
-from custom.prediction.find import entities_of, find_scans, one_scan
+from custom.prediction.find import find_scans, one_scan
+from custom.prediction.names import entities_of
 
 
 def touch(*paths: Path) -> None:

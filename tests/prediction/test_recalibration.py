@@ -6,7 +6,7 @@ import pytest
 
 from custom.cli.main import main
 from custom.core.errors import DataError
-from custom.prediction.calibration import HealthyScans
+from custom.prediction.healthy_scans import HealthyScans
 from custom.prediction.predictor import Predictor
 from custom.prediction.recalibration import HealthyScan, recalibrated, robust_quantiles
 from tests.model_fixtures import blurring_model

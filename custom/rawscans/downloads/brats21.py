@@ -2,8 +2,9 @@
 """BraTS 2021: a folder per case, ``BraTS2021_00000/BraTS2021_00000_{t1,t1ce,t2,flair,seg}.nii.gz``, at any depth.
 
 The gliomas of BraTS 2023 are read too, ``BraTS-GLI-00000-000/BraTS-GLI-00000-000-{t1n,t1c,t2w,t2f,seg}.nii.gz``; their numbers
-are other ones, and the last three digits count the times at which a patient was scanned. Brains are extracted and lie rigidly in SRI24; they are not extracted again. Labels 1, 2 and 4 are one tumour. Cases of the
-validation set have no segmentation.
+are other ones, and the last three digits count the times at which a patient was scanned. Brains are extracted and lie
+rigidly in SRI24; they are not extracted again. Labels 1, 2 and 4 are one tumour. Cases of the validation set have no
+segmentation.
 """
 
 import re
