@@ -81,9 +81,14 @@ def test_nothing_is_guessed(tree) -> None:
         find_download(name, root, "swi")
 
 
-def test_two_times_of_a_patient_are_one_subject() -> None:
+def test_two_times_of_a_patient_are_one_subject(tmp_path) -> None:
     subject_of = DATASETS["brats21"].subject_of
-    assert subject_of("sub-BraTSGLI00002_ses-000") == subject_of("sub-BraTSGLI00002_ses-001") == "sub-BraTSGLI00002"
+    for case in ("BraTS-GLI-00002-000", "BraTS-GLI-00002-001"):
+        (tmp_path / case).mkdir()
+        (tmp_path / case / f"{case}-t2w.nii.gz").touch()
+    scans = find_download("brats21", tmp_path, "t2").scans
+    assert [scan.case_id for scan in scans] == ["sub-BraTSGLI00002_ses-000", "sub-BraTSGLI00002_ses-001"]
+    assert {subject_of(scan.case_id) for scan in scans} == {"sub-BraTSGLI00002"}
     assert subject_of("BraTS2021_00002") == "BraTS2021_00002"
 
 
