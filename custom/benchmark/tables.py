@@ -21,7 +21,7 @@ from ..metrics import MIN_SUBJECTS, UNINFORMATIVE, bootstrap_ci, holm, mean_std,
 from .results import Result, Values, check_comparable
 
 REQUIRED = {"threshold": "threshold_baseline", "atlas": "atlas_baseline"}
-_SWEEP = re.compile(r"ssim_\d.*")  # SSIM at one width: Figure 2, not a row
+SWEEP = re.compile(r"ssim_\d.*")  # SSIM at one width: Figure 2, not a row
 _POOLED = "pooled_"
 _NAMES = {
     "dice": "Dice, mean of scans", "average_precision": "AP, mean of scans",
@@ -218,7 +218,7 @@ class Comparison:
     def _all_scores(self, result: Result) -> list[str]:
         variants = [v for block in result.metrics["datasets"].values() for v in block["variants"]]
         return list(
-            dict.fromkeys(v for v in variants if "@" not in v and v != UNINFORMATIVE and not _SWEEP.fullmatch(v))
+            dict.fromkeys(v for v in variants if "@" not in v and v != UNINFORMATIVE and not SWEEP.fullmatch(v))
         )
 
     def _notes(self, metric: str) -> tuple[str, ...]:
