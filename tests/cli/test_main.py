@@ -207,14 +207,19 @@ def test_both_spellings_of_an_option_are_accepted(option, tmp_path, capsys):
 def test_a_released_model_is_evaluated_and_left_as_it_is(tmp_path, monkeypatch, capsys):
     (tmp_path / "release").mkdir()
     shutil.copytree(released_model("restoration_t2").folder, tmp_path / "release" / "models")
+    (tmp_path / "release" / "manifest.json").write_text("{}")
     ran = []
     monkeypatch.setattr(evaluate, "run_bundle", lambda *given: ran.append(given) or {"output_dir": "OUT"})
     for model, folder in [
         (str(tmp_path / "release"), tmp_path / "release" / "models"),
+        (str(tmp_path / "release" / "models"), tmp_path / "release" / "models"),
         ("restoration_t2", released_model("restoration_t2").folder),
+        (str(released_model("restoration_t2").folder), released_model("restoration_t2").folder),
     ]:
         command = ["evaluate", model, "--data", str(tmp_path)]
         assert main(command) == 2
+        assert "-o OUT" in capsys.readouterr().err
+        assert main([*command, "-o", str(folder / "evaluation")]) == 2
         assert "-o OUT" in capsys.readouterr().err
         assert main([*command, "-o", str(tmp_path / "out"), "--promote"]) == 2
         assert "leave out --promote" in capsys.readouterr().err

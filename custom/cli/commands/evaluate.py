@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ...core.errors import ConfigError
 from ...core.files import require_writable
+from ...core.resources import resource
 from ..bundle import bundle_of, run_bundle, settings_table
 from ..words import closing, command_line
 
@@ -27,10 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def settings_help(words: Sequence[str]) -> str:
     """Return the settings of the evaluation of the model that is named in ``words``."""
-    named = next((word for word in words if Path(word).is_dir()), None)
+    named = (_model_folder(word) for word in words if not word.startswith("-"))
+    found = next((folder for folder in named if folder.is_dir()), None)
     return (
-        settings_table(bundle_of(_inside(Path(named))), "evaluate")
-        if named
+        settings_table(bundle_of(found), "evaluate")
+        if found
         else "`uad evaluate RUN --help` lists the bundle's settings."
     )
 
@@ -56,28 +58,38 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _inside(folder: Path) -> Path:
-    """Return the folder with the model: ``models`` of a release, otherwise the folder itself."""
+def _model_folder(given: str) -> Path:
+    """Return the folder with the model that a run, a release or a name stands for."""
+    from ...prediction.released import released_model
+
+    folder = Path(given)
+    if not folder.is_dir() and (named := released_model(given)):
+        return named.folder
     return folder / "models" if (folder / "models" / "model.json").is_file() else folder
+
+
+def _release_of(folder: Path) -> Path | None:
+    """Return the folder of the release that a model belongs to, None for that of a training."""
+    folder = folder.resolve()
+    if resource("custom/released").resolve() in folder.parents:
+        return folder
+    return folder.parent if folder.name == "models" and (folder.parent / "manifest.json").is_file() else None
 
 
 def _model_dir(arguments: argparse.Namespace) -> Path:
     """Return the folder of the model; one of a release or of this package is only read."""
-    from ...prediction.released import released_model
-
-    given = Path(arguments.run)
-    named = None if given.is_dir() else released_model(arguments.run)
-    folder = named.folder if named else _inside(given)
-    if folder == given:
+    folder = _model_folder(arguments.run)
+    release = _release_of(folder)
+    if release is None:
         return folder
-    if not arguments.output:
+    if not arguments.output or release in (Path(arguments.output).resolve(), *Path(arguments.output).resolve().parents):
         raise ConfigError(
-            f"{given} is a released model, and nothing is written into it; name a folder for the results: -o OUT."
+            f"{arguments.run} is a released model, and nothing is written into it; name another folder for the results: -o OUT."
         )
     promote = arguments.settings.get("promote")
     if promote is not None and " ".join(promote).lower() not in ("false", "no", "0", "off"):
         raise ConfigError(
-            f"{given} is a released model, whose thresholds stay as they are; leave out --promote. `uad calibrate` makes a copy "
-            "with thresholds for other scans."
+            f"{arguments.run} is a released model, whose thresholds stay as they are; leave out --promote. `uad calibrate` makes a "
+            "copy with thresholds for other scans."
         )
     return folder
