@@ -39,10 +39,19 @@ def same(a: ScoreHistogram, b: ScoreHistogram) -> bool:
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([1e-20, 1e-3, 1.0, 1e6]))
 def test_average_precision_and_auroc_are_those_of_sklearn_at_any_scale(seed: int, scale: float) -> None:
+    """Exactly those of the bins' numbers; those of the scores lie between the best and the worst order in each bin."""
     (scores,), (truth,) = scans(seed, 100_000, scale=scale)
     histogram = filled([scores], [truth])
-    assert histogram.average_precision() == pytest.approx(average_precision_score(truth, scores), abs=1e-4)
-    assert histogram.auroc() == pytest.approx(roc_auc_score(truth, scores), abs=1e-5)
+    bins = histogram.bins_of(torch.from_numpy(scores)).numpy()
+    for found, exact in (
+        (histogram.average_precision(), average_precision_score),
+        (histogram.auroc(), roc_auc_score),
+    ):
+        worst, best = (exact(truth, 2 * bins + first) for first in (~truth, truth))
+        assert found == pytest.approx(exact(truth, bins), abs=1e-12)
+        assert worst - 1e-12 <= exact(truth, scores) <= best + 1e-12
+        assert worst - 1e-12 <= found <= best + 1e-12
+        assert best - worst < 0.01
 
 
 @settings(max_examples=50, deadline=None)
