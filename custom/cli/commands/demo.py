@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", default="output/demo", help="folder of model and results (default %(default)s)"
     )
-    parser.add_argument("--max_epochs", type=int, default=60, help="of the training (default %(default)s)")
+    parser.add_argument("--max_epochs", type=int, default=40, help="of the training (default %(default)s)")
     parser.add_argument("--quick", action="store_true", help="fewest subjects, one epoch: only to see that it runs")
 
 
