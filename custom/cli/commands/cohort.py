@@ -43,5 +43,5 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.variety,
     )
     training = ("uad", "train", "ddpm_ssim_ens", "--preset", "small", "--data", folder, "--dataset_name", "demo")
-    closing({"cohort": folder}, {"train a small model on it": command_line(*training, "--max_epochs", "60")})
+    closing({"cohort": folder}, {"train a small model on it": command_line(*training, "--max_epochs", "40")})
     return 0
