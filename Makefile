@@ -30,10 +30,10 @@ bench: install ## times beside public packages, under ten minutes; the tables go
 	$(BIN)/python benchmarks/run.py --markdown docs/benchmarks.md
 
 test: install ## all tests and the examples of the documentation strings
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 test-fast: install ## the tests that take a moment each
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow"
 
 wheel: install ## build the wheel and run its commands in a fresh environment from an empty folder
 	.ci/wheel $(BIN)/python
