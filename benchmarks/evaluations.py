@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from custom.benchmark.cells import Table
 from custom.benchmark.rendering import write_json
-from custom.benchmark.tables import Table
 from custom.core.files import read_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"

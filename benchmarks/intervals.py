@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from custom.benchmark.cells import Cell, Table
 from custom.benchmark.rendering import write_json
-from custom.benchmark.tables import Cell, Table
 
 SCANS = (3, 4, 6, 10, 20, 40)
 # Beta(a, b), and the share of scans with Dice 0: found well, found badly, mostly missed

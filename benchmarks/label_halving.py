@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from custom.benchmark.cells import Cell, Table
 from custom.benchmark.rendering import write_json
-from custom.benchmark.tables import Cell, Table
 from custom.volumes.grid import _cell_sum, halve_majority, halve_nearest_upper
 
 RADII_MM = (1.5, 2.0, 3.0, 6.0)

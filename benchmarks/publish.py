@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from custom.benchmark.cells import Cell, Table
 from custom.benchmark.rendering import read_table, write_json
-from custom.benchmark.tables import Cell, Table
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 REVISIONS = "Made by several revisions of the code"

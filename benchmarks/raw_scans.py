@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
+from custom.benchmark.cells import Table
 from custom.benchmark.rendering import write_json
-from custom.benchmark.tables import Table
 from custom.prediction.predictor import Predictor
 from custom.prediction.released import released_model
 from custom.preparation.quality import compare

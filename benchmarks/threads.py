@@ -23,8 +23,8 @@ import torch
 from benchmarks.harness import processor
 from benchmarks.networks import network
 from benchmarks.training import batch_of, our_training
+from custom.benchmark.cells import Table
 from custom.benchmark.rendering import markdown, write_json
-from custom.benchmark.tables import Table
 from custom.models.precision import Precision
 
 SLICES, TOGETHER, STEPS = 50, 4, 2

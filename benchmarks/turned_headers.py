@@ -16,8 +16,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from custom.benchmark.cells import Table
 from custom.benchmark.rendering import write_json
-from custom.benchmark.tables import Table
 from custom.preparation.brain_extraction import extract_brain
 from custom.preparation.registration import register_to_template
 from custom.volumes.packaged_template import brain_template

@@ -63,8 +63,8 @@ def main() -> int:
         worker(arguments.size, arguments.precision)
         return 0
     from benchmarks.harness import processor
+    from custom.benchmark.cells import Table
     from custom.benchmark.rendering import markdown, write_json
-    from custom.benchmark.tables import Table
 
     cores, load, rows = os.cpu_count() or 1, os.getloadavg()[0], []
     for beside in (0, cores):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..report.curves import sigma_sweep_figure
 from ..report.figures import new_figure, save_figure, style
-from .tables import Comparison, defined
+from .cells import defined
+from .tables import Comparison
 
 
 def sigmas_of(comparison: Comparison, method: str) -> list[float]:

@@ -42,6 +42,9 @@ class Stage:
         digests: of everything the stage depends on.
         product: file below the job's folder that a finished stage leaves.
         clears: folder below the job's folder that is emptied before the stage; None: nothing.
+
+    >>> Stage("training", ("training", "--fold", "0"), {"configuration": "5d41"}, product="model.safetensors").clears is None
+    True
     """
 
     name: str
@@ -53,7 +56,26 @@ class Stage:
 
 @dataclass(frozen=True)
 class Job:
-    """Stages in their order; ``command`` stands between the Python interpreter and a stage's arguments."""
+    """Stages in their order.
+
+    Attributes:
+        name: for example "ddpm/t1_fold0".
+        folder: that the stages write to.
+        stages: in the order in which they run.
+        working_dir: that their commands are started in.
+        labels: what ``job.json`` says about the job: matrix, method, contrast, fold, seed, ...
+        command: stands between the Python interpreter and a stage's arguments.
+        environment: further environment variables of the commands.
+        any_code: True keeps finished stages that only the code has changed since.
+        parent_folder: folder of the matrix that the job belongs to.
+
+    >>> stage = Stage("training", ("training",), {"configuration": "5d41"}, product="model.safetensors")
+    >>> job = Job("ddpm/t1_fold0", "runs/ddpm/t1_fold0", (stage,), working_dir=".")
+    >>> Job.from_json(job.to_json()) == job
+    True
+    >>> pending_stages(job)[1]
+    'training has not finished'
+    """
 
     name: str
     folder: str
@@ -79,7 +101,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: stages that ran, and the reason if it failed."""
+    """How a job ended: stages that ran, and the reason if it failed.
+
+    >>> Outcome("ddpm/t1_fold0", "runs/ddpm/t1_fold0", ran=("training",), error="the disk is full").error
+    'the disk is full'
+    """
 
     name: str
     folder: str

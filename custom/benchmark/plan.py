@@ -31,7 +31,11 @@ Resolve = Callable[[tuple[str, ...]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are: folders, absolute, and the tracking database or server (None: no tracking)."""
+    """Where things are: folders, absolute, and the tracking database or server (None: no tracking).
+
+    >>> Places("data", "out").job_folder("ddpm", "t1", fold=0).as_posix()
+    'out/runs/ddpm/t1_fold0'
+    """
 
     dataset_dir: str
     output_dir: str

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables as Markdown, CSV, LaTeX and JSON. Shares are printed in %; CSV and JSON hold them unrounded in [0, 1].
 
-The JSON file holds a whole :class:`~custom.benchmark.tables.Table`: documents are filled from it (``benchmarks/documents.py``).
+The JSON file holds a whole :class:`~custom.benchmark.cells.Table`: documents are filled from it (``benchmarks/documents.py``).
 """
 
 import csv
@@ -13,7 +13,7 @@ from typing import Any
 from ..core.digests import DamagedFileError, read_checked_json, write_checked_json
 from ..core.errors import DataError
 from ..core.files import atomic_write_text
-from .tables import Cell, Table
+from .cells import Cell, Table
 
 _FORMER_KEYS = frozenset({"command", *(field.name for field in fields(Table))})
 

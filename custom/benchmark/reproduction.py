@@ -18,7 +18,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.errors import ConfigError
-from .tables import Cell, Comparison, Table
+from .cells import Cell, Table
+from .tables import Comparison
 
 
 def reproduction_table(comparison: Comparison, source: Mapping[str, Any], metric: str = "dice") -> Table:

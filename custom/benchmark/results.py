@@ -39,6 +39,11 @@ class Result:
         folder: with the two files.
         metrics: content of ``metrics.json``.
         kind: method that the bundle names, e.g. "threshold".
+
+    >>> protocol = {"method": "ddpm", "contrast": "t1", "fold": 0}
+    >>> result = Result("ddpm, 3 t", Path("evaluation"), {"protocol": protocol, "datasets": {"demo_tumour": {}}})
+    >>> result.kind, result.contrast, result.fold, result.test_sets
+    ('ddpm', 't1', 0, ['demo_tumour'])
     """
 
     method: str

@@ -13,6 +13,7 @@ from ..core.building import building
 from ..core.errors import ConfigError, DiskFullError
 from ..core.files import atomic_write_json, require_writable
 from ..core.foreseen import says_disk_full
+from .cells import Table, defined
 from .engine import Engine, run_jobs
 from .figures import draw_figure_2, draw_t_sweep, sigmas_of
 from .jobs import COMMAND, Job, Outcome, pending_stages
@@ -21,7 +22,7 @@ from .rendering import markdown, write_table
 from .reproduction import ordering_table, reproduction_table
 from .results import Result, read_result
 from .spec import MatrixSpec
-from .tables import Comparison, Table, defined
+from .tables import Comparison
 from .tracking import MatrixTracking
 from .views import (
     ablation_table,

@@ -60,7 +60,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class ContrastSpec:
-    """Data of one contrast: healthy set trained on, patient sets tested on, and further overrides."""
+    """Data of one contrast: healthy set trained on, patient sets tested on, and further overrides.
+
+    >>> ContrastSpec("ixi", test_sets=("brats21", "mslub")).test_split
+    'test'
+    """
 
     dataset_name: str
     test_sets: tuple[str, ...]
@@ -72,7 +76,14 @@ class ContrastSpec:
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """One method: configuration files, overrides, and the scores that are rows of the table."""
+    """One method: configuration files, overrides, and the scores that are rows of the table.
+
+    >>> methods = {"atlas": {"bundle": "atlas_baseline", "scores": ["zscore"]}}
+    >>> contrasts = {"t2": {"dataset_name": "demo", "test_sets": ["demo_tumour"]}}
+    >>> content = {"name": "demo", "seed": 1, "folds": [0], "contrasts": contrasts, "methods": methods}
+    >>> parse_spec(content).methods[0].training
+    ('bundles/atlas_baseline/configs/train.json',)
+    """
 
     name: str
     training: tuple[str, ...]
@@ -88,7 +99,12 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class MatrixSpec:
-    """A whole matrix file."""
+    """A whole matrix file.
+
+    >>> spec = read_spec("demo")
+    >>> spec.folds, list(spec.contrasts), [method.name for method in spec.methods][:2]
+    ((0, 1), ['t2'], ['threshold', 'atlas'])
+    """
 
     name: str
     seed: int

@@ -10,14 +10,13 @@ thresholding and atlas says what is missing; results of different protocols are 
 ``average_precision`` is the mean of the scans' own, ``pooled_average_precision`` that of one ranking of all their voxels.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from ..core.errors import ConfigError
 from ..metrics import MIN_SUBJECTS, UNINFORMATIVE, bootstrap_ci, holm, mean_std, paired_permutation_test, seed_of
+from .cells import Cell, Table, defined
 from .results import Result, Values, check_comparable
 
 REQUIRED = {"threshold": "threshold_baseline", "atlas": "atlas_baseline"}
@@ -32,37 +31,6 @@ _COUNTS = {"tp", "fp", "fn", "lesions", "false_positive_components", "threshold"
 Column = tuple[str, str]  # (contrast, test set)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One number of a table in its own unit; None where a quantity is not defined.
-
-    ``low`` and ``high`` are a 95 % interval, ``minimum`` and ``maximum`` the range of fewer subjects than that needs, and
-    ``times`` the multiple of the uninformative map.
-    """
-
-    mean: float | None = None
-    std: float | None = None
-    low: float | None = None
-    high: float | None = None
-    folds: int = 0
-    subjects: int = 0
-    minimum: float | None = None
-    maximum: float | None = None
-    times: float | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """Title, column heads, rows of (row head, cells) and notes; ``cells`` are texts or :class:`Cell`."""
-
-    title: str
-    head: tuple[str, ...]
-    columns: tuple[str, ...]
-    rows: tuple[tuple[tuple[str, ...], tuple[Any, ...]], ...]
-    notes: tuple[str, ...] = field(default=())
-    scale: float = 100.0  # what texts show of a cell: 100 for shares in %
-
-
 class Comparison:
     """The results of a matrix or of single runs, grouped for tables.
 
@@ -73,6 +41,16 @@ class Comparison:
         point: threshold: "tuned", "healthy_fpr_0.05", "oracle", ...
         force: show results of different protocols in one table.
         folds: number of folds that there should be; a cell with fewer says so.
+
+    >>> protocol = {"method": "ddpm", "contrast": "t1", "fold": 0, "plan": {"healthy_calibration": "demo/val"}}
+    >>> tumours = {"group": "demo_tumour/test", "tuning_group": "demo_tumour/val", "variants": {"l1": {}, "ssim_ens": {}}}
+    >>> from pathlib import Path
+    >>> results = [Result("ddpm", Path("evaluation"), {"protocol": protocol, "datasets": {"demo_tumour": tumours}})]
+    >>> comparison = Comparison(results)
+    >>> comparison.rows, comparison.titles()
+    ([('ddpm', 'l1'), ('ddpm', 'ssim_ens')], ('demo_tumour (T1)',))
+    >>> comparison.warnings[0].partition(".")[0]
+    'MISSING for demo_tumour (T1): threshold_baseline and atlas_baseline'
     """
 
     def __init__(
@@ -289,11 +267,6 @@ def unit_of(metric: str) -> tuple[str, float]:
     if metric.endswith("_ml"):
         return " in ml", 1.0
     return ("", 1.0) if metric in _COUNTS else (" in %", 100.0)
-
-
-def defined(cell: Cell) -> bool:
-    """Say whether a cell holds a number."""
-    return cell.mean is not None and math.isfinite(cell.mean)
 
 
 def _ratio(value: float | None, level: float | None) -> float | None:

@@ -22,6 +22,14 @@ class MatrixTracking:
     Args:
         output_dir: of the matrix; the parent run's outbox lies there.
         tracking_uri: MLflow server or ``sqlite:///`` database; None: outboxes only.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tracking = MatrixTracking(folder, tracking_uri=None)
+    ...     tracking.start("demo", {"folds": 2})
+    ...     tracking.finish({"dice": 0.42}, artifacts=[], failed=0)
+    ...     [next(iter(line)) for line, _ in tracking.outbox.lines()]
+    ['run', 'params', 'metrics', 'status']
     """
 
     def __init__(self, output_dir: str | Path, tracking_uri: str | None) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..metrics import mean_std
+from .cells import Cell, Table
 from .jobs import DONE, PRETRAINING, recorded
 from .results import Result
-from .tables import Cell, Comparison, Table, unit_of
+from .tables import Comparison, unit_of
 
 _OF_A_RUN = {"seed", "first_draw", "key", "revision", "versions"}
 _RECONSTRUCTION = {

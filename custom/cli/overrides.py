@@ -23,7 +23,7 @@ _YES, _NO = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 _SHIPPED = ("%custom/configs/", "%bundles/")
 
 
-class Macro(str):
+class _Macro(str):
     """A reference to a shipped configuration, chosen by name; the only text that MONAI's parser reads."""
 
 
@@ -139,7 +139,7 @@ def as_objects(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     MONAI reads strings of a configuration as a language (``$`` code, ``@`` and ``%`` references, ``#`` a separator). An
     override that holds a string is therefore given as ``$given['name']``, and the string itself as an object.
     """
-    given = {name: value for name, value in values.items() if _holds_text(value) and not isinstance(value, Macro)}
+    given = {name: value for name, value in values.items() if _holds_text(value) and not isinstance(value, _Macro)}
     return {name: f"$given[{name!r}]" if name in given else value for name, value in values.items()}, {"given": given}
 
 
@@ -158,15 +158,15 @@ def _literal(words: Words) -> Any:
     return [_literal([word]) for word in words]
 
 
-def _choice(name: str, text: str, default: str) -> Macro:
+def _choice(name: str, text: str, default: str) -> _Macro:
     """Return the macro of another entry of the file that the default is taken from."""
     if text.startswith(_SHIPPED):
         file, _, key = text[1:].partition("::")
         if key in _entries(file):
-            return Macro(text)
+            return _Macro(text)
     choices = _choices(default)
     if text in choices:
-        return Macro(choices[text])
+        return _Macro(choices[text])
     close = difflib.get_close_matches(text, choices, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]}? " if close else ""
     raise ConfigError(f"--{name}: there is no {text!r}; {hint}There are {', '.join(choices)}.")

@@ -12,7 +12,11 @@ Severity = Literal["error", "warning"]
 
 
 class Code(NamedTuple):
-    """Severity, why it matters, remedy."""
+    """Severity, why it matters, remedy.
+
+    >>> CODES["web-page"].severity, CODES["web-page"].why
+    ('error', 'the download saved a page instead of the scan')
+    """
 
     severity: Severity
     why: str

@@ -22,7 +22,20 @@ _SEAL_BYTES = len(_SEAL) + 64 + 1
 
 
 class DamagedFileError(ConfigError):
-    """A file of this package is not what was written (a flipped bit, a cut, another file in its place)."""
+    """A file of this package is not what was written (a flipped bit, a cut, another file in its place).
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "model.json"
+    ...     write_checked_json(path, {"fold": 0})
+    ...     path.write_text(path.read_text().replace('"fold": 0', '"fold": 1')) > 0
+    ...     try:
+    ...         read_checked_json(path, "train again.")
+    ...     except DamagedFileError as error:
+    ...         print(str(error).removeprefix(folder)[1:])
+    True
+    model.json was changed after it was written (its digest differs); train again.
+    """
 
 
 def file_sha256(path: str | Path) -> str:

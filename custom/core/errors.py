@@ -9,23 +9,50 @@ from .codes import CODES
 
 
 class UADError(ValueError):
-    """Base of all foreseeable faults."""
+    """Base of all foreseeable faults.
+
+    >>> try:
+    ...     raise DataError("the brain mask is empty; make it again.", case="P07")
+    ... except UADError as error:
+    ...     print(f"error: {error} (exit code {error.exit_code})")
+    error: P07: the brain mask is empty; make it again. (exit code 4)
+    """
 
     exit_code = 2
 
 
 class ConfigError(UADError):
-    """A setting, an override or a combination of settings cannot work (exit code 2)."""
+    """A setting, an override or a combination of settings cannot work (exit code 2).
+
+    >>> from custom.core.files import read_json
+    >>> try:
+    ...     read_json("no/protocol.json", "give its path.")
+    ... except ConfigError as error:
+    ...     print(error)
+    no/protocol.json cannot be read: No such file or directory; give its path.
+    """
 
 
 class ResourceError(UADError):
-    """The machine has no more disk or memory to give (exit code 1)."""
+    """The machine has no more disk or memory to give (exit code 1).
+
+    >>> from custom.core.foreseen import find_foreseen
+    >>> error = find_foreseen(MemoryError())
+    >>> type(error).__name__, str(error).partition(";")[0]
+    ('ResourceError', 'this machine has no more memory to give')
+    """
 
     exit_code = 1
 
 
 class DiskFullError(ResourceError):
-    """The disk is full; whatever comes next cannot be written either, so a batch ends (exit code 1)."""
+    """The disk is full; whatever comes next cannot be written either, so a batch ends (exit code 1).
+
+    >>> import errno
+    >>> from custom.core.foreseen import find_foreseen
+    >>> print(str(find_foreseen(OSError(errno.ENOSPC, "No space left on device", "map.nii.gz"))).partition(";")[0])
+    the disk is full (map.nii.gz)
+    """
 
 
 class DataError(UADError):
@@ -36,6 +63,10 @@ class DataError(UADError):
         case: case id or file name that the fault belongs to; put in front of the message.
         code: key of :data:`custom.core.codes.CODES` for programs, "" where there is none.
         what: what is wrong, without reasons and remedy.
+
+    >>> error = DataError("the brain mask is empty; make it again.", case="P07", code="mask-empty")
+    >>> str(error), error.case, error.code
+    ('P07: the brain mask is empty; make it again.', 'P07', 'mask-empty')
     """
 
     exit_code = 4

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from custom.benchmark.cells import Cell, Table
 from custom.benchmark.rendering import csv_text, latex, markdown, write_table
 from custom.benchmark.results import find_results, read_result
-from custom.benchmark.tables import Cell, Comparison, Table, holm, unit_of
+from custom.benchmark.tables import Comparison, holm, unit_of
 from custom.benchmark.views import ablation_table, draws_table, healthy_table, size_table
 from custom.core.errors import ConfigError, DataError
 

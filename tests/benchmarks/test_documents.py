@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.documents import BLOCK, ROOT, documents, filled
 from benchmarks.publish import published
+from custom.benchmark.cells import Cell, Table
 from custom.benchmark.rendering import markdown, read_table, write_json
-from custom.benchmark.tables import Cell, Table
 from custom.core.errors import ConfigError, DataError, UADError
 
 TABLE = Table("t", ("row",), ("a", "b"), ((("x",), (Cell(0.5, 0.1, 0.4, 0.6, 2, 12), "text")),), ("a note",), 100.0)
