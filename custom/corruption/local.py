@@ -30,6 +30,13 @@ class LocalCorruption:
         clean_share: share of the samples that stay clean.
         easy_severity: lower end of the severities at difficulty 0; at difficulty 1 it is that of ``severity``.
         easy_radius_px: lower end of the radii at difficulty 0.
+
+    >>> slabs, brain = torch.full((2, 1, 24, 24), 0.5), torch.ones(2, 1, 24, 24, dtype=torch.bool)
+    >>> corrupt = LocalCorruption(layers=1, clean_share=0.0)
+    >>> draws = torch.Generator().manual_seed(0)
+    >>> corrupted, severity = corrupt(slabs, brain, slabs[:, None], brain[:, None], draws)
+    >>> corrupted.shape, severity.shape, bool((corrupted != slabs).any())
+    (torch.Size([2, 1, 24, 24]), torch.Size([2]), True)
     """
 
     shapes: BlobShapes = field(default_factory=BlobShapes)

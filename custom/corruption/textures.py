@@ -33,6 +33,12 @@ class LesionTextures:
         texture_sd, grain_sd: ranges of the standard deviations within a random intensity.
         bias: range of the size of an additive change, of either sign.
         bias_variation: relative standard deviation of that change within the shape.
+
+    >>> slabs, brain = torch.rand(2, 3, 16, 16), torch.ones(2, 1, 3, 16, 16, dtype=torch.bool)
+    >>> only_additive = LesionTextures(weights=(0, 0, 1))
+    >>> target, additive = only_additive(slabs, slabs[:, None], brain, torch.Generator().manual_seed(0))
+    >>> additive.shape, bool((additive != 0).all())
+    (torch.Size([2, 1, 3, 16, 16]), True)
     """
 
     weights: tuple[float, float, float] = (0.55, 0.30, 0.15)

@@ -38,6 +38,12 @@ class Counts:
         true_boxes: readers' boxes.
         pictures_hit: pictures with at least one hit.
         pictures: all pictures.
+
+    >>> truth = {"a.png": Boxes.of([(0, 0, 10, 10)]), "b.png": Boxes.of([(5, 5, 10, 10)])}
+    >>> predicted = {"a.png": Boxes.of([(1, 1, 10, 10)], scores=[0.9]), "b.png": Boxes.of([])}
+    >>> counts = eleven_point(predicted, truth, least=0.5)
+    >>> counts.true_positives, counts.recall, counts.share_of_pictures
+    (1, 0.5, 0.5)
     """
 
     average_precision: float

@@ -30,7 +30,12 @@ MIN_SUBJECTS = 10
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic and its confidence interval; ``n`` subjects."""
+    """A statistic and its confidence interval; ``n`` subjects.
+
+    >>> interval = bootstrap_ci([0.5] * 12)
+    >>> interval.low, interval.value, interval.high, interval.n
+    (0.5, 0.5, 0.5, 12)
+    """
 
     value: float
     low: float
@@ -119,7 +124,12 @@ def pooled_dice_ci(
 
 @dataclass(frozen=True)
 class PermutationResult:
-    """Mean paired difference a - b, its two-sided p-value, pairs used and pairs left out, and whether p is exact."""
+    """Mean paired difference a - b, its two-sided p-value, pairs used and pairs left out, and whether p is exact.
+
+    >>> test = paired_permutation_test([0.6, 0.7, 0.5, None], [0.5, 0.4, 0.3, 0.2])
+    >>> round(test.difference, 2), test.p_value, test.n, test.excluded, test.exact
+    (0.2, 0.25, 3, 1, True)
+    """
 
     difference: float
     p_value: float

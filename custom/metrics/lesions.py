@@ -47,6 +47,14 @@ class LesionCounts:
         size_edges_mm3: lower edges of the size bins; bin i is (edge i, edge i+1], the last is open.
         lesions_by_size: lesions in each bin.
         found_by_size: found ones in each bin.
+
+    >>> truth = np.zeros((8, 8, 8), dtype=bool)
+    >>> truth[1:3, 1:3, 1:3] = truth[6, 6, 6] = True
+    >>> marked = np.zeros_like(truth)
+    >>> marked[1:3, 1:3, 1:3] = True
+    >>> counts = lesion_counts(marked, truth, spacing_mm=(2, 2, 2))
+    >>> counts.lesions, counts.recall, counts.precision, counts.lesions_by_size
+    (2, 0.5, 1.0, (2, 0, 0, 0))
     """
 
     lesions: int

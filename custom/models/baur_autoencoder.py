@@ -49,6 +49,11 @@ class VariationalOutput(NamedTuple):
         reconstruction: ``[B, C, H, W]``, decoded from a sample of the posterior.
         mu: ``[B, latent]``, mean of the posterior.
         log_sigma: ``[B, latent]``, logarithm of its standard deviation.
+
+    >>> network = BaurAutoencoder(image_size=16, latent_size=8, variational=True).train()
+    >>> output = network(torch.zeros(2, 1, 16, 16))
+    >>> output.reconstruction.shape, output.mu.shape, output.log_sigma.shape
+    (torch.Size([2, 1, 16, 16]), torch.Size([2, 8]), torch.Size([2, 8]))
     """
 
     reconstruction: Tensor

@@ -33,6 +33,10 @@ class ContrastiveOutput(NamedTuple):
         one: features ``[B, D]`` of the clean view.
         other: features ``[B, D]`` of the second view.
         groups: integers ``[B]``, equal for slices of the same subject; None if that is not known.
+
+    >>> same = ContrastiveOutput(None, one=torch.ones(4, 8), other=torch.ones(4, 8), groups=None)
+    >>> print(f"{spread(same):.2f}")
+    0.00
     """
 
     masked: MaskedOutput | None
@@ -52,6 +56,13 @@ class ContrastiveEncoder(nn.Module):
         pool: average the deepest features over the ``"active"`` cells, or over ``"all"`` with zeros for the masked ones
             (published).
         projection_dim: length of the output of a head of two layers between features and loss; null for none (published).
+
+    >>> from functools import partial
+    >>> network = partial(ResNet, "basic", [1, 1, 1, 1], [4, 8, 8, 16], spatial_dims=2, n_input_channels=1,
+    ...                   conv1_t_stride=2, feed_forward=False)
+    >>> output = ContrastiveEncoder(network)(torch.rand(2, 1, 64, 64), torch.ones(2, 1, 2, 2, dtype=torch.bool))
+    >>> output.one.shape, output.masked is None
+    (torch.Size([2, 16]), True)
     """
 
     def __init__(
@@ -120,6 +131,11 @@ class ContrastiveLoss(nn.Module):
         contrast: loss of the two views.
         weight: of the contrast; 1 in the released code. The masked loss is about 0.01 to 0.05, the contrast -0.5 to 4, so
             their sum says little about the reconstruction: choose checkpoints by the masked loss.
+
+    >>> loss = ContrastiveLoss(MaskedReconstructionLoss(), EpsilonInfoNCE(temperature=0.07, epsilon=0.5), weight=2.0)
+    >>> output = ContrastiveOutput(None, one=torch.ones(4, 8), other=torch.ones(4, 8), groups=None)
+    >>> print(f"{loss(output, target=torch.zeros(4, 1, 64, 64)):.3f}")
+    3.776
     """
 
     def __init__(self, reconstruction: MaskedReconstructionLoss, contrast: EpsilonInfoNCE, weight: float = 1.0) -> None:

@@ -36,6 +36,11 @@ class FiLMResnetBlock(DiffusionUNetResnetBlock):
     Args:
         temb_channels: length of the embedding e.
         **kwargs: see MONAI's ``DiffusionUNetResnetBlock``.
+
+    >>> import torch
+    >>> block = FiLMResnetBlock(spatial_dims=2, in_channels=32, out_channels=64, temb_channels=8)
+    >>> block(torch.zeros(2, 32, 4, 4), torch.zeros(2, 8)).shape
+    torch.Size([2, 64, 4, 4])
     """
 
     def __init__(self, *, temb_channels: int, **kwargs: Any) -> None:

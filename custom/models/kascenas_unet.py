@@ -36,6 +36,10 @@ class WeightStandardizedConv2d(nn.Conv2d):
 
     The n weights of a filter, over input channels and positions, are used as (w - mean(w)) / (std(w) + 1e-5) with the
     unbiased deviation (n - 1), as in the public implementations; the paper divides by n. The bias stays as it is.
+
+    >>> weight = WeightStandardizedConv2d(1, 4, kernel_size=3).standardized_weight()
+    >>> torch.allclose(weight.std(dim=(1, 2, 3)), torch.ones(4), atol=1e-3)
+    True
     """
 
     def standardized_weight(self) -> Tensor:

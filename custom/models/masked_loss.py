@@ -23,6 +23,13 @@ class MaskedReconstructionLoss(nn.Module):
         pix_norm: compare with the target normalised within each cell.
         l1: absolute instead of squared error.
         dense: average over all cells, also the visible ones.
+
+    >>> active = torch.tensor([[[[True, False], [True, True]]]])  # one of four cells is masked
+    >>> target, reconstruction = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
+    >>> reconstruction[..., :2, 2:] = 3.0  # in the masked cell
+    >>> loss = MaskedReconstructionLoss()
+    >>> loss(MaskedOutput(reconstruction, active, torch.zeros(1, 8, 2, 2)), target)
+    tensor(9.)
     """
 
     def __init__(self, pix_norm: bool = False, l1: bool = False, dense: bool = False) -> None:

@@ -55,6 +55,14 @@ class NoiseDDPMScheduler(DDPMScheduler):
         variance_type: ``"fixed_small"`` (β̃_t) or ``"fixed_large"`` (β_t), Ho et al., section 3.2.
         clip_sample: clamp the predicted x_0 to [-1, 1] within ``step`` and ``predict_clean``.
         **schedule_args: arguments of the schedule, for example ``beta_start`` and ``beta_end``.
+
+    >>> def gaussian(like, generator):
+    ...     return torch.randn(like.shape, generator=generator)
+    >>> scheduler = NoiseDDPMScheduler(gaussian, num_train_timesteps=1000, schedule="cosine_float64", prediction_type="sample")
+    >>> clean, draws = torch.zeros(2, 1, 8, 8), torch.Generator().manual_seed(0)
+    >>> noisy = scheduler.add_noise(clean, gaussian(clean, draws), torch.tensor([499, 499]))
+    >>> print(f"{scheduler.alphas_cumprod[499]:.2f}", torch.equal(scheduler.predict_clean(clean, 499, noisy), clean))
+    0.49 True
     """
 
     betas: Tensor

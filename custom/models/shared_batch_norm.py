@@ -30,7 +30,12 @@ class _Summed(torch.autograd.Function):
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """``BatchNorm2d`` over the samples of all processes; arguments and state dict are the same."""
+    """``BatchNorm2d`` over the samples of all processes; arguments and state dict are the same.
+
+    >>> x = torch.rand(4, 3, 8, 8)
+    >>> torch.equal(SharedBatchNorm2d(3)(x), nn.BatchNorm2d(3)(x))  # here there is one process
+    True
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised features, shaped as ``x`` ``[B, C, H, W]``."""

@@ -32,6 +32,11 @@ class MaskedOutput(NamedTuple):
         reconstruction: ``[B, 1, H, W]``.
         active: visible cells, bool ``[B, 1, rows, columns]``.
         features: deepest feature map ``[B, C, h, w]``, zero in masked cells.
+
+    >>> active = torch.tensor([[[[True, False], [True, True]]]])
+    >>> output = MaskedOutput(torch.zeros(1, 1, 64, 64), active, torch.zeros(1, 16, 2, 2))
+    >>> upsampled(output.active, output.reconstruction).float().mean()  # share of the pixels that the encoder saw
+    tensor(0.7500)
     """
 
     reconstruction: Tensor

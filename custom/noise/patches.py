@@ -29,6 +29,13 @@ class GridPatches:
         patch_px: edge of a box; slices that are smaller are one box.
         stride_px: largest distance between neighbouring boxes, at most ``patch_px``; None: ``patch_px``, that is, no
             overlap where the boxes fit the slice exactly.
+
+    >>> patches = GridPatches(patch_px=48)
+    >>> len(patches.boxes(96, 96))
+    4
+    >>> mask = patches(torch.zeros(3, 1, 96, 96), torch.Generator().manual_seed(0))
+    >>> mask.sum(dim=(1, 2, 3))  # one box of each sample
+    tensor([2304, 2304, 2304])
     """
 
     patch_px: int
