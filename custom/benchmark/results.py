@@ -86,6 +86,10 @@ class Result:
                     rows.setdefault(key, {})[row["case_id"]] = row
         return rows
 
+    def load(self) -> None:
+        """Read everything now; afterwards the folder may go."""
+        self._rows  # noqa: B018 - cached
+
     def case_ids(self, test_set: str) -> set[str]:
         """Return the names of the scans of a test set."""
         return {case for (name, _, _), rows in self._rows.items() if name == test_set for case in rows}
@@ -165,7 +169,9 @@ def find_results(folders: Iterable[str | Path]) -> list[Result]:
 
 
 def results_from_mlflow(tracking_uri: str, experiments: Sequence[str] = (), parent: str | None = None) -> list[Result]:
-    """Return the evaluations tracked at an MLflow server or database; files are fetched to a temporary folder.
+    """Return the evaluations tracked at an MLflow server or database.
+
+    Files are fetched to a temporary folder and read there; it is gone when this returns.
 
     Args:
         tracking_uri: ``http://...`` or ``sqlite:///...``.
@@ -192,19 +198,20 @@ def results_from_mlflow(tracking_uri: str, experiments: Sequence[str] = (), pare
             break
     parents = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in runs}
     found = []
-    place = Path(tempfile.mkdtemp(prefix="matrix_results_"))
-    for run in runs:
-        if parent is not None and parent not in _ancestors(run.info.run_id, parents):
-            continue
-        row = run.data.params.get("row")
-        if row == "":  # part of a sweep
-            continue
-        if {item.path for item in client.list_artifacts(run.info.run_id)} >= set(FILES):
-            target = place / run.info.run_id
-            target.mkdir()
-            for name in FILES:
-                client.download_artifacts(run.info.run_id, name, str(target))
-            found.append(read_result(target, row))
+    with tempfile.TemporaryDirectory(prefix="matrix_results_") as place:
+        for run in runs:
+            if parent is not None and parent not in _ancestors(run.info.run_id, parents):
+                continue
+            row = run.data.params.get("row")
+            if row == "":  # part of a sweep
+                continue
+            if {item.path for item in client.list_artifacts(run.info.run_id)} >= set(FILES):
+                target = Path(place) / run.info.run_id
+                target.mkdir()
+                for name in FILES:
+                    client.download_artifacts(run.info.run_id, name, str(target))
+                found.append(read_result(target, row))
+                found[-1].load()
     if not found:
         raise ConfigError(f"{tracking_uri} has no finished evaluation with {' and '.join(FILES)}.")
     return found

@@ -133,7 +133,7 @@ def test_a_full_disk_ends_the_matrix_and_leaves_the_earlier_tables(world, monkey
     assert {path.name for path in out.iterdir()} == {"matrix.json", "runs", "tables", "tracking.jsonl"}
 
 
-def test_one_parent_run_with_children_and_the_same_table_from_it(world, capsys):
+def test_one_parent_run_with_children_and_the_same_table_from_it(world, capsys, tmp_path, monkeypatch):
     """MLflow: matrix > job > evaluation; what is read back from it gives the table of the folders."""
     pytest.importorskip("mlflow")
     from mlflow.tracking import MlflowClient
@@ -173,6 +173,8 @@ def test_one_parent_run_with_children_and_the_same_table_from_it(world, capsys):
     def table(results):
         return csv_text(Comparison(sorted(results, key=lambda r: r.method)).main())
 
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert table(results_from_mlflow(uri, parent=root)) == table(find_results([world.root / "out"]))
+    assert list(tmp_path.glob("matrix_results_*")) == []
     with pytest.raises(ConfigError, match="has no experiment 'nothing'"):
         results_from_mlflow(uri, ["nothing"])
