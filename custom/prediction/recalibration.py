@@ -6,8 +6,8 @@ On patients of two other scanners, a threshold that 0.1 % of healthy training vo
 own quantile, so that one odd brain does not move it; odd scans are named.
 """
 
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ConfigError, DataError
+from ..core.files import require_writable
 from ..preparation.quality import build_reference
+from ..runs.lock import RunLock
 from ..runs.model_folder import FILE_NAME, ModelFolder
 
 FEWEST, ENOUGH = 5, 10
@@ -66,10 +68,7 @@ def robust_quantiles(
     Raises:
         DataError: fewer than five scans.
     """
-    if len(scans) < FEWEST:
-        raise DataError(
-            f"{len(scans)} healthy scans are too few to calibrate with; give at least {FEWEST}, better {ENOUGH}"
-        )
+    _require_enough(len(scans))
     own = np.array([np.quantile(scan.scores, [*levels, _OUTLIER_LEVEL]) for scan in scans])
     middle = np.median(own, axis=0)
     spread = float(np.median(np.abs(own[:, -1] - middle[-1])))
@@ -153,21 +152,24 @@ def calibrate_pictures(
 
     predictor = Predictor.load(model_dir)
     paths = find_pictures(healthy)
-    if paths is not None:
-        found = [
-            HealthySlices(path.stem, scores_of_picture(predictor, path))
-            for path in progress(paths, desc="healthy pictures")
-        ]
-    else:
-        sources = find_scans(healthy, mask)
-        found = [
-            HealthySlices(s.case_id, scores_of_slices(predictor, s.path, s.mask))
-            for s in progress(sources, desc="healthy scans")
-        ]
-    stored = predictor.model.calibration or {}
-    section, odd = picture_calibration([float(q) for q in stored["healthy_quantiles"]["levels"]], found, scanner)
-    section |= {name: value for name, value in (stored.get("pictures") or {}).items() if name in ("score", "scoring")}
-    _copy(model_dir, output_dir, {**stored, "pictures": section})
+    sources = find_scans(healthy, mask) if paths is None else []
+    _require_enough(len(sources if paths is None else paths))
+    with _place(output_dir):
+        if paths is not None:
+            found = [
+                HealthySlices(path.stem, scores_of_picture(predictor, path))
+                for path in progress(paths, desc="healthy pictures")
+            ]
+        else:
+            found = [
+                HealthySlices(s.case_id, scores_of_slices(predictor, s.path, s.mask))
+                for s in progress(sources, desc="healthy scans")
+            ]
+        stored = predictor.model.calibration or {}
+        section, odd = picture_calibration([float(q) for q in stored["healthy_quantiles"]["levels"]], found, scanner)
+        kept = (stored.get("pictures") or {}).items()
+        section |= {name: value for name, value in kept if name in ("score", "scoring")}
+        predictor.model.copy(output_dir, {**stored, "pictures": section})
     return odd
 
 
@@ -195,31 +197,38 @@ def calibrate(
     from .predictor import Predictor, model_folder
 
     predictor = Predictor.load(model_dir, extractor=extractor, register=register)
-    sources = find_scans(healthy, mask)
-    scans = []
-    for source in progress(sources, total=len(sources), desc="healthy scans", unit="scan"):
-        result = predictor.predict(source.path, source.mask)
-        brain = np.asarray(result.grid["brain"]) > 0
-        extraction = str(result.record.get("brain_extraction", {}).get("source", ""))
-        scores, image = result.grid["map"][brain], result.grid["image"]
-        scans.append(
-            HealthyScan(source.case_id, scores, image, brain, result.reconstruction_error, result.scanner, extraction)
-        )
     model = ModelFolder.read(model_folder(model_dir))
     if model.calibration is None:
         raise ConfigError(f"the model in {model_dir} has no calibration to start from; evaluate and promote it first")
-    calibration, odd = recalibrated(model.calibration, scans, scanner)
-    _copy(model_dir, output_dir, calibration)
+    sources = find_scans(healthy, mask)
+    _require_enough(len(sources))
+    scans = []
+    with _place(output_dir):
+        for source in progress(sources, total=len(sources), desc="healthy scans", unit="scan"):
+            result = predictor.predict(source.path, source.mask)
+            brain = np.asarray(result.grid["brain"]) > 0
+            extraction = str(result.record.get("brain_extraction", {}).get("source", ""))
+            scores, image = result.grid["map"][brain], result.grid["image"]
+            scans.append(
+                HealthyScan(
+                    source.case_id, scores, image, brain, result.reconstruction_error, result.scanner, extraction
+                )
+            )
+        calibration, odd = recalibrated(model.calibration, scans, scanner)
+        model.copy(output_dir, calibration)
     return odd
 
 
-def _copy(model_dir: Path, output_dir: Path, calibration: Mapping[str, Any]) -> None:
-    from .predictor import model_folder
+def _require_enough(count: int) -> None:
+    if count < FEWEST:
+        raise DataError(f"{count} healthy scans are too few to calibrate with; give at least {FEWEST}, better {ENOUGH}")
 
+
+@contextmanager
+def _place(output_dir: Path) -> Iterator[None]:
+    """Hold the folder of a calibrated copy; one that has a model already is refused before the work."""
+    require_writable(output_dir)
     if (output_dir / FILE_NAME).exists():
         raise ConfigError(f"{output_dir} holds a model already; choose another folder")
-    model = ModelFolder.read(model_folder(model_dir))
-    output_dir.mkdir(parents=True, exist_ok=True)
-    for path in (model.folder / FILE_NAME, model.weights):
-        shutil.copyfile(path, output_dir / path.name)
-    ModelFolder.read(output_dir).promote(calibration)
+    with RunLock(output_dir):
+        yield

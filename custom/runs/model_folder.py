@@ -31,6 +31,7 @@ against someone who can compute it; what the file may name is limited by :mod:`c
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ from typing import Any
 from ..core.description import build, describe
 from ..core.digests import file_sha256, read_checked_json, write_checked_json
 from ..core.errors import ConfigError
+from ..core.files import atomic_path
 from .lock import RunLock
 from .model_content import AGAIN, FORMAT, check_content, differences, leaves, of_today, refuse_old
 
@@ -188,12 +190,17 @@ class ModelFolder:
                 "scans, then promote."
             )
         with RunLock(self.folder):
-            current = ModelFolder.read(self.folder)
-            if calibration.get("weights_sha256") != current.weights_sha256:
-                raise ConfigError(
-                    f"this evaluation was made with other weights than {current.weights} has now; evaluate the model again."
-                )
-            return current._changed(calibration=json.loads(json.dumps(calibration)))
+            return ModelFolder.read(self.folder)._calibrated(calibration)
+
+    def copy(self, folder: Path, calibration: Mapping[str, Any]) -> "ModelFolder":
+        """Write this model with another calibration of the same weights into a folder, and return that.
+
+        ``model.json`` comes last: a copy that was killed is no model, and the same command makes it.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / self.weights.name) as temporary:
+            shutil.copyfile(self.weights, temporary)
+        return ModelFolder(folder, self.content)._calibrated(calibration)
 
     def build(self, part: str) -> Any:
         """Return a part, made from its description; None where the model has it as null.
@@ -285,6 +292,13 @@ class ModelFolder:
     def definition(self) -> dict[str, Any]:
         """Return everything that was known when the training began."""
         return {name: self.content[name] for name in (*IDENTITY, "parts", "training")}
+
+    def _calibrated(self, calibration: Mapping[str, Any]) -> "ModelFolder":
+        if calibration.get("weights_sha256") != self.weights_sha256:
+            raise ConfigError(
+                f"this evaluation was made with other weights than {self.weights} has now; evaluate the model again."
+            )
+        return self._changed(calibration=json.loads(json.dumps(calibration)))
 
     def _changed(self, **changes: Any) -> "ModelFolder":
         model = ModelFolder(self.folder, {**self.content, **changes})

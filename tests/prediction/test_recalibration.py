@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from custom.cli.main import main
-from custom.core.errors import DataError
+from custom.core.errors import ConfigError, DataError
 from custom.prediction.healthy_scans import HealthyScans
 from custom.prediction.predictor import Predictor
 from custom.prediction.recalibration import HealthyScan, recalibrated, robust_quantiles
+from custom.runs.lock import RunLock
+from custom.runs.model_folder import ModelFolder
 from tests.model_fixtures import blurring_model
 from tests.prediction.test_predictor import RAS, write_scan
 
@@ -61,7 +63,7 @@ def test_too_few() -> None:
         robust_quantiles(scans(4), LEVELS)
 
 
-def test_a_calibrated_copy_predicts(tmp_path, capsys) -> None:
+def test_a_calibrated_copy_predicts(tmp_path, capsys, monkeypatch) -> None:
     """The command, on a model of a mean filter and six made brains: own thresholds, the original untouched."""
     model = blurring_model(tmp_path / "model")
     before = (model / "model.json").read_bytes()
@@ -87,5 +89,30 @@ def test_a_calibrated_copy_predicts(tmp_path, capsys) -> None:
     assert "6 healthy scans of Scanner A" in page
     assert "this scan: " in page
     assert threshold.value != Predictor.load(model).calibration.threshold().value
+    monkeypatch.setattr(Predictor, "predict", lambda *_: pytest.fail("work before the refusal"))
     assert main(["calibrate", str(model), str(healthy), "-o", str(copy), "--scanner", "B"]) == 2
     assert "holds a model already" in capsys.readouterr().err
+    with RunLock(tmp_path / "other"):
+        assert main(["calibrate", str(model), str(healthy), "-o", str(tmp_path / "other"), "--scanner", "B"]) == 2
+    assert "is in use by another process" in capsys.readouterr().err
+    for path in sorted(healthy.glob("*.nii.gz"))[4:]:
+        path.unlink()
+    assert main(["calibrate", str(model), str(healthy), "-o", str(tmp_path / "few"), "--scanner", "B"]) == 4
+    assert "4 healthy scans are too few" in capsys.readouterr().err
+    assert not (tmp_path / "few").exists()
+
+
+def test_a_killed_copy_is_no_model_and_the_same_call_completes_it(tmp_path, monkeypatch) -> None:
+    model = ModelFolder.read(blurring_model(tmp_path / "model"))
+    calibration = {**(model.calibration or {}), "scanner": "A"}
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelFolder, "_write", lambda _: pytest.fail("killed"))  # between the weights and the model
+        with pytest.raises(pytest.fail.Exception):
+            model.copy(tmp_path / "copy", calibration)
+    with pytest.raises(ConfigError, match="no trained model"):
+        ModelFolder.read(tmp_path / "copy")
+    model.copy(tmp_path / "copy", calibration)
+    assert ModelFolder.read(tmp_path / "copy").calibration == calibration
+    with pytest.raises(ConfigError, match="other weights"):
+        model.copy(tmp_path / "third", {**calibration, "weights_sha256": "0" * 64})
+    assert not (tmp_path / "third" / "model.json").exists()
