@@ -23,6 +23,7 @@ from .secrets import without_secrets
 
 _LOG = logging.getLogger(__name__)
 FILE_NAME = "tracking.jsonl"
+_CLOCK_S = 2.0  # the system gives the time of its start in whole seconds
 
 
 class Outbox:
@@ -56,6 +57,7 @@ class Outbox:
             "tags": dict(tags),
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "born_s": born_s(os.getpid()),
         }
         self._append({"run": run | ({"parent": str(Path(parent).resolve())} if parent else {})})
 
@@ -88,7 +90,7 @@ class Outbox:
             elif "status" in event:
                 last = None
         here = last is not None and last["host"] == socket.gethostname()
-        if last is None or (is_alive(last["pid"], began_ms) if here else not elsewhere):
+        if last is None or (is_alive(last["pid"], began_ms, last.get("born_s")) if here else not elsewhere):
             return False
         self.status("FAILED")
         return True
@@ -143,9 +145,22 @@ def _event(line: bytes) -> dict[str, Any] | None:
     return event if whole else None
 
 
-def is_alive(pid: int, since_ms: int) -> bool:
-    """Tell whether the process that wrote at ``since_ms`` still runs; a later one may have got its number."""
+def born_s(pid: int) -> float:
+    """Return when a process was started, in seconds since the machine was: setting the clock does not change it."""
+    return float(psutil.Process(pid).create_time() - psutil.boot_time())
+
+
+def is_alive(pid: int, since_ms: int, born: float | None = None) -> bool:
+    """Tell whether the process that wrote at ``since_ms`` still runs; a later one may have got its number.
+
+    Args:
+        pid: its number.
+        since_ms: time of the clock, which decides where ``born`` is not known (records of older versions).
+        born: what :func:`born_s` was for it.
+    """
     try:
+        if born is not None:
+            return abs(born_s(pid) - born) <= _CLOCK_S
         return bool(psutil.Process(pid).create_time() * 1000 <= since_ms)
     except psutil.Error:
         return False

@@ -150,7 +150,9 @@ class _Sender:
 
     def _start(self, run: dict[str, Any], time_ms: int) -> None:
         experiment = self._experiment(run["experiment"])
-        process = f"{run['host']}:{run['pid']}:{time_ms}"
+        process = ":".join(
+            str(part) for part in (run["host"], run["pid"], time_ms, run.get("born_s")) if part is not None
+        )
         origin = run.get("id", process)
         self._fail_dead(experiment)
         if self.state["run_id"] is None:  # or a sending was killed before it could remember the run that it made
@@ -177,8 +179,8 @@ class _Sender:
         """Close the runs of this experiment that processes of this machine left open when they were killed."""
         where = f"attributes.status = 'RUNNING' AND tags.process LIKE '{socket.gethostname()}:%'"
         for run in self.client.search_runs([experiment], where):
-            _, pid, since_ms = run.data.tags["process"].rsplit(":", 2)
-            if not is_alive(int(pid), int(since_ms)):
+            _, pid, since_ms, *born = run.data.tags["process"].split(":")
+            if not is_alive(int(pid), int(since_ms), float(born[0]) if born else None):
                 self.client.set_terminated(run.info.run_id, "FAILED")
 
 

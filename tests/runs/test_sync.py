@@ -9,7 +9,7 @@ import mlflow.tracking
 import psutil
 import pytest
 
-from custom.runs.outbox import Outbox, is_alive
+from custom.runs.outbox import Outbox, born_s, is_alive
 from custom.runs.sync import STATE_NAME, _name, sync_outbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,3 +73,16 @@ def test_reused_process_number_is_not_alive():
     assert is_alive(os.getpid(), int(born) + 1000)
     assert not is_alive(os.getpid(), int(born) - 60_000)
     assert not is_alive(2**22 + 1, 0)
+
+
+def test_setting_the_clock_neither_ends_a_run_nor_revives_one(tmp_path, monkeypatch):
+    """Forward by a day: the running process seems to have begun after it wrote. Back: a later one seems to have been there."""
+    outbox = Outbox(tmp_path)
+    outbox.start("run", "exp", {})
+    boot, day_s = psutil.boot_time, 86_400
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot() + day_s)
+    born = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: born(self) + day_s)
+    assert not outbox.mark_dead()
+    assert is_alive(os.getpid(), 0, born_s(os.getpid()))
+    assert not is_alive(os.getpid(), 2**60, born_s(os.getpid()) - 60)
