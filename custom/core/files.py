@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from .errors import ConfigError, DiskFullError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -52,6 +54,17 @@ def atomic_write_text(path: str | Path, text: str) -> None:
 def atomic_write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented JSON to ``path``; NaN and infinity are refused, they are not JSON."""
     atomic_write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def changing(path: str | Path) -> Iterator[None]:
+    """Keep other processes out while this one reads a file, changes it and writes it back; its folder must exist.
+
+    Without it, the later of two writers would undo what the earlier one added.
+    """
+    path = Path(path)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 def remove_left_overs(folder: str | Path, older_than_s: float = 3600.0) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .digests import read_checked_json, write_checked_json
+from .files import changing
 
 STAMP_FILE = "splits.json"
 FORMER_COHORT = frozenset({"version", "seed", "variety", "counts", "generator", "sha256"})
@@ -31,8 +32,9 @@ def stamp_lists(folder: str | Path, dataset: str, texts: Mapping[str, str], **fa
         DamagedFileError: ``splits.json`` was changed after it was written.
     """
     stamp = Path(folder) / STAMP_FILE
-    entries = read_checked_json(stamp, "delete it and make all splits again.") if stamp.is_file() else {}
     digests = {name: text_digest(text) for name, text in texts.items()}
     content_hash = text_digest("\n".join(f"{name} {digests[name]}" for name in sorted(digests)))
-    entries[dataset] = {**facts, "content_hash": content_hash, "files": digests}
-    write_checked_json(stamp, dict(sorted(entries.items())))
+    with changing(stamp):
+        entries = read_checked_json(stamp, "delete it and make all splits again.") if stamp.is_file() else {}
+        entries[dataset] = {**facts, "content_hash": content_hash, "files": digests}
+        write_checked_json(stamp, dict(sorted(entries.items())))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError
-from ..core.files import atomic_write_text
+from ..core.files import atomic_path, atomic_write_text
 from ..prediction.derivatives import case_folder
 from .batch import output_names, usable
 from .raw_scan import RawScan
@@ -85,8 +85,10 @@ def write_papers_layout(
 
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    if target.exists() and target.samefile(source):  # a rename of one link over another leaves both
+        return
+    with atomic_path(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)

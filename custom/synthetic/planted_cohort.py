@@ -14,7 +14,7 @@ import nibabel as nib
 
 from ..core.digests import read_own_json, write_checked_json
 from ..core.errors import ConfigError, DataError
-from ..core.files import atomic_path, atomic_write_text
+from ..core.files import atomic_path, atomic_write_text, changing
 from ..core.progress import progress
 from ..core.seeding import derive_seed
 from ..core.stamps import stamp_lists
@@ -63,7 +63,8 @@ def write_planted(
             atomic_write_text(root / "splits" / file, text)
         stamp_lists(root / "splits", name, listed, seed=seed)
         counts[name] = len(rows)
-    _declare(root, kinds, records[0], copies)
+    with changing(root / "dataset.json"):
+        _declare(root, kinds, records[0], copies)
     return counts
 
 

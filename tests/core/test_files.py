@@ -2,6 +2,7 @@
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from custom.core.files import (
     atomic_path,
     atomic_write_json,
     atomic_write_text,
+    changing,
     expanded,
     read_json,
     remove_left_overs,
@@ -116,3 +118,19 @@ def test_a_leading_tilde_is_the_home_folder_unless_something_is_called_so(tmp_pa
 def test_a_tilde_of_nobody_is_a_name(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert expanded("~nobody_has_this_name/a") == tmp_path / "~nobody_has_this_name" / "a"
+
+
+def test_two_that_change_a_file_at_once_lose_nothing(tmp_path):
+    """Threads stand for processes: the lock belongs to the open file."""
+    path = tmp_path / "lists.json"
+    atomic_write_json(path, {})
+
+    def add(key):
+        with changing(path):
+            content = read_json(path, "")
+            time.sleep(0.002)
+            atomic_write_json(path, {**content, key: 1})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, "abcdefgh"))
+    assert sorted(read_json(path, "")) == list("abcdefgh")

@@ -5,6 +5,7 @@ import csv
 import re
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -105,7 +106,7 @@ def test_finished_scans_are_kept_and_damaged_ones_made_again(scans, tmp_path) ->
     assert CALLS == ["sub-one"] * 3
 
 
-def test_papers_layout(scans, tmp_path) -> None:
+def test_papers_layout(scans, tmp_path, monkeypatch) -> None:
     out, data = tmp_path / "out", tmp_path / "data"
     records = prepare_batch(scans, out, RawSettings("atlas", spacing_mm=2.0))
     people = {"sub-one": {"age": "41", "sex": "F"}}
@@ -117,6 +118,25 @@ def test_papers_layout(scans, tmp_path) -> None:
     for column in ("img_path", "mask_path", "seg_path"):
         assert rows[0][column].startswith("/Test/mine/")
         assert (data / rows[0][column].lstrip("/")).is_file()
+    linked = data / rows[0]["img_path"].lstrip("/")
+    whole = linked.read_bytes()
+    linked.unlink()
+    linked.write_bytes(b"earlier")
+
+    def cut(source, target):
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:  # no hard links, and the disk is full in the middle of a copy
+        patch.setattr("os.link", lambda *_: cut(_[0], _[1]))
+        patch.setattr("shutil.copyfile", cut)
+        with pytest.raises(OSError, match="No space"):
+            write_papers_layout(scans, records, out, data, "mine", patients=True, people=people)
+    assert linked.read_bytes() == b"earlier"
+    for _ in "ab":
+        write_papers_layout(scans, records, out, data, "mine", patients=True, people=people)
+        assert linked.read_bytes() == whole
+    assert list(data.rglob(".tmp-*")) == []
 
 
 def test_a_failed_measure_leaves_the_scan_out(scans, tmp_path, monkeypatch) -> None:

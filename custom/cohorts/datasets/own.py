@@ -22,6 +22,7 @@ from typing import Any
 
 from ...core.digests import read_own_json, write_checked_json
 from ...core.errors import ConfigError
+from ...core.files import changing
 from .base import DatasetDeclaration, cross_validation_files, patient_files
 
 FILE_NAME = "dataset.json"
@@ -65,7 +66,12 @@ def declare(data_root: str | Path, name: str, healthy: bool, subject_pattern: st
         ConfigError: the name or the pattern cannot be used, or the name is declared for the other kind of scans.
     """
     path = Path(data_root) / FILE_NAME
-    known = own_datasets(data_root)
+    with changing(path):
+        return _declare(path, name, healthy, subject_pattern)
+
+
+def _declare(path: Path, name: str, healthy: bool, subject_pattern: str) -> Path | None:
+    known = own_datasets(path.parent)
     if name in known:
         if known[name].healthy != healthy:
             kinds = ("patients", "healthy scans")
