@@ -8,6 +8,7 @@ A document holds a pair of markers, and between them stands what ``docs/results/
     <!-- /table -->
 
 ``<!-- table: NAME rows: l1 uninformative -->`` takes only the rows of which a name at the left is listed.
+Between ``<!-- faults -->`` and ``<!-- /faults -->`` stands what the tests of faults say (:mod:`benchmarks.faults`).
 
 ``python -m benchmarks.documents`` fills all documents, ``--check`` only says which would change. The result files are
 written by ``uad``'s matrix (``OUTPUT/tables/*.json``, copied) and by the modules of this folder.
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.faults import fault_table
 from custom.benchmark.rendering import markdown, read_table
 from custom.core.errors import DataError, UADError
 
@@ -28,6 +30,8 @@ RESULTS = ROOT / "docs" / "results"
 BLOCK = re.compile(
     r"<!-- table: (?P<name>[\w./-]+)(?: rows: (?P<rows>[\w ./-]+?))? -->\n(?P<body>.*?)<!-- /table -->", re.DOTALL
 )
+
+FAULTS = re.compile(r"<!-- faults -->\n.*?<!-- /faults -->", re.DOTALL)
 
 
 def documents(root: Path = ROOT) -> Iterator[Path]:
@@ -47,7 +51,8 @@ def filled(text: str, results: Path = RESULTS) -> str:
         BLOCK.findall(text)
     ):
         raise DataError("a marker <!-- table: NAME --> has no <!-- /table --> behind it, or the other way round.")
-    return BLOCK.sub(lambda found: _block(found, results), text)
+    text = BLOCK.sub(lambda found: _block(found, results), text)
+    return FAULTS.sub(lambda _: f"<!-- faults -->\n{fault_table()}<!-- /faults -->", text)
 
 
 def _block(found: re.Match[str], results: Path) -> str:

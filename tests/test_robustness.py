@@ -1,33 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/robustness.md says of every fault which test provokes it; those tests exist, and the numbers are theirs."""
-
-import ast
-import re
-from pathlib import Path
+"""The table of docs/robustness.md comes from marks of tests; marks that do not fit together are noticed."""
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-TEXT = (ROOT / "docs" / "robustness.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| (\d+) \| (.*?) \| (.*) \| (.*?) \|$", TEXT.split("## The faults")[1], re.MULTILINE)
+from benchmarks.documents import ROOT, filled
+from benchmarks.faults import fault_table, faults
+
+DESCRIBED = 'import pytest\n\n\n@pytest.mark.fault({}, "a fault", "a sentence", "{}")\ndef test_it():\n    pass\n'
 
 
-def test_rows_are_numbered_and_summed_up():
-    assert [int(number) for number, *_ in ROWS] == list(range(1, len(ROWS) + 1))
-    untested = sum(tests == "-" for *_, tests in ROWS)
-    partly = sum(text.startswith("partly") for _, _, text, _ in ROWS)
-    assert f"{len(ROWS)} faults: {len(ROWS) - untested} with a test that provokes them, {untested} without" in TEXT
-    assert f"{partly} are handled partly" in TEXT
+def test_the_page_holds_the_table_of_today():
+    text = (ROOT / "docs" / "robustness.md").read_text(encoding="utf-8")
+    assert fault_table() in text, "run: python -m benchmarks.documents"
+    assert filled("<!-- faults -->\nold\n<!-- /faults -->\n") == f"<!-- faults -->\n{fault_table()}<!-- /faults -->\n"
 
 
-@pytest.mark.parametrize(("number", "fault", "answer", "tests"), ROWS, ids=[row[0] for row in ROWS])
-def test_the_tests_of_a_row_exist(number, fault, answer, tests):
-    if tests == "-":
-        return
-    references = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", tests)
-    assert len(references) == len(tests.split(", ")), tests
-    for file, name in references:
-        path = ROOT / "tests" / file
-        assert path.is_file(), f"row {number} names tests/{file}"
-        functions = {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)}
-        assert not name or name in functions, f"row {number} names {name}, which is not in tests/{file}"
+def test_a_fault_names_all_its_tests_and_the_sum_counts_them(tmp_path):
+    (tmp_path / "test_a.py").write_text("import pytest\n\npytestmark = [pytest.mark.fault(1)]\n")
+    (tmp_path / "test_b.py").write_text(DESCRIBED.format(1, "held"))
+    (tmp_path / "test_c.py").write_text(DESCRIBED.format(2, "foreseen"))
+    assert [fault.tests for fault in faults(tmp_path)] == [["test_b.py::test_it", "test_a.py"], ["test_c.py::test_it"]]
+    table = fault_table(tmp_path)
+    assert "2 faults" in table
+    assert "1 were foreseen; of 1 that were tried from outside, 1 held at the first try and 0 were mended" in table
+    assert "| 1 | a fault | a sentence | held | `test_b.py::test_it`, `test_a.py` |" in table
+
+
+@pytest.mark.parametrize(
+    ("number", "trial", "reason"),
+    [(1, "held", "described twice"), (2, "lucky", "is none of"), (3, "held", "missing fault 2")],
+)
+def test_marks_that_do_not_fit_together(tmp_path, number, trial, reason):
+    (tmp_path / "test_a.py").write_text(DESCRIBED.format(1, "held"))
+    (tmp_path / "test_b.py").write_text(DESCRIBED.format(number, trial))
+    with pytest.raises(ValueError, match=reason):
+        faults(tmp_path)
+
+
+def test_a_number_without_its_fault(tmp_path):
+    (tmp_path / "test_a.py").write_text("import pytest\n\npytestmark = pytest.mark.fault(1)\n")
+    with pytest.raises(ValueError, match="no test describes fault 1"):
+        faults(tmp_path)

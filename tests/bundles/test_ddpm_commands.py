@@ -13,6 +13,12 @@ import pytest
 from custom.core.digests import file_sha256
 from custom.runs.model_folder import ModelFolder
 
+pytestmark = [
+    pytest.mark.fault(43),
+    pytest.mark.fault(44),
+    pytest.mark.fault(47),
+]
+
 TRAIN = "['bundles/ddpm_ssim_ens/configs/train.json','bundles/ddpm_ssim_ens/configs/small.json']"
 EVALUATE = "bundles/ddpm_ssim_ens/configs/evaluate.json"
 INFERENCE = "bundles/ddpm_ssim_ens/configs/inference.json"

@@ -17,6 +17,15 @@ from monai.bundle import ComponentLocator, ConfigParser, verify_metadata, verify
 
 from custom.core.imports import foreign_imports, modules_of
 
+pytestmark = [
+    pytest.mark.fault(
+        45,
+        "reference to nothing",
+        "all bundles are checked by a test; in one's own configuration MONAI's message appears",
+        "foreseen",
+    ),
+]
+
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir())
 CONFIGS = [path for bundle in BUNDLES for path in sorted((bundle / "configs").glob("*.json"))]

@@ -120,6 +120,7 @@ def _digest(value):
     return [_digest(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+@pytest.mark.fault(51, "`kill -9` in training", "resumed weights are the same bits (CPU)", "foreseen")
 def test_killed_training_ends_with_the_same_bits(training, work):
     folders = work / "trained", work / "killed_training"
     training.killed(folders[1])
@@ -148,6 +149,12 @@ def evaluation(training, tiny_cohort, work, repository):
     return exercise
 
 
+@pytest.mark.fault(
+    52,
+    "`kill -9` between folds or scans, or within",
+    "finished work is kept, the rest is done, the results are the same",
+    "foreseen",
+)
 def test_killed_evaluation_finds_the_same(evaluation, work):
     whole, killed = folders = work / "evaluated", work / "killed_evaluation"
     evaluation.killed(killed)
@@ -181,6 +188,7 @@ def _results(folder):
     return found
 
 
+@pytest.mark.fault(52)
 def test_killed_batch_of_scans_gives_the_same(evaluation, tiny_cohort, work, repository):
     model = ModelFolder.read(work / "evaluated")  # the evaluation of one scan a group is a trial, enough for this test
     calibration = read_checked_json(work / "evaluated" / "evaluation" / "calibration.json", "")

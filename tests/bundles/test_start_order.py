@@ -67,6 +67,12 @@ def test_batch_that_is_never_full_leaves_nothing_behind(start, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.fault(
+    103,
+    "a training larger than the memory, found before its folder is begun",
+    "refused with the `micro_batch_size` or batch that fits; nothing is left behind",
+    "mended",
+)
 def test_a_training_larger_than_the_memory_leaves_nothing_behind(start, tmp_path, monkeypatch):
     if start.bundle in ("atlas_baseline", "threshold_baseline"):
         pytest.skip("no network")
@@ -77,6 +83,7 @@ def test_a_training_larger_than_the_memory_leaves_nothing_behind(start, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.fault(54)
 def test_second_run_in_a_folder_changes_nothing_there(start, tmp_path):
     assert start(seed=1) is None
     with RunLock(tmp_path / "run"):

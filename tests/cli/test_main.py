@@ -83,6 +83,12 @@ def test_help_of_a_bundle_lists_its_settings_with_defaults(capsys):
     assert "gaussian" in shown
 
 
+@pytest.mark.fault(
+    111,
+    "a device that is none (`--device gpu`); a password in an error of any command",
+    "one sentence, without the password",
+    "mended",
+)
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [

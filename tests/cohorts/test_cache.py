@@ -13,6 +13,16 @@ from custom.cohorts.split_csv import load_split
 from custom.core.errors import DataError, ResourceError, UADError
 from custom.preparation.prepare import preparation, prepare_case
 
+pytestmark = [
+    pytest.mark.fault(
+        61,
+        "stale cache of prepared scans",
+        "the key holds settings, version and file hash; damaged entries are made anew",
+        "foreseen",
+    ),
+    pytest.mark.fault(72),
+]
+
 SETTINGS = preparation("standard", shape=(24, 24, 12))
 
 
@@ -71,6 +81,12 @@ def test_changed_settings_or_files_are_prepared_anew(record, tmp_path, count):
     assert cache.cached_case(record, SETTINGS, folder).seg.sum() > first.seg.sum()
 
 
+@pytest.mark.fault(
+    74,
+    "a file replaced by one of equal size and time",
+    "noticed by the kernel's own time of change, inode or device; the cache is keyed by content",
+    "mended",
+)
 def test_a_file_replaced_by_one_of_equal_size_and_time_is_read_again(record, tmp_path, count):
     first = cache.cached_case(record, SETTINGS, tmp_path / "c")
     stat, raw = record.image.stat(), bytearray(record.image.read_bytes())

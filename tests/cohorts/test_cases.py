@@ -11,6 +11,10 @@ from custom.cohorts.split_csv import load_split
 from custom.core.errors import ConfigError, DataError
 from custom.preparation.prepare import preparation
 
+pytestmark = [
+    pytest.mark.fault(63, "`mask` or `seg` in a folder name", "means nothing", "foreseen"),
+]
+
 SETTINGS = preparation("standard", shape=(24, 24, 12))
 NAMES = ["IXI001-A-1", "IXI002-A-2", "IXI003-A-3"]
 

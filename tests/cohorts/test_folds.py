@@ -134,12 +134,19 @@ def test_contradicting_ages(tmp_path):
         read_ages(path)
 
 
+@pytest.mark.fault(
+    90,
+    "ages empty, in cp1252, not numbers, missing file",
+    "an empty age is unknown, the others are sentences",
+    "mended",
+)
 def test_an_empty_age_is_no_age(tmp_path):
     path = tmp_path / "ages.csv"
     path.write_bytes(b"\xef\xbb\xbfSubject,Age,sex\r\nIXI001,30,f\r\nIXI002,,m\r\nIXI003,NaN,m\r\n,,\r\n")
     assert read_ages(path) == {"IXI001": 30}
 
 
+@pytest.mark.fault(90)
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -168,6 +175,12 @@ def test_fractions_that_are_none(make_root, fraction):
         make_splits(root, "mslub", val_fraction=fraction, force=True)
 
 
+@pytest.mark.fault(
+    112,
+    "another umask; a full disk while lists are replaced",
+    "files have the rights that the umask leaves; the old lists stay",
+    "mended",
+)
 def test_a_failed_write_leaves_the_old_list_and_the_umask_decides_who_reads_it(make_root, monkeypatch):
     root = make_root(train=[f"IXI{i:03d}-A-{i}" for i in range(12)])
     before = os.umask(0o077)

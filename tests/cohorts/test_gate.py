@@ -28,6 +28,16 @@ from custom.cohorts.gate.lists import read_lists
 from custom.cohorts.split_csv import COLUMNS, read_split
 from custom.core.errors import ConfigError, DataError
 
+pytestmark = [
+    pytest.mark.fault(22),
+    pytest.mark.fault(
+        67,
+        "read-only folders, no network",
+        "the gate's cache moves to the user's folder; nothing is downloaded",
+        "foreseen",
+    ),
+]
+
 NAMES = ["IXI001-A", "IXI002-A", "IXI003-A"]
 
 
@@ -123,6 +133,7 @@ def test_without_a_writable_root_the_cache_lies_in_the_users_folder(root, tmp_pa
     assert check(root).from_cache == 14
 
 
+@pytest.mark.fault(113, "a process without a home folder", "works; nothing is remembered in it", "mended")
 def test_without_a_home_folder_files_are_checked_all_the_same(root, monkeypatch):
     """A container's user id without a name and without HOME."""
 

@@ -12,6 +12,16 @@ from custom.cohorts.gate.cohort import name_faults
 from custom.cohorts.gate.lists import Split
 from custom.volumes.records import ScanRecord
 
+pytestmark = [
+    pytest.mark.fault(33, "a scan twice in a list", "error", "foreseen"),
+    pytest.mark.fault(
+        34, "a subject, or the same voxels, in training and test", "error by id, by hash and by correlation", "foreseen"
+    ),
+    pytest.mark.fault(35, "overlapping folds, missing fold, empty list", "error", "foreseen"),
+    pytest.mark.fault(36, "patient in the healthy list", "error by label and by lesion voxels", "foreseen"),
+    pytest.mark.fault(37, "fewer than two training scans", "error", "foreseen"),
+]
+
 
 def record(subject: str, label: int = 0, case: str = "") -> ScanRecord:
     return ScanRecord(subject, case or subject, "t1", Path("x.nii"), None, None, label, None, "ixi")

@@ -17,6 +17,10 @@ from custom.cohorts.split_csv import load_split
 from custom.core.errors import ConfigError
 from custom.evaluation.cases import standard_plan
 
+pytestmark = [
+    pytest.mark.fault(114),
+]
+
 
 def _declare(root, *entries):
     (root / "dataset.json").write_text(json.dumps({"datasets": list(entries)}), encoding="utf-8")

@@ -12,6 +12,18 @@ from custom.core.errors import ConfigError, DataError
 from custom.core.stamps import text_digest
 from custom.volumes.records import CONTRASTS, case_id_of, checked_id
 
+pytestmark = [
+    pytest.mark.fault(29, "files in a list that do not exist", "all listed before anything is run", "foreseen"),
+    pytest.mark.fault(
+        30,
+        "list with `;`, wrong columns, dates, other encoding",
+        "error with expected and found header; byte order mark and blank lines are harmless",
+        "foreseen",
+    ),
+    pytest.mark.fault(31, "relative, absolute, Windows paths", "resolved against the data root", "foreseen"),
+    pytest.mark.fault(32, "path that leaves the root, in a list or a case id", "refused; HTML is escaped", "foreseen"),
+]
+
 IXI = get_dataset("ixi", ".")
 HEAD = "img_name,age,label,img_path,mask_path,seg_path\n"
 ID = "IXI105-HH-1471"

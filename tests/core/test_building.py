@@ -6,6 +6,10 @@ import pytest
 
 from custom.core.building import building
 
+pytestmark = [
+    pytest.mark.fault(92),
+]
+
 SCRIPT = """
 import sys, time
 from custom.core.building import building

@@ -20,6 +20,10 @@ from custom.core.files import (
 )
 from custom.runs.lock import RunLock
 
+pytestmark = [
+    pytest.mark.fault(50),
+]
+
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "map.nii.gz"
@@ -67,6 +71,7 @@ def test_json_that_cannot_be_used_is_one_sentence(tmp_path, content, reason):
     assert str(tmp_path / "a.json") in str(left.value)
 
 
+@pytest.mark.fault(104)
 def test_a_pointer_of_git_lfs_is_named(tmp_path):
     (tmp_path / "a.json").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
     with pytest.raises(ConfigError, match=r"a\.json is a Git LFS pointer.* git lfs pull"):
@@ -78,6 +83,12 @@ def test_json_comes_back_as_it_was_written(tmp_path):
     assert read_json(tmp_path / "a.json", "") == {"a": [1, 2.5, None]}
 
 
+@pytest.mark.fault(
+    117,
+    "the clock was set back while temporary files of a killed process lay there",
+    "they are swept as old ones are",
+    "mended",
+)
 def test_left_overs_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path):
     ages = {".tmp-0-old.json": 7200, ".tmp-1-new.json": 60, ".tmp-2-clock-set-back.json": -7200, "result.json": 7200}
     for name, age_s in ages.items():
@@ -90,6 +101,12 @@ def test_left_overs_of_killed_processes_go_and_those_of_living_ones_stay(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
+@pytest.mark.fault(
+    116,
+    "an output folder on a disk that is full already",
+    'a sentence and exit code 1 before the work, not "cannot be written"; the lock is free again',
+    "mended",
+)
 def test_a_full_disk_is_not_a_place_that_cannot_be_written(tmp_path, monkeypatch):
     def no_room(*_, **__):
         raise OSError(28, "No space left on device")
@@ -115,11 +132,18 @@ def test_a_leading_tilde_is_the_home_folder_unless_something_is_called_so(tmp_pa
     assert expanded("~/a") == tmp_path / "~" / "a"
 
 
+@pytest.mark.fault(113)
 def test_a_tilde_of_nobody_is_a_name(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert expanded("~nobody_has_this_name/a") == tmp_path / "~nobody_has_this_name" / "a"
 
 
+@pytest.mark.fault(
+    69,
+    "two commands at once that add lists or data sets to one data folder (`uad plant`, `uad splits`, `uad prepare --layout`)",
+    "one after the other; the later one keeps what the earlier one added",
+    "mended",
+)
 def test_two_that_change_a_file_at_once_lose_nothing(tmp_path):
     """Threads stand for processes: the lock belongs to the open file."""
     path = tmp_path / "lists.json"

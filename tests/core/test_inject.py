@@ -5,6 +5,16 @@ import sys
 
 import pytest
 
+pytestmark = [
+    pytest.mark.fault(72),
+    pytest.mark.fault(
+        114,
+        "a record of repairs or of a job, a table, a made list or declaration that was changed",
+        "refused by its digest",
+        "mended",
+    ),
+]
+
 
 @pytest.fixture(scope="module")
 def inject(repository):

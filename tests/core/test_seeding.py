@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 import hashlib
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from custom.core.seeding import derive_seed, generator_for
+
+pytestmark = [
+    pytest.mark.fault(68, "other platforms", "partly: generators with own seeds only; run on Linux alone", "foreseen"),
+]
 
 PARTS = st.lists(st.one_of(st.integers(), st.text(max_size=5)), min_size=1, max_size=4)
 

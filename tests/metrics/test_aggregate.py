@@ -5,6 +5,10 @@ import pytest
 from custom.core.errors import DataError
 from custom.metrics import bootstrap_ci, mean_std, summarise_cases
 
+pytestmark = [
+    pytest.mark.fault(40),
+]
+
 
 def test_undefined_values_are_left_out_and_counted() -> None:
     cases = [

@@ -12,6 +12,10 @@ from skimage.measure import label
 from custom.core.errors import ConfigError, DataError
 from custom.metrics import LesionCounts, lesion_counts
 
+pytestmark = [
+    pytest.mark.fault(42),
+]
+
 UNIT = (1.0, 1.0, 1.0)
 
 

@@ -9,6 +9,16 @@ from custom.core.digests import file_sha256
 from custom.core.errors import ConfigError
 from custom.models.weights import load_weights, metadata_of, save_weights
 
+pytestmark = [
+    pytest.mark.fault(46, "malicious pickle", "refused, nothing runs", "foreseen"),
+    pytest.mark.fault(
+        47,
+        "weights of another network",
+        "error with the difference in keys and shapes; contrast comes with the model",
+        "foreseen",
+    ),
+]
+
 
 @pytest.fixture
 def network():
@@ -104,6 +114,7 @@ def test_missing_file(network, tmp_path):
         load_weights(network, tmp_path / "model.safetensors")
 
 
+@pytest.mark.fault(105, "weights that are no numbers, with a digest that agrees", "not loaded", "mended")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers_are_not_loaded(network, tmp_path, value):
     state = {
@@ -115,6 +126,12 @@ def test_weights_that_are_no_numbers_are_not_loaded(network, tmp_path, value):
         load_weights(network, tmp_path / "w.safetensors")
 
 
+@pytest.mark.fault(
+    104,
+    "a pointer of Git LFS in the place of weights, `model.json` or another JSON file",
+    "named, with `git lfs pull`",
+    "mended",
+)
 def test_a_pointer_of_git_lfs_is_named(network, tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
     with pytest.raises(ConfigError, match=r"w\.safetensors is a Git LFS pointer.* git lfs pull"):

@@ -12,6 +12,15 @@ from custom.prediction.dicom_out import write_dicom
 from custom.prediction.find import ScanSource
 from custom.volumes.read import read_scan
 
+pytestmark = [
+    pytest.mark.fault(
+        65,
+        "DICOM without a mandatory tag",
+        "NIfTI results are kept, DICOM output is skipped with the reason",
+        "foreseen",
+    ),
+]
+
 highdicom = pytest.importorskip("highdicom", reason="the extra [dicom] is not installed")
 AFFINE = np.array([[-4.0, 0, 0, 90], [0, -3.9, 0.8, 100], [0, 0.8, 3.9, -80], [0, 0, 0, 1]])
 

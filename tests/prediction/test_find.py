@@ -48,6 +48,7 @@ def test_list_is_read_from_its_own_place_and_in_its_order(tmp_path: Path) -> Non
     assert [s.case_id for s in find_scans(tmp_path / "list.txt")] == ["sub-z", "sub-ab"]
 
 
+@pytest.mark.fault(75)
 @pytest.mark.parametrize(
     ("paths", "ids"),
     [
@@ -80,6 +81,12 @@ def test_a_scan_listed_twice_is_done_once(tmp_path: Path) -> None:
     assert second.case_id != "sub-a"
 
 
+@pytest.mark.fault(
+    87,
+    "a list in UTF-16, cp1252 or without encoding",
+    "UTF-16 with its mark is read, others are refused with the remedy",
+    "mended",
+)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 def test_lists_as_windows_writes_them(tmp_path: Path, encoding: str) -> None:
     touch(tmp_path / "Größe.nii", tmp_path / "b.nii")
@@ -88,6 +95,7 @@ def test_lists_as_windows_writes_them(tmp_path: Path, encoding: str) -> None:
     assert [s.path.name for s in find_scans(tmp_path / "list.TXT")] == ["Größe.nii", "b.nii"]
 
 
+@pytest.mark.fault(87)
 @pytest.mark.parametrize("data", ["Größe.nii".encode("cp1252"), "a.nii".encode("utf-16-le"), b"\x00\x01"])
 def test_lists_of_other_encodings_are_one_sentence(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "list.txt").write_bytes(data)
@@ -96,6 +104,12 @@ def test_lists_of_other_encodings_are_one_sentence(tmp_path: Path, data: bytes) 
     assert caught.value.exit_code == 4
 
 
+@pytest.mark.fault(
+    79,
+    "a folder of masks without one for a scan",
+    "the scan is refused, with the names that were expected and found",
+    "mended",
+)
 def test_masks_from_a_folder(tmp_path: Path) -> None:
     touch(tmp_path / "in" / "a.nii", tmp_path / "in" / "sub-01_T2w.nii.gz", tmp_path / "masks" / "a.nii.gz")
     touch(tmp_path / "masks" / "sub-01_brainmask.nii.gz")
@@ -121,6 +135,12 @@ def test_a_mask_that_does_not_exist_is_not_ignored(tmp_path: Path) -> None:
         find_scans(tmp_path / "a.nii", tmp_path / "m.nii")
 
 
+@pytest.mark.fault(
+    80,
+    "segmentations and probability maps in a folder of scans",
+    "passed over by their names, which is mentioned",
+    "mended",
+)
 @pytest.mark.parametrize(
     "name",
     ["a_seg", "a-seg", "a_dseg", "a_probseg", "a_label-GM_probseg", "a_prob", "a_pve_1", "a_Lesion", "a_aparc+aseg"],
@@ -131,6 +151,7 @@ def test_segmentations_and_probability_maps_are_not_taken_for_scans(tmp_path: Pa
     assert f"passed over in {tmp_path}, their names say that they are no scans: {name}.nii.gz" in caplog.text
 
 
+@pytest.mark.fault(81, "several scans where one is predicted", "refused", "mended")
 def test_one_scan_is_not_the_first_of_several(tmp_path: Path) -> None:
     touch(tmp_path / "a.nii", tmp_path / "b.nii")
     with pytest.raises(ConfigError, match=r"holds 2 scans \(a.nii, b.nii, ...\)"):
@@ -167,6 +188,12 @@ def series(folder: Path) -> None:
     (folder / "IM1").write_bytes(bytes(128) + b"DICM" + bytes(200))
 
 
+@pytest.mark.fault(
+    99,
+    "scans in deeper folders (PATIENT/STUDY/SERIES, BIDS) beside those that are taken",
+    "mentioned with the first of them",
+    "mended",
+)
 def test_series_and_scans_in_deeper_folders_are_mentioned_beside_those_that_are_taken(tmp_path, caplog) -> None:
     series(tmp_path / "PAT" / "SE1")
     assert [source.path for source in find_scans(tmp_path / "PAT")] == [tmp_path / "PAT" / "SE1"]
@@ -187,6 +214,12 @@ def test_series_and_scans_in_deeper_folders_are_mentioned_beside_those_that_are_
         find_scans(tmp_path / "bids")
 
 
+@pytest.mark.fault(
+    109,
+    "paths in quotes and `~` of nobody in a list, a folder called `x.txt`",
+    "quotes are dropped, the name is taken as it is, a folder is a folder",
+    "mended",
+)
 def test_paths_in_quotes_and_of_nobody_in_lists_and_a_folder_called_like_a_list(tmp_path) -> None:
     touch(tmp_path / "a b.nii", tmp_path / "folder.txt" / "c.nii")
     (tmp_path / "list.txt").write_text('"a b.nii"\n~nobody_has_this_name/d.nii\n')
@@ -194,6 +227,9 @@ def test_paths_in_quotes_and_of_nobody_in_lists_and_a_folder_called_like_a_list(
     assert [s.path.name for s in find_scans(tmp_path / "folder.txt")] == ["c.nii"]
 
 
+@pytest.mark.fault(
+    108, "file names as long as the file system takes", "names of results are shortened and end in a digest", "mended"
+)
 def test_the_longest_file_names_leave_room_for_those_of_results(tmp_path) -> None:
     names = [f"{'x' * 230}{end}.nii.gz" for end in "ab"] + [f"sub-{'y' * 230}{end}_T1w.nii.gz" for end in "ab"]
     touch(*(tmp_path / name for name in names))

@@ -19,6 +19,11 @@ from custom.prediction.findings import find_findings
 from custom.prediction.page import write_batch_report, write_case_report
 from custom.prediction.viewer.content import threshold_table
 
+pytestmark = [
+    pytest.mark.fault(32),
+    pytest.mark.fault(66),
+]
+
 SHAPE = (48, 56, 20)
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 AFFINE[:3, 3] = [-47, -55, -19]

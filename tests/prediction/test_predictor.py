@@ -23,6 +23,11 @@ from custom.prediction.predictor import Predictor, inference_parser, predict_bat
 from custom.preparation.prepare import preparation
 from tests.model_fixtures import blurring_model, model_folder
 
+pytestmark = [
+    pytest.mark.fault(66, "patient names", "only case ids in pages", "foreseen"),
+    pytest.mark.fault(71),
+]
+
 LAS = np.array([[-4.0, 0, 0, 94], [0, 4, 0, -110], [0, 0, 5, -80], [0, 0, 0, 1]])
 RAS = np.diag([4.0, 4.0, 5.0, 1.0])
 RAS[:3, 3] = [-94, -110, -80]

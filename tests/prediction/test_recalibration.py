@@ -63,6 +63,7 @@ def test_too_few() -> None:
         robust_quantiles(scans(4), LEVELS)
 
 
+@pytest.mark.fault(118)
 def test_a_calibrated_copy_predicts(tmp_path, capsys, monkeypatch) -> None:
     """The command, on a model of a mean filter and six made brains: own thresholds, the original untouched."""
     model = blurring_model(tmp_path / "model")
@@ -102,6 +103,12 @@ def test_a_calibrated_copy_predicts(tmp_path, capsys, monkeypatch) -> None:
     assert not (tmp_path / "few").exists()
 
 
+@pytest.mark.fault(
+    118,
+    "`uad calibrate` killed, on a full disk, or twice at once",
+    "the copy is no model before its last file, the same command makes it; a second one, a folder with a model and too few scans are refused before the work",
+    "mended",
+)
 def test_a_killed_copy_is_no_model_and_the_same_call_completes_it(tmp_path, monkeypatch) -> None:
     model = ModelFolder.read(blurring_model(tmp_path / "model"))
     calibration = {**(model.calibration or {}), "scanner": "A"}

@@ -21,6 +21,10 @@ from custom.prediction.derivatives import case_folder
 from custom.prediction.find import ScanSource, find_scans
 from custom.prediction.results import ResultsFolder
 
+pytestmark = [
+    pytest.mark.fault(72),
+]
+
 
 class Result:
     """As much of a result as its folder needs."""
@@ -78,6 +82,12 @@ def map_of(out: Path, case_id: str) -> float:
     return float(np.asarray(image.dataobj).max())
 
 
+@pytest.mark.fault(
+    75,
+    "two patients' files of one name in one output",
+    "the second is named after its folder, and says so; nothing is replaced",
+    "mended",
+)
 def test_two_patients_of_one_file_name_keep_their_results(tmp_path) -> None:
     a, b = scan(tmp_path / "A" / "t2.nii.gz", 1), scan(tmp_path / "B" / "t2.nii.gz", 2)
     out = tmp_path / "out"
@@ -111,6 +121,9 @@ def test_contrasts_of_one_subject_are_told_apart(tmp_path) -> None:
     assert (map_of(tmp_path / "out", "sub-01_mod-T1w"), map_of(tmp_path / "out", "sub-01_mod-FLAIR")) == (1, 2)
 
 
+@pytest.mark.fault(
+    78, "results of an older scan beside its failure", "removed, so that they are not taken for this scan's", "mended"
+)
 def test_a_page_of_an_older_scan_does_not_survive_its_failure(tmp_path) -> None:
     path, out = scan(tmp_path / "t2.nii.gz"), tmp_path / "out"
     predict(out, path)
@@ -125,6 +138,9 @@ def test_a_page_of_an_older_scan_does_not_survive_its_failure(tmp_path) -> None:
     assert read_checked_json(out / "summary.json", "")["cases"][0]["error"] == "sub-t2: cannot read t2.nii.gz"
 
 
+@pytest.mark.fault(
+    76, "a later batch in the same output", "summary and index keep earlier scans and failures", "mended"
+)
 def test_failures_of_earlier_batches_stay_listed_until_the_scan_is_done(tmp_path) -> None:
     out, good, bad = tmp_path / "out", scan(tmp_path / "good.nii.gz"), scan(tmp_path / "bad.nii.gz")
     results = ResultsFolder(out, {"model_sha256": "a"}, "t2")
@@ -153,6 +169,9 @@ def test_a_changed_file_of_a_result_is_made_anew(tmp_path, what) -> None:
     assert [r["status"] for r in predict(out, path)] == ["done before"]
 
 
+@pytest.mark.fault(
+    77, "two batches at once in one output", "the second is refused; shares of one batch are not", "mended"
+)
 def test_a_second_batch_in_the_folder_is_refused_and_shares_of_one_are_not(tmp_path) -> None:
     path, out = scan(tmp_path / "t2.nii.gz"), tmp_path / "out"
     first, second = (ResultsFolder(out, {}, "t2") for _ in range(2))
@@ -164,6 +183,7 @@ def test_a_second_batch_in_the_folder_is_refused_and_shares_of_one_are_not(tmp_p
     second.pending(find_scans(path))
 
 
+@pytest.mark.fault(89, "`~` in input and output", "the home folder", "mended")
 def test_tilde_is_the_home_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     path = scan(tmp_path / "t2.nii.gz")
@@ -173,6 +193,7 @@ def test_tilde_is_the_home_folder(tmp_path, monkeypatch) -> None:
     assert path.is_file()
 
 
+@pytest.mark.fault(88, "a file name that is no UTF-8", "shown as `\\xNN` in table, pages and JSON", "mended")
 def test_latin_1_file_names_reach_table_pages_and_json_as_text(tmp_path, capsys) -> None:
     name = os.fsencode(tmp_path) + b"/gr\xf6\xdfe.nii.gz"
     try:
@@ -196,6 +217,12 @@ def test_latin_1_file_names_reach_table_pages_and_json_as_text(tmp_path, capsys)
     assert json.loads((out / "summary.json").read_text())["cases"][0]["error"].encode("utf-8")
 
 
+@pytest.mark.fault(
+    91,
+    "disk full in the middle of a batch of scans",
+    "the batch ends with exit code 1 instead of failing scan after scan",
+    "mended",
+)
 def test_a_full_disk_ends_the_batch_instead_of_failing_scan_after_scan(tmp_path) -> None:
     def full(data: dict[str, Any]) -> dict[str, Any]:
         raise RuntimeError("applying transform") from OSError(errno.ENOSPC, "No space left on device")

@@ -15,6 +15,15 @@ import torch
 from custom.core.digests import read_checked_json
 from tests.model_fixtures import blurring_model
 
+pytestmark = [
+    pytest.mark.fault(
+        100,
+        "a scan that kills the prediction (memory, a crash in a library) or never ends",
+        "costs itself only: several scans are predicted in a process that another one watches and starts again; `--time_limit` minutes for reading and preparing a scan; in `uad prepare`, a killed worker. A single scan runs in the command's own process; in a `.txt` list by itself it is watched too",
+        "mended",
+    ),
+]
+
 LIGHT = """
 import os, sys, time
 from pathlib import Path

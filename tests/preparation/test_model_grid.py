@@ -16,6 +16,16 @@ from custom.preparation.prepare import preparation
 from custom.preparation.subject import Subject
 from custom.volumes.resampling import resample
 
+pytestmark = [
+    pytest.mark.fault(11),
+    pytest.mark.fault(
+        71,
+        "left-right mirrored masks through MONAI Label",
+        "the bundle turns its result back into the stored order; all 48 orientations are tested",
+        "foreseen",
+    ),
+]
+
 AXIS_CODES = [
     "".join(codes) for letters in itertools.permutations(("RL", "AP", "SI")) for codes in itertools.product(*letters)
 ]

@@ -13,6 +13,10 @@ from custom.preparation.prepare import NOTE_NO_MASK, preparation, prepare_case
 from custom.preparation.smoothing import curvature_flow
 from custom.volumes.records import ScanRecord
 
+pytestmark = [
+    pytest.mark.fault(42),
+]
+
 SMALL = {"shape": (12, 14, 8)}
 SHAPE_1MM = (22, 31, 19)
 ONE = np.array([[1.0, 0, 0, -10], [0, 1, 0, -15], [0, 0, 1, -7], [0, 0, 0, 1]])

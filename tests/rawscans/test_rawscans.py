@@ -106,6 +106,12 @@ def test_finished_scans_are_kept_and_damaged_ones_made_again(scans, tmp_path) ->
     assert CALLS == ["sub-one"] * 3
 
 
+@pytest.mark.fault(
+    119,
+    "a full disk or a kill while prepared scans are put into a data folder",
+    "a scan there is the earlier one or the new one, never a part of it",
+    "mended",
+)
 def test_papers_layout(scans, tmp_path, monkeypatch) -> None:
     out, data = tmp_path / "out", tmp_path / "data"
     records = prepare_batch(scans, out, RawSettings("atlas", spacing_mm=2.0))

@@ -14,6 +14,10 @@ from custom.reconstruction.anomaly import AnomalyInferer
 from custom.reconstruction.partial_diffusion import PartialDiffusionInferer
 from custom.scoring import l1
 
+pytestmark = [
+    pytest.mark.fault(62),
+]
+
 SHAPE = (32, 32, 4)
 
 

@@ -11,6 +11,10 @@ from custom.noise import GaussianNoise, SimplexNoise
 from custom.reconstruction.partial_diffusion import PartialDiffusionInferer
 from custom.reconstruction.slicewise import SlicewiseReconstruction
 
+pytestmark = [
+    pytest.mark.fault(62, "order or company of cases", "changes no map", "foreseen"),
+]
+
 SIMPLEX = SimplexNoise(3, 0.8, 8, normalize=True, per_sample=True, random_origin=True)
 
 
@@ -171,6 +175,12 @@ class _SmallMemory(torch.nn.Module):
         return self.network(x, timesteps=timesteps)
 
 
+@pytest.mark.fault(
+    58,
+    "GPU out of memory",
+    "inference and evaluation halve the slices of a pass and go on, maps are the same; training, and a GPU too small for one slice: a sentence with the settings. No silent change to the CPU, which takes hours instead of minutes",
+    "foreseen",
+)
 def test_full_memory_halves_the_batch_and_gives_the_same_map(network, volumes, caplog):
     expected = _inferer(slice_batch_size=1)(volumes, network, "abc")
     small, inferer = _SmallMemory(network, 1), _inferer(slice_batch_size=6)

@@ -7,6 +7,11 @@ from custom.cli.overrides import typed
 from custom.core.errors import ConfigError
 from custom.runs.arguments import check_arguments
 
+pytestmark = [
+    pytest.mark.fault(43, "misspelt override", 'error "did you mean"', "foreseen"),
+    pytest.mark.fault(44, "word instead of a number", "error", "foreseen"),
+]
+
 
 @pytest.fixture
 def config_file(tmp_path):

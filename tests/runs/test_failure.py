@@ -18,6 +18,10 @@ from custom.runs.tracking import Tracking
 from custom.training.checkpoint import CrashSafeCheckpoint
 from custom.training.sampler import EpochSampler
 
+pytestmark = [
+    pytest.mark.fault(54),
+]
+
 
 def _boom(*_):
     raise RuntimeError("boom")
@@ -165,6 +169,7 @@ def _trainer(folder, max_epochs=3, **kwargs):
     return trainer, checkpoint
 
 
+@pytest.mark.fault(59)
 @pytest.mark.parametrize("check_every", [1, 100])
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path, check_every):
     trainer, checkpoint = _trainer(tmp_path, check_every=check_every)
@@ -215,6 +220,12 @@ def test_float16_overflow_skips_the_step_and_goes_on(half_precision, caplog):
     assert content["scaler"]["scale"] == 2.0**13
 
 
+@pytest.mark.fault(
+    59,
+    "loss that is not a number",
+    "float16: the step is skipped, up to `max_skipped_steps` in a row; otherwise stops with the cases and the last good state",
+    "foreseen",
+)
 def test_float16_overflow_that_does_not_end_stops_with_the_last_good_state(half_precision):
     trainer, checkpoint = half_precision({3, 4, 5, 6})
     with pytest.raises(UADError, match=r"the loss of iteration 5 is not finite \(cases case\d, case\d\)"):

@@ -12,6 +12,18 @@ from custom.runs.arguments import check_arguments
 from custom.runs.knobs import KNOBS, check_knobs, is_expression
 from custom.runs.knobs_page import STAGES, defaults, knobs_page
 
+pytestmark = [
+    pytest.mark.fault(
+        82,
+        "a setting out of range: 0 epochs, a negative rate, NaN as threshold",
+        "refused before anything is written, by every way in (uad, MONAI's command line, `--args_file`, overlay, Python)",
+        "mended",
+    ),
+    pytest.mark.fault(
+        83, "`--tracking mlflow`, `--config-file`, a misspelt `--args_file`", "one sentence each", "mended"
+    ),
+]
+
 PARTS = {"about", "bundle_root", "is_main", "initialize"}
 PARTS |= {"training", "run", "model"}
 
@@ -57,6 +69,7 @@ def test_out_of_range_is_one_sentence_that_names_the_setting(name, value):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.fault(110, "a threshold and a sensitivity, which both decide", "refused", "mended")
 def test_two_settings_for_one_decision_are_refused():
     with pytest.raises(ConfigError, match="--threshold and --sensitivity both decide"):
         check_knobs({"threshold": 0.2, "sensitivity": "healthy_fpr_0.01"})

@@ -95,6 +95,12 @@ def test_run_of_a_dead_process_is_marked_failed(database, tmp_path, repository):
     assert not Outbox(tmp_path / "alive").mark_dead(), f"process {os.getpid()} is alive"
 
 
+@pytest.mark.fault(
+    93,
+    "the tracking record was cut or a line damaged",
+    "damaged lines are left out and mentioned; a file shorter than what was sent is refused",
+    "mended",
+)
 def test_a_damaged_line_is_left_out_and_mentioned_and_the_others_arrive(database, tmp_path, caplog):
     outbox = Outbox(tmp_path)
     outbox.start("run", "experiment", {})
@@ -107,6 +113,7 @@ def test_a_damaged_line_is_left_out_and_mentioned_and_the_others_arrive(database
     assert "is damaged and left out" in caplog.text
 
 
+@pytest.mark.fault(93)
 def test_a_cut_outbox_and_a_damaged_state_are_sentences(database, tmp_path):
     outbox = Outbox(tmp_path)
     outbox.start("run", "experiment", {})
@@ -122,6 +129,12 @@ def test_a_cut_outbox_and_a_damaged_state_are_sentences(database, tmp_path):
         sync_outbox(tmp_path, database)
 
 
+@pytest.mark.fault(
+    86,
+    "a password or token in the tracking address",
+    "cut from files, logs and messages, also those of libraries",
+    "mended",
+)
 def test_passwords_and_tokens_reach_no_file_and_no_message(tmp_path, caplog):
     secret = "s3cretPW"
     address = f"http://alice:{secret}@127.0.0.1:9/mlflow?token={secret}"

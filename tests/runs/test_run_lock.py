@@ -9,6 +9,15 @@ import pytest
 from custom.core.errors import ConfigError
 from custom.runs.lock import RunLock
 
+pytestmark = [
+    pytest.mark.fault(
+        54,
+        "two processes in one folder",
+        "the second is refused before it writes anything, a dead one never blocks",
+        "foreseen",
+    ),
+]
+
 HOLD = "import sys, time; sys.path.insert(0, {root!r}); from custom.runs.lock import RunLock\n" \
        "lock = RunLock({folder!r}); lock.acquire(); print('held', flush=True); time.sleep(60)"  # fmt: skip
 

@@ -20,6 +20,15 @@ import custom.runs.tracking as module
 from custom.runs.outbox import Outbox
 from custom.runs.tracking import BackgroundSync, Tracking
 
+pytestmark = [
+    pytest.mark.fault(
+        55,
+        "tracking server down, slow, refusing, disk full",
+        "at most 5 s and one warning, kept locally, sent later",
+        "foreseen",
+    ),
+]
+
 START_S, STEPS = 180, 12
 
 

@@ -8,6 +8,10 @@ import torch
 from custom.core.errors import DataError, UADError
 from custom.runs.start import find_foreseen, short_traceback
 
+pytestmark = [
+    pytest.mark.fault(50),
+]
+
 
 def _wrapped() -> RuntimeError:
     try:
@@ -33,6 +37,7 @@ def test_one_sentence_and_exit_code(capsys):
     assert printed == "error: IXI002: the mask is empty\n"
 
 
+@pytest.mark.fault(58)
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
@@ -59,12 +64,24 @@ class _Killer(torch.utils.data.Dataset):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.fault(
+    60,
+    "killed loader process",
+    "there are none by default, volumes lie in memory; with `--num_workers` a sentence that says to leave them out. No second try: what was killed for memory would be killed again",
+    "foreseen",
+)
 def test_killed_loader_process_is_foreseen():
     with pytest.raises(RuntimeError) as left:
         next(iter(torch.utils.data.DataLoader(_Killer(), num_workers=1)))
     assert "--num_workers 0" in str(find_foreseen(left.value))
 
 
+@pytest.mark.fault(
+    57,
+    "no GPU",
+    "by default the CPU is used and the bars tell the remaining time; a GPU that was asked for and does not exist is a sentence, exit code 1",
+    "foreseen",
+)
 @pytest.mark.skipif(torch.cuda.device_count() > 7, reason="the GPU is there")
 def test_missing_gpu_is_foreseen():
     with pytest.raises((RuntimeError, AssertionError)) as left:
@@ -82,6 +99,7 @@ def test_gpu_of_a_cpu_build_is_foreseen(monkeypatch):
     )
 
 
+@pytest.mark.fault(53)
 def test_ctrl_c_says_how_to_go_on(capsys):
     with pytest.raises(SystemExit) as left:
         short_traceback(KeyboardInterrupt, KeyboardInterrupt(), None)

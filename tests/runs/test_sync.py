@@ -75,6 +75,12 @@ def test_reused_process_number_is_not_alive():
     assert not is_alive(2**22 + 1, 0)
 
 
+@pytest.mark.fault(
+    12,
+    "the clock of the machine is set while a training runs",
+    "the record of the run asks how long after the start of the machine its process began: a running one is not marked as failed, a later one with its number is not taken for it",
+    "mended",
+)
 def test_setting_the_clock_neither_ends_a_run_nor_revives_one(tmp_path, monkeypatch):
     """Forward by a day: the running process seems to have begun after it wrote. Back: a later one seems to have been there."""
     outbox = Outbox(tmp_path)

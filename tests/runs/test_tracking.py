@@ -23,6 +23,10 @@ from custom.runs.outbox import Outbox
 from custom.runs.sync import default_uri, sync_outbox
 from custom.runs.tracking import BackgroundSync, Tracking, run_name
 
+pytestmark = [
+    pytest.mark.fault(55),
+]
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -240,6 +244,12 @@ def killed(database, tmp_path):
     return folder
 
 
+@pytest.mark.fault(
+    56,
+    "crashed run on the tracking server",
+    "marked failed at the next start, never continued by another experiment",
+    "foreseen",
+)
 def test_next_start_of_any_run_marks_the_killed_one(killed, database, tmp_path):
     Outbox(tmp_path / "alive").start("alive", "exp", {})
     sync_outbox(tmp_path / "alive", database)
@@ -261,6 +271,7 @@ def test_next_start_in_its_folder_says_so_first_and_goes_on(killed, database):
     assert run.data.metrics["train/loss"] == 5.0
 
 
+@pytest.mark.fault(56)
 def test_another_experiment_in_its_folder_is_another_run(killed, database):
     Outbox(killed).start("other", "another experiment", {})
     Outbox(killed).metrics({"x": 1.0}, 1)

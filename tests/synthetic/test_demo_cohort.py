@@ -309,6 +309,12 @@ def test_the_wide_variety_contains_the_demo():
         assert getattr(WIDE, name) > getattr(DEMO, name)
 
 
+@pytest.mark.fault(
+    92,
+    "the generator of the demo cohort is killed",
+    "its workers end with it, its half-built folder is swept by the next one",
+    "mended",
+)
 def test_workers_end_with_the_process_that_started_them_and_their_folder_is_swept(tmp_path, repository):
     code = (
         "from custom.synthetic.cohort import CohortSize, make_demo_cohort\n"

@@ -24,6 +24,11 @@ from custom.training.checkpoint import CrashSafeCheckpoint
 from custom.training.checkpoint_files import CheckpointFolder
 from custom.training.sampler import EpochSampler
 
+pytestmark = [
+    pytest.mark.fault(48, "truncated checkpoint", "the one before is used and named", "foreseen"),
+    pytest.mark.fault(59),
+]
+
 SCRIPT = """
 import sys, time
 sys.path.insert(0, {root!r})
@@ -116,6 +121,7 @@ def start(tmp_path):
     return run
 
 
+@pytest.mark.fault(51)
 def test_kill_9_and_resume_gives_the_same_bits(start, tmp_path, undisturbed):
     folder = tmp_path / "run"
     for seconds in (0.15, 0.33):  # 30 iterations of 0.02 s: both fall into the training
@@ -130,6 +136,12 @@ def test_kill_9_and_resume_gives_the_same_bits(start, tmp_path, undisturbed):
     assert weights_hash(folder) == undisturbed
 
 
+@pytest.mark.fault(
+    53,
+    "SIGTERM, Ctrl-C",
+    "training: checkpoint, exit code 143 or 130, line to go on; elsewhere finished work is on disk already",
+    "foreseen",
+)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signal_saves_says_how_to_go_on_and_resumes_mid_epoch(start, tmp_path, undisturbed, number, code):
     folder = tmp_path / "run"
@@ -196,6 +208,12 @@ def test_loss_that_is_no_number_stops_with_the_cases_and_the_last_good_state(tmp
     assert weights_hash(tmp_path) == before
 
 
+@pytest.mark.fault(
+    97,
+    "two Ctrl-C in a training",
+    "the first saves after the step, the second ends at once; the last checkpoint is whole",
+    "mended",
+)
 def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
     trainer = build(tmp_path)
 
@@ -212,6 +230,12 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
     assert CheckpointFolder(tmp_path / "checkpoints").newest()[1]["iteration"] == 5
 
 
+@pytest.mark.fault(
+    98,
+    "a training that was stopped has no weights yet",
+    "the message says with which `--max_epochs` it ends and exports the best so far",
+    "mended",
+)
 def test_a_stopped_training_ends_with_fewer_epochs_and_its_weights_can_be_exported(tmp_path):
     trainer = build(tmp_path)
     trainer.add_event_handler(Events.ITERATION_STARTED(once=13), lambda _: os.kill(os.getpid(), signal.SIGTERM))
@@ -230,6 +254,7 @@ def test_a_training_says_how_long_it_takes(tmp_path, capsys):
     assert "s a step, 3 steps to go" in said
 
 
+@pytest.mark.fault(85, "a loss that runs away", "stopped beyond 1000 times what it began with", "mended")
 def test_a_loss_that_runs_away_stops_with_a_sentence(tmp_path):
     trainer = build(tmp_path, max_epochs=60)
     trainer.optimizer.param_groups[0]["lr"] = 1e4
@@ -246,6 +271,7 @@ def test_a_loss_that_falls_from_a_large_value_is_no_divergence(tmp_path):
         checkpoint._check_divergence(engine, 6e5)
 
 
+@pytest.mark.fault(49)
 def test_full_disk_keeps_the_earlier_checkpoint_whole(tmp_path):
     """A limit on the size of files stands for the full disk: the kernel refuses the write half-way."""
     folder = CheckpointFolder(tmp_path)

@@ -8,6 +8,12 @@ from custom.core.digests import DamagedFileError, file_sha256, write_checked_jso
 from custom.core.errors import ConfigError
 from custom.training.checkpoint_files import CheckpointFolder, load_objects
 
+pytestmark = [
+    pytest.mark.fault(46),
+    pytest.mark.fault(47),
+    pytest.mark.fault(72),
+]
+
 
 class _Bomb:
     def __init__(self, path):
@@ -60,6 +66,7 @@ def test_a_changed_number_beside_a_checkpoint_is_noticed(tmp_path):
         folder.load(path)
 
 
+@pytest.mark.fault(73, "all checkpoints damaged", "refused; the training does not begin anew over them", "mended")
 def test_training_does_not_begin_anew_over_damaged_checkpoints(tmp_path):
     folder = CheckpointFolder(tmp_path)
     folder.save({"network": torch.ones(1)}, 1, {}).write_bytes(b"")

@@ -13,6 +13,16 @@ from custom.core.errors import ResourceError
 from custom.training.forecast import TimeForecast, forecast, require_memory
 from custom.training.inferer import PlainTrainingInferer
 
+pytestmark = [
+    pytest.mark.fault(
+        84,
+        "a training larger than the memory",
+        "refused before it starts, with the batch size that fits and the small preset",
+        "mended",
+    ),
+    pytest.mark.fault(103),
+]
+
 
 class _Net(torch.nn.Module):
     def __init__(self):

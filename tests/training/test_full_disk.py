@@ -8,6 +8,18 @@ import sys
 
 import pytest
 
+pytestmark = [
+    pytest.mark.fault(
+        49,
+        "disk full at a checkpoint",
+        "room is looked for first; the earlier one stays whole, message with the bytes needed, exit code 1. On a tmpfs filled to the last byte, and with a kernel that refuses half-way",
+        "foreseen",
+    ),
+    pytest.mark.fault(
+        50, "disk full at results", "files appear whole or not at all; one sentence, exit code 1", "foreseen"
+    ),
+]
+
 IN_NAMESPACE = 'mount -t tmpfs -o size=2m tmpfs "$0" && exec "$@"'
 SCRIPT = """
 import json, logging, shutil, sys
@@ -106,6 +118,7 @@ def test_result_that_does_not_fit_is_a_sentence(found):
     assert code == 1
 
 
+@pytest.mark.fault(55)
 def test_tracking_costs_one_warning(found):
     assert found[0]["iterations"] == 3
     assert found[1].count("the run goes on untracked") == 1

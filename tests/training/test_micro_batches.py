@@ -11,6 +11,10 @@ from custom.core.errors import ConfigError
 from custom.training.gradient_clipping import GradientClipping
 from custom.training.micro_batches import MicroBatchStep
 
+pytestmark = [
+    pytest.mark.fault(103),
+]
+
 
 class _Shifted(torch.nn.Module):
     """Convolutions and a value per slice that is added."""

@@ -8,6 +8,10 @@ from hypothesis import strategies as st
 from custom.core.errors import ConfigError
 from custom.training.sampler import EpochSampler
 
+pytestmark = [
+    pytest.mark.fault(37),
+]
+
 
 def keys(sampler: EpochSampler, epoch: int) -> list[list[tuple[int, int, int]]]:
     sampler.set_epoch(epoch)

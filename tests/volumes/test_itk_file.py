@@ -11,6 +11,10 @@ from custom.volumes import limits
 from custom.volumes.itk_io import write_with_itk
 from custom.volumes.read import read_scan
 
+pytestmark = [
+    pytest.mark.fault(94),
+]
+
 AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
 ARRAY = np.random.default_rng(0).integers(0, 900, (12, 13, 14)).astype(np.int16)
 
@@ -111,6 +115,7 @@ def test_a_data_file_elsewhere_is_not_opened(tmp_path) -> None:
         read_scan(path, "a")
 
 
+@pytest.mark.fault(107, "a voxel size of a MetaImage or NRRD file that is negative, NaN or 0", "refused", "mended")
 @pytest.mark.parametrize("spacing", ["-2 2 2", "nan 2 2", "0 2 2", "inf 2 2"])
 def test_voxel_sizes_that_are_no_lengths(tmp_path, spacing) -> None:
     path = tmp_path / "a.mhd"

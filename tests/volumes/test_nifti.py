@@ -19,6 +19,71 @@ from custom.volumes.resampling import to_closest_ras
 from custom.volumes.scan import Scan
 from custom.volumes.stored_file import StoredFile
 
+pytestmark = [
+    pytest.mark.fault(
+        1,
+        "a NaN voxel",
+        "error with count and first index; on request (`--repair nan=0`) set to 0 outside the brain mask, recorded, the original kept",
+        "foreseen",
+    ),
+    pytest.mark.fault(2, "an infinite voxel", "as 1", "foreseen"),
+    pytest.mark.fault(
+        4,
+        "4-D series instead of one volume",
+        "error with the number of volumes; trailing axes of length 1 are dropped with a note. No switch to choose a volume: it would stand in one command and be missing in the next; a 3-D file says it for all",
+        "foreseen",
+    ),
+    pytest.mark.fault(5, "2-D picture", "error", "foreseen"),
+    pytest.mark.fault(6, "constant scan", 'error "no signal"', "foreseen"),
+    pytest.mark.fault(7, "voxel size 0 or NaN", "error that names the field", "foreseen"),
+    pytest.mark.fault(
+        8,
+        "singular, zero or NaN sform",
+        "error; no switch to use the qform, because then every other program would see the scan elsewhere: the header has to be mended",
+        "foreseen",
+    ),
+    pytest.mark.fault(
+        9,
+        "qform and sform apart",
+        "more than 1e-3 mm: warning, the sform is used; other orientation: error",
+        "foreseen",
+    ),
+    pytest.mark.fault(
+        10,
+        "no orientation codes",
+        "warning, note at the case; no option to assume one: left and right would be certain in words only",
+        "foreseen",
+    ),
+    pytest.mark.fault(11, "oblique scan", "kept; there and back is tested", "foreseen"),
+    pytest.mark.fault(
+        14,
+        "mask or lesion mask of another shape",
+        "error with both shapes; no resampling on the fly, which would move the borders that are scored",
+        "foreseen",
+    ),
+    pytest.mark.fault(15, "mask or lesion mask elsewhere", "error above 0.1 mm, float noise passes", "foreseen"),
+    pytest.mark.fault(16, "empty brain mask", "error", "foreseen"),
+    pytest.mark.fault(17, "mask of more than 90 % or less than 5 %", "warning", "foreseen"),
+    pytest.mark.fault(
+        18,
+        "mask with several labels, soft mask",
+        "labels are merged with a note; soft masks are refused unless a threshold is stated",
+        "foreseen",
+    ),
+    pytest.mark.fault(19, "interpolated ground truth", "error, or a stated threshold", "foreseen"),
+    pytest.mark.fault(20, "truncated file", "one line, exit code 4", "foreseen"),
+    pytest.mark.fault(21, "empty file, text, wrong ending", "one line that proposes the name", "foreseen"),
+    pytest.mark.fault(
+        22,
+        "absurd size in the header, gzip bomb",
+        "refused before memory is taken; no more is unpacked than the header announces",
+        "foreseen",
+    ),
+    pytest.mark.fault(23, "negative dimension, unknown datatype, bad magic", "one line", "foreseen"),
+    pytest.mark.fault(24, "NaN as slope", "taken as 1 with a warning", "foreseen"),
+    pytest.mark.fault(25, "complex or RGB voxels", "error", "foreseen"),
+]
+
 AFFINE = np.array([[2.0, 0, 0, -20], [0, 2, 0, -30], [0, 0, 2, -10], [0, 0, 0, 1]])
 RNG = np.random.default_rng(0)
 ARRAY = RNG.uniform(1, 100, (6, 7, 8)).astype(np.float32)
@@ -244,6 +309,12 @@ def gzipped(tmp_path: Path) -> bytes:
     return gzip.compress(write(tmp_path / "whole.nii", (ARRAY * 10).astype(np.int16)).read_bytes(), mtime=0)
 
 
+@pytest.mark.fault(
+    94,
+    "a flipped bit, surplus or missing bytes in a compressed scan",
+    "the stream is read to its end and its checksum compared: refused",
+    "mended",
+)
 def test_every_flipped_bit_is_refused_or_harmless(tmp_path):
     """All bits of the gzip frame, and many places of the compressed data."""
     whole = gzipped(tmp_path)
@@ -269,6 +340,7 @@ def read_nifti_array(tmp_path: Path, content: bytes) -> np.ndarray:
     return read_nifti(tmp_path / "t.nii.gz", "a").array
 
 
+@pytest.mark.fault(94)
 @pytest.mark.parametrize(
     ("behind", "message"),
     [
@@ -313,6 +385,15 @@ def test_surplus_bytes_of_a_plain_file(tmp_path):
     fails(path, "goes on behind its last voxel")
 
 
+@pytest.mark.fault(
+    96, "a pointer of Git LFS or git-annex, a web page, a pipe, a device", "named as what it is", "mended"
+)
+@pytest.mark.fault(
+    106,
+    "a scan compressed by bzip2, xz or Zstandard; JSON that a server answered instead of it",
+    "named as what it is",
+    "mended",
+)
 @pytest.mark.parametrize(
     ("content", "code", "message"),
     [
@@ -340,6 +421,7 @@ def test_what_stands_for_a_scan(tmp_path, content, code, message, name):
     assert caught.value.code == code
 
 
+@pytest.mark.fault(96)
 def test_links_pipes_and_devices(tmp_path):
     (tmp_path / "annex.nii.gz").symlink_to("../.git/annex/objects/aa/bb/x/x")
     fails(tmp_path / "annex.nii.gz", "git-annex link without content.*datalad get")
@@ -357,6 +439,7 @@ def test_upper_case_endings(tmp_path, ending):
     np.testing.assert_array_equal(read_scan(stored.rename(tmp_path / f"SCAN{ending}"), "a").array, ARRAY)
 
 
+@pytest.mark.fault(95)
 @pytest.mark.parametrize("size", [0.01, 1e-3, 1e-6, 25.0])
 def test_voxels_that_no_scan_of_a_head_has(tmp_path, size):
     fails(write(tmp_path / "a.nii", affine=np.diag([1, size, 1, 1.0])), r"voxel size is .* expected 0\.1 to 20 mm")
@@ -378,6 +461,7 @@ def test_a_matrix_that_contradicts_the_voxel_size(tmp_path):
     )
 
 
+@pytest.mark.fault(95, "a scan larger than the memory, voxels that no head has", "refused from the header", "mended")
 def test_a_scan_larger_than_the_memory_is_refused_from_its_header(tmp_path, monkeypatch):
     path = write(tmp_path / "a.nii.gz")
     monkeypatch.setattr(limits, "available_memory", lambda: ARRAY.size * 24 - 1)
