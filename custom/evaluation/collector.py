@@ -44,6 +44,19 @@ class MapCollector:
         unfitted: scores, bound to the network, that need statistics of healthy scans.
         fitted: the same with statistics, once all cases are there.
         quantiles: of single healthy scans, by variant and group, kept by :mod:`.operating_points`.
+
+    >>> import tempfile
+    >>> from torch import full, ones
+    >>> from custom.postprocessing import none
+    >>> from custom.scoring import l1
+    >>> image, lesion = full((6, 6, 6), 0.5), full((6, 6, 6), 0.0)
+    >>> lesion[2:4, 2:4, 2:4] = 1
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     collector = MapCollector({"l1": l1}, {"none": none()}, folder, spacing_mm=(2, 2, 2))
+    ...     case = CaseInfo("P1", "ms/test", label=1)
+    ...     collector.add(case, image + 0.4 * lesion, reconstruction=image, mask=ones(6, 6, 6), seg=lesion)
+    ...     collector.variants, collector.volume(case, "l1").shape, collector.whole["l1", "ms/test"].total_anomalous
+    (['l1', 'uninformative'], (6, 6, 6), 8)
     """
 
     def __init__(
@@ -154,9 +167,9 @@ class MapCollector:
         chain = variant.partition("@")[2]
         return self.postprocessings[chain] if chain else next(iter(self.postprocessings.values()))
 
-    def volumes(self, cases: Sequence[CaseInfo], name: str) -> "Volumes":
+    def volumes(self, cases: Sequence[CaseInfo], name: str) -> "_Volumes":
         """Return the volumes of some cases, each loaded when it is asked for; they can be gone through several times."""
-        return Volumes(self, cases, name)
+        return _Volumes(self, cases, name)
 
     def score_of(self, variant: str) -> Any:
         """Return the score that makes the maps of a variant, by itself where it is one of a sweep, fitted where it can be.
@@ -180,7 +193,7 @@ class MapCollector:
 
 
 @dataclass(frozen=True)
-class Volumes:
+class _Volumes:
     """One kind of volume of some cases, loaded one by one."""
 
     collector: MapCollector

@@ -32,6 +32,9 @@ class EvaluationFigures:
         cases: case pictures of each data set and variant, the cases with the largest truth first.
         operating_point: threshold of the case pictures; the first healthy one where it does not exist or is
             indiscriminate.
+
+    >>> EvaluationFigures("ssim_ens", compared=["l1", "ssim_ens"]).variants
+    ('ssim_ens', 'l1')
     """
 
     def __init__(

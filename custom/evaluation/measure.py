@@ -11,8 +11,6 @@ own). ``over_uninformative`` divides each by that of a map that is 1 in the eval
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
-from operator import add
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +18,6 @@ import torch
 
 from ..core.progress import progress
 from ..metrics import (
-    INDISCRIMINATE_FPR,
-    MIN_SUBJECTS,
-    UNINFORMATIVE,
     ConfusionCounts,
     case_ranking,
     confusion_counts,
@@ -30,23 +25,16 @@ from ..metrics import (
     healthy_summary,
     l1_ratio,
     lesion_counts,
-    pooled_dice_ci,
     reconstruction_metrics,
     scan_auroc,
     scan_score,
-    seed_of,
-    summarise_cases,
 )
 from .collector import MapCollector
 from .operating_points import OperatingPoint, healthy_points, left_out, operating_points, tuned_points
 from .plan import EvaluationPlan, TestPlan
 from .spool import CaseInfo
+from .summaries import RATES, Row, compare_with_uninformative, lesion_wise, pooled_rates, rates, summarise
 
-Row = dict[str, Any]
-RATES = ("dice", "precision", "recall", "fpr", "fdr")
-VOID = (
-    f"none: the threshold marks more than {INDISCRIMINATE_FPR:.0%} of the healthy brain, so nothing is detected by it"
-)
 LEAVE_ONE_OUT = "calibration, each scan at the thresholds of the others"
 SCAN_LEVEL = (
     "mean score in the brain; healthy scans and patients of different scanners are told apart without any lesion"
@@ -55,7 +43,13 @@ SCAN_LEVEL = (
 
 @dataclass
 class Measurements:
-    """Everything an evaluation found; ``summary`` is what ``metrics.json`` holds, ``rows`` what ``per_case.csv`` holds."""
+    """Everything an evaluation found; ``summary`` is what ``metrics.json`` holds, ``rows`` what ``per_case.csv`` holds.
+
+    >>> from custom.evaluation.report import rows_to_csv
+    >>> print(rows_to_csv(Measurements(rows=[{"case_id": "P1", "dice": 0.5}]).rows), end="")
+    case_id,dice
+    P1,0.5
+    """
 
     summary: dict[str, Any] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
@@ -68,6 +62,19 @@ class Measurer:
 
     Args:
         lesion_overlap: when a lesion counts as detected, see :func:`custom.metrics.lesion_counts`.
+
+    >>> import tempfile
+    >>> from custom.postprocessing import none
+    >>> from custom.scoring import l1
+    >>> image, brain, lesion = torch.full((12, 12, 12), 0.5), torch.ones(12, 12, 12), torch.zeros(12, 12, 12)
+    >>> lesion[2:4, 2:4, 2:4] = 1
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     collector = MapCollector({"l1": l1}, {"none": none()}, folder, spacing_mm=(2, 2, 2))
+    ...     collector.add(CaseInfo("H1", "ixi/val", 0), image, image, brain, 0 * lesion)
+    ...     collector.add(CaseInfo("P1", "ms/test", 1), image + 0.4 * lesion, image, brain, lesion)
+    ...     found = Measurer()(collector, EvaluationPlan({"ms/test": None}, "ixi/val")).summary["datasets"]["ms"]
+    >>> found["variants"]["l1"]["operating_points"]["oracle"]["per_case"]["dice"]["mean"]
+    1.0
     """
 
     def __init__(self, lesion_overlap: Literal["any", "fraction", "iou"] = "iou") -> None:
@@ -82,7 +89,7 @@ class Measurer:
                 variant: self._test(collector, plan, test, variant, cases, found)
                 for variant in progress(collector.variants, desc=f"measuring {test.name}", unit="score")
             }
-            _compare_with_uninformative(variants)
+            compare_with_uninformative(variants)
             found.summary["datasets"][test.name] = {
                 "group": test.group,
                 "tuning_group": test.tuning_group,
@@ -136,7 +143,7 @@ class Measurer:
                 "auroc": whole.auroc() if defined else None,
                 "prevalence": whole.total_anomalous / max(whole.total_anomalous + whole.total_normal, 1),
             },
-            "per_case": _summarise(rankings),
+            "per_case": summarise(rankings),
             "operating_points": {
                 point.name: {
                     "threshold": point.threshold,
@@ -144,9 +151,9 @@ class Measurer:
                     "healthy_fpr": point.healthy_fpr,
                     "healthy_fpr_held_out": point.held_out,
                     "indiscriminate": point.is_indiscriminate,
-                    "pooled": _pooled(counts[point.name], names),
-                    "lesion_wise": _lesion_wise(lesions[point.name], point),
-                    "per_case": _summarise([{k: row[k] for k in ("case_id", *measured)} for row in rows[point.name]]),
+                    "pooled": pooled_rates(counts[point.name], names),
+                    "lesion_wise": lesion_wise(lesions[point.name], point),
+                    "per_case": summarise([{k: row[k] for k in ("case_id", *measured)} for row in rows[point.name]]),
                 }
                 for point in points
             },
@@ -187,7 +194,7 @@ class Measurer:
             point.name: {
                 "threshold": point.threshold,
                 "brain_share_above": histogram.confusion_at(point.threshold).fpr,
-                "per_case": _summarise(
+                "per_case": summarise(
                     [{k: row[k] for k in ("case_id", "fp_ml", "brain_share_above")} for row in rows[point.name]]
                 ),
                 "false_positives": healthy_summary([row["fp_ml"] for row in rows[point.name]]),
@@ -236,7 +243,7 @@ class Measurer:
             found.append({"case_id": case.case_id, **reconstruction_metrics(image, reconstruction, mask)})
             found[-1]["l1_ratio"] = l1_ratio(image, reconstruction, seg, mask)
             rows.append({"dataset": case.group.split("/")[0], "group": case.group} | found[-1])
-        return _summarise(found)
+        return summarise(found)
 
     @staticmethod
     def _row(
@@ -250,45 +257,7 @@ class Measurer:
         voxel_ml = float(np.prod(spacing_mm)) / 1000
         return {
             "dataset": dataset, "group": case.group, "case_id": case.case_id, "variant": variant,
-            "operating_point": point.name, "threshold": point.threshold, **_rates(count),
+            "operating_point": point.name, "threshold": point.threshold, **rates(count),
             "tp": count.tp, "fp": count.fp, "fn": count.fn, "fp_ml": count.fp * voxel_ml,
             "truth_ml": (count.tp + count.fn) * voxel_ml,
         }  # fmt: skip
-
-
-def _rates(count: ConfusionCounts) -> Row:
-    return {name: getattr(count, name) for name in RATES}
-
-
-def _summarise(rows: Sequence[Row]) -> dict[str, Any]:
-    return dict(summarise_cases(rows, seed=seed_of([row["case_id"] for row in rows])))
-
-
-def _pooled(counts: Sequence[ConfusionCounts], names: Sequence[str]) -> dict[str, Any]:
-    if not counts:
-        return {}
-    rates = _rates(reduce(add, counts))
-    if rates["dice"] is None or len(counts) < MIN_SUBJECTS:
-        return rates
-    interval = pooled_dice_ci(counts, seed=seed_of(names))
-    return rates | {"dice_ci_low": interval.low, "dice_ci_high": interval.high}
-
-
-def _lesion_wise(lesions: Sequence[Any], point: OperatingPoint) -> dict[str, Any]:
-    if not lesions:
-        return {}
-    void = point.is_indiscriminate
-    return {**reduce(add, lesions).as_dict(void=void), **({"void": VOID} if void else {})}
-
-
-def _compare_with_uninformative(variants: dict[str, Any]) -> None:
-    """Add the multiples of the uninformative map's average precision under the same post-processing."""
-    for variant, measured in variants.items():
-        _, at, chain = variant.partition("@")
-        chance = variants[f"{UNINFORMATIVE}{at}{chain}"]
-        pairs = [(measured["pooled"], chance["pooled"], "average_precision")]
-        if "average_precision" in measured["per_case"]:
-            pairs.append((*(block["per_case"]["average_precision"] for block in (measured, chance)), "mean"))
-        for own, other, key in pairs:
-            level, value = other[key], own[key]
-            own["over_uninformative"] = value / level if level and value is not None else None

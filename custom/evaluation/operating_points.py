@@ -49,6 +49,10 @@ class OperatingPoint:
 
     ``healthy_fpr`` is the share, in [0, 1], of the voxels in healthy brains that lie above: of the held-out healthy scans,
     or, where there are none, of those that calibrate the label-free thresholds (``held_out`` says which).
+
+    >>> point = OperatingPoint("tuned", 0.12, "best pooled Dice on 5 labelled scans (ms/val)", healthy_fpr=0.31)
+    >>> point.is_indiscriminate  # it marks nearly a third of healthy brains
+    True
     """
 
     name: str

@@ -45,7 +45,11 @@ def half_of(names: Sequence[str], half: str | None) -> set[str]:
 
 @dataclass(frozen=True)
 class TestPlan:
-    """One test group and the labelled group that its ``tuned`` threshold comes from (None: there is none)."""
+    """One test group and the labelled group that its ``tuned`` threshold comes from (None: there is none).
+
+    >>> TestPlan("ms/test", tuning_group="ms/val").name
+    'ms'
+    """
 
     __test__ = False  # not a pytest class
 
@@ -69,6 +73,10 @@ class EvaluationPlan:
         healthy_fprs: wanted voxel-wise false-positive rates inside healthy brains.
         conformal_rate: probability with which a new healthy scan may exceed the first of those rates under the threshold
             ``conformal_<rate>``; it needs 1 / conformal_rate - 1 calibration scans. None: no such threshold.
+
+    >>> plan = EvaluationPlan({"ms/test": "ms/val"}, healthy_calibration="ixi/val", healthy_test="ixi/test")
+    >>> plan.groups, sorted(plan.only_tested)
+    (['ixi/val', 'ixi/test', 'ms/val', 'ms/test'], ['ixi/test', 'ms/test'])
     """
 
     tests: Mapping[str, str | None]

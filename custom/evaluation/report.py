@@ -39,6 +39,22 @@ class EvaluationReport:
         figures: callables ``figure(collector, plan, measurements, folder)`` that write pictures.
         reconstruction: settings of the reconstruction; they belong to the protocol and to the calibration.
         limit: number of scans a group that the evaluation was limited to, or None.
+
+    >>> import tempfile
+    >>> import torch
+    >>> from custom.evaluation.spool import CaseInfo
+    >>> from custom.postprocessing import none
+    >>> from custom.scoring import l1
+    >>> image, brain, lesion = torch.full((12, 12, 12), 0.5), torch.ones(12, 12, 12), torch.zeros(12, 12, 12)
+    >>> lesion[2:4, 2:4, 2:4] = 1
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     collector = MapCollector({"l1": l1}, {"none": none()}, f"{folder}/maps", spacing_mm=(2, 2, 2))
+    ...     collector.add(CaseInfo("H1", "ixi/val", 0), image, image, brain, 0 * lesion)
+    ...     collector.add(CaseInfo("P1", "ms/test", 1), image + 0.4 * lesion, image, brain, lesion)
+    ...     report = EvaluationReport(Measurer(), folder, {"method": "ddpm", "contrast": "t1"}, primary="l1")
+    ...     numbers = report(collector, EvaluationPlan({"ms/test": None}, "ixi/val"))
+    ...     numbers["ms/oracle/dice"], sorted(path.name for path in Path(folder).glob("*.*"))
+    (1.0, ['calibration.json', 'metrics.json', 'per_case.csv', 'report.md'])
     """
 
     def __init__(

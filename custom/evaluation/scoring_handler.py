@@ -32,6 +32,20 @@ class AnomalyScoringHandler:
         plan: the groups, see :class:`~custom.evaluation.plan.EvaluationPlan`.
         reporters: callables ``report(collector, plan)`` run at the end in this order; each returns a dictionary that
             is added to ``engine.state.metrics`` or None.
+
+    >>> import tempfile
+    >>> from custom.postprocessing import none
+    >>> from custom.scoring import l1
+    >>> volume = torch.full((1, 1, 6, 6, 6), 0.5)
+    >>> batch = {"image": volume, "mask": volume > 0, "seg": volume > 1, "case_id": ["H1"], "role": ["ixi/val"], "label": [0]}
+    >>> engine = Engine(lambda engine, batch: {"pred": batch["image"]})  # in a bundle, MONAI's SupervisedEvaluator
+    >>> engine.inferer = None
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     collector = MapCollector({"l1": l1}, {"none": none()}, folder, spacing_mm=(2, 2, 2))
+    ...     plan = EvaluationPlan({"ms/test": None}, "ixi/val")
+    ...     AnomalyScoringHandler(collector, plan, [lambda found, plan: {"scans": len(found.cases)}]).attach(engine)
+    ...     engine.run([batch]).metrics
+    {'scans': 1}
     """
 
     def __init__(

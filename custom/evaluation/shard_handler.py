@@ -26,6 +26,17 @@ class ShardScoringHandler(AnomalyScoringHandler):
         shard: number of this shard.
         num_shards: number of shards.
         key: everything that the maps depend on beside the scans.
+
+    >>> import tempfile
+    >>> from custom.postprocessing import none
+    >>> from custom.scoring import l1
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     collector = MapCollector({"l1": l1}, {"none": none()}, f"{folder}/maps", spacing_mm=(2, 2, 2))
+    ...     plan = EvaluationPlan({"ms/test": None}, "ixi/val")
+    ...     handler = ShardScoringHandler(collector, plan, folder, shard=0, num_shards=2, key={"seed": 1})
+    ...     handler.save(Engine(lambda engine, batch: None))  # as at the end of an evaluator that it is attached to
+    ...     [path.name for path in Path(folder).glob("*.pt")]
+    ['shard_0000_of_0002.pt']
     """
 
     def __init__(

@@ -18,7 +18,11 @@ from ..core.digests import read_sealed, write_sealed
 
 @dataclass(frozen=True)
 class CaseInfo:
-    """What is known of a case beside its voxels; ``group`` is ``<data set>/<split>``."""
+    """What is known of a case beside its voxels; ``group`` is ``<data set>/<split>``.
+
+    >>> CaseInfo("P1", group="ms/test", label=1).group.split("/")
+    ['ms', 'test']
+    """
 
     case_id: str
     group: str
@@ -33,6 +37,13 @@ class MapSpool:
 
     Attributes:
         digests: of the arrays that were stored, by their names; those that other processes stored may be added.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     spool = MapSpool(folder)
+    ...     spool.put(CaseInfo("P1", "ms/test", 1), "l1", np.ones((4, 4, 2), np.float32))
+    ...     spool.get(CaseInfo("P1", "ms/test", 1), "l1").shape, list(spool.digests)
+    ((4, 4, 2), ['ms/test/P1/l1'])
     """
 
     def __init__(self, folder: str | Path) -> None:
