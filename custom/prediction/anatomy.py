@@ -33,6 +33,9 @@ class Place:
         region: for example "frontal lobe".
         tissue: "grey matter", "white matter", "fluid" or "mixed tissue", of the average brain.
         ventricle_mm: distance of its nearest voxel to the ventricles of the average brain, 0 if it reaches them.
+
+    >>> Place("left", "frontal lobe", "white matter", ventricle_mm=12.0).words
+    'left frontal lobe'
     """
 
     side: str

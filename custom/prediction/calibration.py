@@ -29,7 +29,11 @@ _OLD_NAMES = {"t_test": "test_timesteps"}  # of settings in the models of earlie
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold and where it comes from, in words for the report."""
+    """A threshold and where it comes from, in words for the report.
+
+    >>> Threshold(0.15, "exceeded by 1 % of the voxels of healthy brains").value
+    0.15
+    """
 
     value: float
     source: str
@@ -53,6 +57,13 @@ class Calibration:
         iterations: training steps behind the weights, None where they are not noted.
         pictures: thresholds and healthy quantiles of single slices, where they were calibrated (`uad calibrate --pictures`).
         healthy: which healthy scans calibrated the model, see :class:`HealthyScans`.
+
+    >>> quantiles = [(0.0, 0.0), (0.9, 0.1), (0.99, 0.3), (1.0, 0.8)]
+    >>> calibration = Calibration("t1", "l1", {"healthy_fpr_0.01": Threshold(0.3, "healthy scans")}, quantiles)
+    >>> calibration.threshold().value, round(calibration.threshold(sensitivity=0.1).value, 2)
+    (0.3, 0.1)
+    >>> calibration.percentile_of(np.array([0.1, 0.9])).tolist()
+    [90.0, 100.0]
     """
 
     contrast: str

@@ -19,6 +19,12 @@ class ScanDataset(Dataset[dict[str, Any]]):
         sources: scans to read.
         preprocessing: transform of ``{"image": path, "mask": path or None, "case_id": name}``.
         debug: let errors through.
+
+    >>> from pathlib import Path
+    >>> sources = [ScanSource("sub-1", Path("sub-1.nii.gz")), ScanSource("sub-2", Path("b.nii.gz"), problem="it is listed twice")]
+    >>> scans = ScanDataset(sources, preprocessing=lambda data: {**data, "read": True})
+    >>> scans[0]["read"], scans[1]["error"]
+    (True, 'sub-2: it is listed twice')
     """
 
     def __init__(self, sources: Sequence[ScanSource], preprocessing: Callable[..., Any], debug: bool = False) -> None:

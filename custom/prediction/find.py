@@ -36,6 +36,13 @@ class ScanSource:
         problem: why this scan cannot be used (known before it is read), or None.
         other_ids: names to take instead where results of another scan are called ``case_id``; the last is unique.
         note: what the user should know about the name, or None.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("P1.nii.gz", "P1_mask.nii.gz"):
+    ...         (Path(folder) / name).touch()
+    ...     [(source.case_id, source.path.name, source.mask.name) for source in find_scans(folder)]
+    [('sub-P1', 'P1.nii.gz', 'P1_mask.nii.gz')]
     """
 
     case_id: str

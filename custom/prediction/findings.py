@@ -31,6 +31,12 @@ class Finding:
         region: side and region, where the scan's place in template space is known.
         tissue: of the average brain at this place, where that is known.
         ventricle_mm: distance to the ventricles of the average brain, where that is known.
+
+    >>> scores = np.zeros((4, 4, 4))
+    >>> scores[1:3, 1:3, 1:3] = 0.4
+    >>> (finding,) = find_findings(scores > 0.3, scores, np.diag([2.0, 2, 2, 1]), brain_centre_mm=np.array([30.0, 3, 3]))
+    >>> finding.volume_ml, finding.centre_mm, finding.words
+    (0.064, (3.0, 3.0, 3.0), 'left')
     """
 
     volume_ml: float

@@ -28,6 +28,14 @@ class PredictionHandler:
         sources: the scans of the dataset, in its order.
         calibration: of the model.
         debug: let errors through.
+
+    >>> from pathlib import Path
+    >>> from custom.prediction.calibration import Threshold
+    >>> calibration = Calibration("t1", "l1", {"healthy": Threshold(0.3, "healthy scans")}, [(0.0, 0.0), (1.0, 0.8)])
+    >>> sources = [ScanSource("sub-1", Path("sub-1.nii.gz"))]
+    >>> handler = PredictionHandler(ResultsFolder("results", {}, "t1"), sources, calibration)
+    >>> handler.iteration(None, {"index": [0], "error": ["sub-1: it is empty"]})  # of a ScanDataset
+    {'error': 'sub-1: it is empty'}
     """
 
     def __init__(

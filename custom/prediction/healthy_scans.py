@@ -17,6 +17,12 @@ class HealthyScans:
         source: where they are from: the scanner's name after ``uad calibrate``, else the data set.
         scanners: what the files said about their scanners, and the name that the user gave; empty: nothing is known.
         brain_extraction: sources of their brain masks; empty: they came with masks or as extracted brains.
+
+    >>> healthy = HealthyScans(number=12, scanners=("Siemens Prisma",))
+    >>> healthy.unlike("Siemens Prisma", "given mask")
+    []
+    >>> healthy.unlike("GE Signa", "given mask")[0].partition(":")[0]
+    'not calibrated for this scanner (GE Signa)'
     """
 
     number: int = 0

@@ -41,6 +41,10 @@ class PictureMatrix:
         subsets: words that captions hold, None for all pictures.
         models: name of a row -> ``{"model": folder or name, "boxes": rule}``.
         sensitivity: see :meth:`custom.prediction.calibration.Calibration.threshold`.
+
+    >>> matrix = PictureMatrix(subsets=(None, "T2")).with_models({"own": "output/ddpm_t2_fold0"})
+    >>> matrix.models
+    {'own': {'model': 'output/ddpm_t2_fold0'}}
     """
 
     subsets: tuple[str | None, ...] = (None,)

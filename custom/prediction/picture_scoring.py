@@ -32,6 +32,13 @@ class ScoredSlice:
         anomaly_map: scores after post-processing.
         reconstruction: the model's healthy version, in [0, 1].
         intensities: brightness of the picture that became 0 and 1.
+
+    >>> from custom.preparation.picture_frame import PictureFrame
+    >>> brain = np.ones((4, 4), dtype=bool)
+    >>> place = PicturePlace(2, False, PictureFrame(scale=1.0, centre_px=(2, 2)), brain, height=25, dice=0.9, correlation=0.8)
+    >>> scores = np.full((4, 4), 0.25, np.float32)
+    >>> ScoredSlice(place, brain, scores, reconstruction=1 - scores, intensities=(0.0, 200.0)).mean_score
+    0.25
     """
 
     place: PicturePlace
@@ -55,6 +62,18 @@ class SliceScorer:
         device: where it is.
         healthy: see :func:`~custom.preparation.picture_place.healthy_picture`.
         scoring: score of slices; None: that of the inferer.
+
+    >>> from custom.postprocessing import none
+    >>> from custom.preparation.picture_frame import PictureFrame
+    >>> from custom.reconstruction.anomaly import AnomalyInferer
+    >>> from custom.scoring import l1
+    >>> inferer = AnomalyInferer(lambda volumes, network, case_ids=None: network(volumes), l1, none())
+    >>> brain = np.ones((16, 16), dtype=bool)
+    >>> frame = PictureFrame(scale=1.0, centre_px=(7.5, 7.5), grid_centre_px=(7.5, 7.5), grid_size_px=(16, 16))
+    >>> place = PicturePlace(2, False, frame, brain, height=8, dice=0.9, correlation=0.8)
+    >>> scorer = SliceScorer(inferer, torch.nn.Identity(), torch.device("cpu"), healthy=np.full((4, 4, 4), 0.5))
+    >>> scorer(np.arange(256.0).reshape(16, 16), place).anomaly_map.shape
+    (16, 16)
     """
 
     def __init__(

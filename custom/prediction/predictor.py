@@ -48,6 +48,11 @@ class Predictor:
 
     Args:
         parser: parsed ``inference.json``, see :meth:`load`.
+
+    >>> from custom.prediction.released import released_model
+    >>> predictor = Predictor.load(released_model("restoration_t1").folder)
+    >>> predictor.calibration.contrast, predictor.grid_shape
+    ('t1', (96, 96, 50))
     """
 
     def __init__(self, parser: ConfigParser) -> None:

@@ -39,6 +39,13 @@ class HealthyScan:
         error: mean absolute residual inside the brain.
         scanner: what the file says about its scanner, or "".
         brain_extraction: source of the brain mask.
+
+    >>> scores = np.linspace(0, 0.5, 101, dtype=np.float32)
+    >>> image, brain = np.zeros((4, 4, 4), np.float32), np.ones((4, 4, 4), dtype=bool)
+    >>> scans = [HealthyScan(f"H{k}", scores * (8 if k == 3 else 1), image, brain) for k in range(5)]
+    >>> (quantile,), odd = robust_quantiles(scans, levels=[0.9])
+    >>> round(quantile, 3), odd  # one odd brain moves nothing, and is named
+    (0.45, ['H3'])
     """
 
     case_id: str
@@ -51,7 +58,7 @@ class HealthyScan:
 
 
 @dataclass(frozen=True)
-class HealthySlices:
+class _HealthySlices:
     """Scores inside the brain of one healthy picture, or of several slices of one healthy scan."""
 
     case_id: str
@@ -59,7 +66,7 @@ class HealthySlices:
 
 
 def robust_quantiles(
-    scans: Sequence[HealthyScan | HealthySlices], levels: Sequence[float]
+    scans: Sequence[HealthyScan | _HealthySlices], levels: Sequence[float]
 ) -> tuple[list[float], list[str]]:
     """Return the median over scans of each scan's quantiles, rising, and the names of the odd scans.
 
@@ -115,7 +122,7 @@ def recalibrated(
 
 
 def picture_calibration(
-    levels: Sequence[float], pictures: Sequence[HealthySlices], scanner: str
+    levels: Sequence[float], pictures: Sequence[_HealthySlices], scanner: str
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the ``pictures`` section of a calibration, and the names of the odd pictures.
 
@@ -157,12 +164,12 @@ def calibrate_pictures(
     with _place(output_dir):
         if paths is not None:
             found = [
-                HealthySlices(path.stem, scores_of_picture(predictor, path))
+                _HealthySlices(path.stem, scores_of_picture(predictor, path))
                 for path in progress(paths, desc="healthy pictures")
             ]
         else:
             found = [
-                HealthySlices(s.case_id, scores_of_slices(predictor, s.path, s.mask))
+                _HealthySlices(s.case_id, scores_of_slices(predictor, s.path, s.mask))
                 for s in progress(sources, desc="healthy scans")
             ]
         stored = predictor.model.calibration or {}

@@ -38,7 +38,12 @@ _LEAST_CORRELATION = 0.3  # with the healthy brain of the contrast; FLAIR slices
 
 @dataclass(frozen=True)
 class Choice:
-    """A model and why it was chosen, as a sentence for the user."""
+    """A model and why it was chosen, as a sentence for the user.
+
+    >>> choice = choose_model([], contrast="t2")
+    >>> choice.model.folder.name, choice.reason
+    ('restoration_t2', 'the model for T2, as declared')
+    """
 
     model: ModelFolder
     reason: str

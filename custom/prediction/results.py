@@ -48,6 +48,15 @@ class ResultsFolder:
         report: write the HTML reports.
         viewer: "niivue" or "none", see :func:`custom.prediction.page.write_case_report`.
         view: "neurological" or "radiological".
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     results = ResultsFolder(folder, settings={"score": "l1"}, contrast="t1", report=False)
+    ...     (source,) = results.pending([ScanSource("sub-1", Path("sub-1.nii.gz"))])
+    ...     results.fail(source, "sub-1: it is empty")
+    ...     records = results.finish(strict=False)  # prints the table of the batch
+    scan   status       findings        ml  warnings
+    sub-1  failed              -         -  sub-1: it is empty
     """
 
     def __init__(

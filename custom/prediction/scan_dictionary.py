@@ -32,6 +32,17 @@ class SegmentAnomalyd(MapTransform):
         sensitivity: see :meth:`custom.prediction.calibration.Calibration.threshold`.
         threshold: see there.
         orig_keys: output of ``ToModelGridd``.
+
+    >>> from custom.postprocessing import none
+    >>> affine = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0], dtype=torch.float64))
+    >>> place = {"original_affine": affine.numpy(), "spatial_shape": [6, 6, 6], "intensity_range": (0.0, 100.0)}
+    >>> scan = MetaTensor(torch.ones(2, 6, 6, 6), affine=affine, meta=place)
+    >>> scores = torch.zeros(2, 6, 6, 6)
+    >>> scores[0, 2:4, 2:4, 2:4] = 0.4
+    >>> calibration = Calibration("t1", "l1", {"healthy": Threshold(0.3, "healthy scans")}, [(0.0, 0.0), (1.0, 0.8)])
+    >>> data = SegmentAnomalyd("pred", none(), calibration)({"image": scan, "pred": scores})
+    >>> data["pred"].shape, round(data["result"]["anomaly_ml"], 3)
+    (torch.Size([1, 6, 6, 6]), 0.064)
     """
 
     def __init__(
