@@ -30,6 +30,22 @@ class CaseDataset(Dataset):
     Args:
         cases: datalist from :func:`custom.cohorts.cases.build_cases`.
         transform: MONAI transform applied to the dictionary of the case.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import nibabel as nib
+    >>> import numpy as np
+    >>> from custom.cohorts.cases import build_cases
+    >>> from custom.preparation.prepare import preparation
+    >>> from custom.volumes.records import ScanRecord
+    >>> voxels = np.pad(100 + np.arange(512.0).reshape(8, 8, 8) / 10, 4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     scan = Path(folder) / "A_t1.nii.gz"
+    ...     nib.Nifti1Image(voxels, np.diag([2, 2, 2, 1])).to_filename(scan)
+    ...     record = ScanRecord("A", "A", "t1", scan, None, None, 0, None, "own")
+    ...     case = CaseDataset(build_cases([record], preparation("standard", shape=(16, 16, 16))))[0]
+    >>> case["case_id"], case["image"].shape, case["role"]
+    ('A', torch.Size([1, 16, 16, 16]), 'test')
     """
 
     def __init__(self, cases: Sequence[Case], transform: Callable[..., Any] | None = None) -> None:
@@ -113,6 +129,23 @@ class SliceDataset(_SlicesInMemory):
         transform: MONAI transform applied to the item.
         slices_per_case: slices drawn of every scan in an epoch; the papers take one.
         device: where the arrays are kept and items come from.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import nibabel as nib
+    >>> import numpy as np
+    >>> from custom.cohorts.cases import build_cases
+    >>> from custom.preparation.prepare import preparation
+    >>> from custom.volumes.records import ScanRecord
+    >>> voxels = np.pad(100 + np.arange(512.0).reshape(8, 8, 8) / 10, 4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     scan = Path(folder) / "A_t1.nii.gz"
+    ...     nib.Nifti1Image(voxels, np.diag([2, 2, 2, 1])).to_filename(scan)
+    ...     records = [ScanRecord(name, name, "t1", scan, None, None, 0, None, "own") for name in ("A", "B")]
+    ...     dataset = SliceDataset(build_cases(records, preparation("standard", shape=(16, 16, 16)), role="train"), seed=0)
+    >>> epoch_3 = [dataset[3, index] for index in range(len(dataset))]
+    >>> [item["case_id"] for item in epoch_3], epoch_3[0]["image"].shape
+    (['A', 'B'], torch.Size([1, 16, 16]))
     """
 
     def __init__(
@@ -155,6 +188,23 @@ class FixedSliceDataset(_SlicesInMemory):
         transform: MONAI transform applied to the item; same keys as :class:`SliceDataset` (epoch 0).
         device: where the arrays are kept and items come from.
         repeats: how often all slices come, one round behind the other; what is drawn for a slice differs between the rounds.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import nibabel as nib
+    >>> import numpy as np
+    >>> from custom.cohorts.cases import build_cases
+    >>> from custom.preparation.prepare import preparation
+    >>> from custom.volumes.records import ScanRecord
+    >>> voxels = np.pad(100 + np.arange(512.0).reshape(8, 8, 8) / 10, 4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     scan = Path(folder) / "A_t1.nii.gz"
+    ...     nib.Nifti1Image(voxels, np.diag([2, 2, 2, 1])).to_filename(scan)
+    ...     record = ScanRecord("A", "A", "t1", scan, None, None, 0, None, "own")
+    ...     cases = build_cases([record], preparation("standard", shape=(16, 16, 16)), role="healthy_val")
+    ...     dataset = FixedSliceDataset(cases, slices_per_case=4)
+    >>> [item["slice"] for item in dataset]
+    [5, 7, 9, 11]
     """
 
     def __init__(

@@ -24,7 +24,12 @@ HEADER = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """Subjects of the test set and, per fold, of validation; training is everything else."""
+    """Subjects of the test set and, per fold, of validation; training is everything else.
+
+    >>> plan = plan_folds((f"P{n}" for n in range(20)), seed=0, folds=2, test_fraction=0.25, val_fraction=0.2)
+    >>> len(plan.test), [len(val) for val in plan.val], len(plan.train(fold=0))
+    (5, [3, 3], 12)
+    """
 
     test: tuple[str, ...]
     val: tuple[tuple[str, ...], ...]

@@ -71,6 +71,23 @@ class SlabDataset(_Slabs, SliceDataset):
         foreign_slabs: slabs of other subjects per item.
         foreign_distance: how many slices higher or lower they may lie.
         **kwargs: see :class:`~custom.cohorts.dataset.SliceDataset`.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import nibabel as nib
+    >>> import numpy as np
+    >>> from custom.cohorts.cases import build_cases
+    >>> from custom.preparation.prepare import preparation
+    >>> from custom.volumes.records import ScanRecord
+    >>> voxels = np.pad(100 + np.arange(512.0).reshape(8, 8, 8) / 10, 4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     scan = Path(folder) / "A_t1.nii.gz"
+    ...     nib.Nifti1Image(voxels, np.diag([2, 2, 2, 1])).to_filename(scan)
+    ...     records = [ScanRecord(name, name, "t1", scan, None, None, 0, None, "own") for name in ("A", "B")]
+    ...     cases = build_cases(records, preparation("standard", shape=(16, 16, 16)), role="train")
+    ...     item = SlabDataset(cases, seed=0, neighbours=1, foreign_slabs=2)[0]
+    >>> item["image"].shape, item["foreign"].shape
+    (torch.Size([3, 16, 16]), torch.Size([2, 3, 16, 16]))
     """
 
     def __init__(
@@ -98,6 +115,23 @@ class FixedSlabDataset(_Slabs, FixedSliceDataset):
         foreign_slabs: see :class:`SlabDataset`.
         foreign_distance: see :class:`SlabDataset`.
         **kwargs: see :class:`~custom.cohorts.dataset.FixedSliceDataset`.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import nibabel as nib
+    >>> import numpy as np
+    >>> from custom.cohorts.cases import build_cases
+    >>> from custom.preparation.prepare import preparation
+    >>> from custom.volumes.records import ScanRecord
+    >>> voxels = np.pad(100 + np.arange(512.0).reshape(8, 8, 8) / 10, 4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     scan = Path(folder) / "A_t1.nii.gz"
+    ...     nib.Nifti1Image(voxels, np.diag([2, 2, 2, 1])).to_filename(scan)
+    ...     records = [ScanRecord(name, name, "t1", scan, None, None, 0, None, "own") for name in ("A", "B")]
+    ...     cases = build_cases(records, preparation("standard", shape=(16, 16, 16)), role="healthy_val")
+    ...     dataset = FixedSlabDataset(cases, slices_per_case=2, seed=0, neighbours=1, foreign_slabs=1)
+    >>> [(item["case_id"], item["slice"]) for item in dataset]
+    [('A', 6), ('A', 10), ('B', 6), ('B', 10)]
     """
 
     def __init__(

@@ -17,12 +17,12 @@ from typing import NamedTuple
 from ..core.digests import read_checked_json
 from ..core.errors import ConfigError, DataError
 from ..core.stamps import STAMP_FILE, text_digest
-from ..volumes.records import NIFTI_ENDINGS, ScanRecord, case_id_of, checked_id, without_nifti_ending
+from ..volumes.records import ScanRecord, case_id_of, checked_id
 from .datasets import DatasetDeclaration, get_dataset
+from .list_paths import SHOWN, in_contrast, relative_path
 
 COLUMNS = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
 _LISTED = 20
-_SHOWN = 80  # characters of a cell in a message
 _MAX_BYTES = 64 << 20
 
 
@@ -91,7 +91,13 @@ def read_split(
 
 @dataclass(frozen=True)
 class Row:
-    """A good row: what :class:`ScanRecord` needs, before a contrast is chosen."""
+    """A good row: what :class:`ScanRecord` needs, before a contrast is chosen.
+
+    >>> from custom.cohorts.datasets import DATASETS
+    >>> row = Row("IXI105", 0, 31.5, PurePosixPath("Train/ixi/t1/IXI105_t1.nii.gz"), mask=None, seg=None)
+    >>> row.in_contrast(Path("data"), "t2", DATASETS["ixi"]).image.as_posix()
+    'data/Train/ixi/t2/IXI105_t2.nii.gz'
+    """
 
     case_id: str
     label: int
@@ -116,7 +122,11 @@ class Row:
 
 
 class RowFault(NamedTuple):
-    """What is wrong with a list (line 0) or one of its rows; the code is a key of :data:`custom.core.codes.CODES`."""
+    """What is wrong with a list (line 0) or one of its rows; the code is a key of :data:`custom.core.codes.CODES`.
+
+    >>> RowFault("row-cells", "5 cells where the header has 6", line=3).code
+    'row-cells'
+    """
 
     code: str
     what: str
@@ -126,7 +136,16 @@ class RowFault(NamedTuple):
 
 @dataclass
 class ParsedList:
-    """The good rows of a list and all faults; ``understood`` says whether the rows could be looked at."""
+    r"""The good rows of a list and all faults; ``understood`` says whether the rows could be looked at.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "list.csv"
+    ...     _ = path.write_text(",".join(COLUMNS) + "\nA_t1.nii.gz,40,2,/t1/A_t1.nii.gz,,\n")
+    ...     parsed = parse_list(path, Path(folder), ("t1",))
+    >>> parsed.rows, parsed.faults[0].line, parsed.faults[0].what
+    ([], 2, "label must be 0 (healthy) or 1 (pathological), found '2'")
+    """
 
     rows: list[Row] = field(default_factory=list)
     faults: list[RowFault] = field(default_factory=list)
@@ -184,7 +203,7 @@ def _judge(row: Mapping[str, str], case: str, root: Path) -> tuple[list[tuple[st
     except DataError as error:
         faults.append((error.code, error.what))
     if row["label"] not in ("0", "1", "0.0", "1.0"):
-        faults.append(("row-label", f"label must be 0 (healthy) or 1 (pathological), found {row['label'][:_SHOWN]!r}"))
+        faults.append(("row-label", f"label must be 0 (healthy) or 1 (pathological), found {row['label'][:SHOWN]!r}"))
     elif row["label"].startswith("1") and not row["seg_path"]:
         faults.append(("row-no-seg", "label 1 but no seg_path"))
     for column in ("img_path", "mask_path", "seg_path"):
@@ -201,7 +220,7 @@ def _judge(row: Mapping[str, str], case: str, root: Path) -> tuple[list[tuple[st
     if not faults and image is not None:
         good = Row(case, int(row["label"][0]), age, image, paths["mask_path"], paths["seg_path"])
     if age is None and row["age"] and row["age"].lower() != "nan":
-        what = f"age must be empty or a number of years between 0 and 130, found {row['age'][:_SHOWN]!r}"
+        what = f"age must be empty or a number of years between 0 and 130, found {row['age'][:SHOWN]!r}"
         faults.append(("row-age", what))
     return faults, good
 
@@ -244,39 +263,6 @@ def check_stamp(path: Path) -> None:
     if path.name in files and files[path.name] != text_digest(read_text(path)):
         what = f"the list was changed after it was made (its hash differs from {STAMP_FILE})"
         raise DataError.of("list-changed", what, path.name)
-
-
-def relative_path(text: str, root: Path) -> PurePosixPath:
-    r"""Return a path of a list relative to the data root; a leading "/" and "\" as separator are accepted.
-
-    An absolute path counts as such only if it lies in the data root. ``..`` and drive letters raise a ``DataError``.
-    """
-    path = PurePosixPath(text.replace("\\", "/"))
-    absolute = PurePosixPath(root.absolute().as_posix())
-    if path.is_relative_to(absolute) and path != absolute:
-        path = path.relative_to(absolute)
-    parts = [part for part in path.parts if part != path.root]
-    if not parts or ".." in parts or parts[0].endswith(":"):
-        raise DataError.of("row-path", f"the path {text[:_SHOWN]!r} leaves the data root {root}")
-    return PurePosixPath(*parts)
-
-
-def in_contrast(path: PurePosixPath, contrast: str) -> PurePosixPath:
-    """Exchange the last contrast folder and the contrast suffix of the file name of a path relative to the root.
-
-    >>> in_contrast(PurePosixPath("Train/ixi/t1/IXI105_t1.nii.gz"), "t2")
-    PurePosixPath('Train/ixi/t2/IXI105_t2.nii.gz')
-    """
-    stem = without_nifti_ending(path.name)
-    ending = path.name[len(stem) :]
-    folders = [i for i, part in enumerate(path.parts[:-1]) if stem.endswith(f"_{part}")]
-    if not folders or ending not in NIFTI_ENDINGS:
-        what = f"cannot tell the contrast of {str(path)[:_SHOWN]!r}, which does not end like /t1/NAME_t1.nii.gz"
-        raise DataError.of("row-contrast", what)
-    parts = list(path.parts)
-    parts[-1] = f"{stem.removesuffix(parts[folders[-1]])}{contrast}{ending}"
-    parts[folders[-1]] = contrast
-    return PurePosixPath(*parts)
 
 
 def lacks_by_declaration(record: ScanRecord, declaration: DatasetDeclaration) -> bool:

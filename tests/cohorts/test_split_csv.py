@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from custom.cohorts.datasets import get_dataset
-from custom.cohorts.split_csv import in_contrast, load_split, read_split, relative_path
+from custom.cohorts.list_paths import in_contrast, relative_path
+from custom.cohorts.split_csv import load_split, read_split
 from custom.core.digests import write_checked_json
 from custom.core.errors import ConfigError, DataError
 from custom.core.stamps import text_digest

@@ -29,6 +29,11 @@ class DatasetDeclaration:
         known_missing_t2: subjects known to have no T2 scan; they leave the lists in T2 without an error.
         how_to_get: command or place from which the files come.
         notes: doubts and traps.
+
+    >>> from custom.cohorts.datasets import DATASETS
+    >>> ixi = DATASETS["ixi"]
+    >>> ixi.split_file("train", fold=0), ixi.subject_of("IXI105-HH-1471")
+    ('IXI_train_fold0.csv', 'IXI105')
     """
 
     name: str

@@ -30,6 +30,16 @@ class FileCache:
         data_root: paths are kept relative to it.
         max_voxels: part of the key, because it decides what counts as too large.
         enabled: False neither reads nor writes.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "A_t1.nii.gz"
+    ...     path.touch()
+    ...     os.utime(path, (0, 0))  # long ago
+    ...     cache = FileCache(Path(folder), max_voxels=1000)
+    ...     cache.put(path, "image", FileReport(faults=(("empty-file", "it is empty"),)))
+    ...     cache.get(path, "image").faults, cache.get(path, "label")
+    ((('empty-file', 'it is empty'),), None)
     """
 
     def __init__(self, data_root: Path, max_voxels: int, enabled: bool = True) -> None:

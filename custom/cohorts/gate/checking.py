@@ -28,7 +28,12 @@ _NAMED = 20
 
 @dataclass(frozen=True)
 class Checked:
-    """What was looked at and what was found."""
+    """What was looked at and what was found.
+
+    >>> found = Checked((fault("list-empty", "no scan in the list", "ixi", "val"),), lists=3, scans=0, files=0, from_cache=0)
+    >>> [error.code for error in found.errors], found.as_json()["errors"]
+    (['list-empty'], 1)
+    """
 
     faults: tuple[Fault, ...]
     lists: int

@@ -17,7 +17,14 @@ from .scans import Reports
 
 @dataclass(frozen=True)
 class Place:
-    """A scan and the lists that name it."""
+    """A scan and the lists that name it.
+
+    >>> record = ScanRecord("A", "A", "t1", Path("A_t1.nii.gz"), None, None, 0, None, "ixi")
+    >>> splits = [Split("ixi", "train", fold, healthy=True, records=(record,)) for fold in (0, 1)]
+    >>> (place,) = places_of(splits)
+    >>> place.names
+    'train fold 0, train fold 1'
+    """
 
     record: ScanRecord
     splits: tuple[Split, ...]

@@ -22,6 +22,10 @@ class Fault:
         what: what was found.
         why: why it matters.
         remedy: what to do.
+
+    >>> found = fault("empty-file", "A_t1.nii.gz is empty", "ixi", "train fold 0", "A", "Train/ixi/t1/A_t1.nii.gz")
+    >>> found.severity, found.why, found.remedy
+    ('error', 'it holds no scan', 'copy or download the file again')
     """
 
     code: str

@@ -38,6 +38,14 @@ class FileReport:
         box: first and last index of voxels that are not 0 along each axis, empty if there are none.
         voxels: SHA-256 of shape and intensities; empty for labels.
         print: coarse picture, see :mod:`.fingerprint`; empty for labels.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "A_t1.nii.gz"
+    ...     path.touch()
+    ...     report = inspect_file(path, "image")
+    >>> report.usable, report.faults[0][0]
+    (False, 'empty-file')
     """
 
     faults: tuple[tuple[str, str], ...]

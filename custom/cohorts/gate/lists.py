@@ -15,7 +15,11 @@ _FOLDS_LOOKED_FOR = 20
 
 @dataclass(frozen=True)
 class Split:
-    """One list: which data set, which part ("train", "val", "test"), which fold (None: the same for all folds)."""
+    """One list: which data set, which part ("train", "val", "test"), which fold (None: the same for all folds).
+
+    >>> Split("ixi", "train", fold=0, healthy=True, records=()).name
+    'train fold 0'
+    """
 
     dataset: str
     part: str
@@ -31,7 +35,15 @@ class Split:
 
 @dataclass
 class ReadList:
-    """One list with its good rows and its faults."""
+    """One list with its good rows and its faults.
+
+    >>> import tempfile
+    >>> from custom.cohorts.datasets import DATASETS
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (read,) = read_lists(Path(folder), DATASETS["ixi"], fold=0, required=["train"])
+    >>> read.name, read.path.name, [found.code for found in read.faults]
+    ('train fold 0', 'IXI_train_fold0.csv', ['list-missing'])
+    """
 
     part: str
     fold: int | None

@@ -32,7 +32,21 @@ _REMEDY = "it tells which scans were changed. Put it right or move it away; noth
 
 @dataclass(frozen=True)
 class Repair:
-    """What was done to a file, or why nothing was done."""
+    """What was done to a file, or why nothing was done.
+
+    Attributes:
+        file: path relative to the data root.
+        voxels: how many were set to 0.
+        refused: why nothing was changed, "" where something was.
+
+    >>> import tempfile
+    >>> from custom.cohorts.gate.fault import fault
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     repair(folder, [fault("empty-file", "A_t1.nii.gz is empty", "ixi")])  # nothing that can be repaired
+    []
+    >>> Repair("Train/ixi/t1/A_t1.nii.gz", 0, refused="there is no brain mask to tell brain from background").voxels
+    0
+    """
 
     file: str
     voxels: int

@@ -22,6 +22,10 @@ class Picture:
         raters: reader -> boxes within the picture, in the order of the table.
         caption: of the figure; empty if there is none.
         case: id of the patient; the name where there is none.
+
+    >>> picture = Picture("a.png", Path("a.png"), (200, 240), gold=Boxes.of([(10, 20, 5, 5)]), caption="Axial T2 image")
+    >>> len(picture.gold), picture.raters
+    (1, {})
     """
 
     name: str
@@ -41,6 +45,12 @@ class PictureSet:
         pictures: by name.
         layout: how they were found, in words.
         notes: boxes that were cut off at the edge, pictures without boxes, and the like.
+
+    >>> one = Picture("a.png", Path("a.png"), (200, 240), gold=Boxes.of([(10, 20, 5, 5)]), caption="Axial T2 image")
+    >>> other = Picture("b.png", Path("b.png"), (200, 240), gold=Boxes.of([]), caption="FLAIR")
+    >>> pictures = PictureSet({"a.png": one, "b.png": other}, layout="folder with boxes.csv")
+    >>> len(pictures), list(pictures.subset("T2").gold)
+    (2, ['a.png'])
     """
 
     pictures: Mapping[str, Picture]

@@ -30,7 +30,15 @@ _KEYS = ("x", "y", "width", "height")
 
 @dataclass
 class Row:
-    """What the tables say about one picture."""
+    r"""What the tables say about one picture.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "boxes.csv").write_text("filename,x,y,width,height\na.png,10,20,5,5\n")
+    ...     layout, rows = read_rows(Path(folder))
+    >>> layout, rows["a.png"].gold
+    ('folder with boxes.csv', [(10.0, 20.0, 5.0, 5.0)])
+    """
 
     caption: str = ""
     case: str = ""
