@@ -25,6 +25,11 @@ class ImagePair:
         fixed, moving: ``[X, Y, Z]`` float32.
         fixed_affine, moving_affine: voxels to world (RAS, mm).
         inside: voxels of ``fixed`` that count.
+
+    >>> image = np.zeros((4, 4, 4), np.float32)
+    >>> pair = ImagePair(image, np.diag([2.0, 2, 2, 1]), np.ones((4, 4, 4), bool), image, np.eye(4))
+    >>> pair.centre_mm.tolist()
+    [3.0, 3.0, 3.0]
     """
 
     fixed: NDArray[np.float32]

@@ -27,6 +27,11 @@ class CorrectBias:
         control_points: of the B-spline at the first level, along each axis.
         also_without_extraction: correct scans too that came with a mask or without a skull; those of the papers' data
             are corrected already.
+
+    >>> image, mask = np.ones((4, 4, 4), np.float32), np.ones((4, 4, 4), np.uint8)
+    >>> subject = Subject("case1", image, np.eye(4), mask=mask)  # comes with a mask: corrected already
+    >>> CorrectBias()(subject) is subject
+    True
     """
 
     iterations: tuple[int, ...] = (50, 50, 30)

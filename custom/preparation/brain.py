@@ -38,6 +38,12 @@ class BrainMask:
         max_ml: largest volume.
         max_share: largest share of the field of view.
         min_field_ml: smaller fields of view cannot hold a brain (crops, phantoms) and are not judged.
+
+    >>> image = np.zeros((20, 20, 20), np.float32)
+    >>> image[4:16, 4:16, 4:16] = 1
+    >>> subject = BrainMask()(Subject("case1", image, np.diag([4.0, 4, 4, 1])))
+    >>> int(subject.brain.sum()), round(subject.brain_ml, 1)
+    (1728, 110.6)
     """
 
     min_ml: float = 100.0

@@ -39,7 +39,7 @@ EXTRACTORS = ("hd_bet", "deepbet", "atlas")
 CHOICES = ("auto", *EXTRACTORS, "none")
 
 
-class Extractor(Protocol):
+class _Extractor(Protocol):
     """A method that finds the brain in a head."""
 
     def __call__(self, image: Floats, affine: Affine, case: str) -> NDArray[np.bool_]:
@@ -52,6 +52,11 @@ class ExtractBrain:
 
     Attributes:
         extractor: "auto", "hd_bet", "deepbet", "atlas", or "none": scans with a skull are refused.
+
+    >>> image = np.zeros((20, 20, 20), np.float32)
+    >>> image[4:16, 4:16, 4:16] = 1  # no skull around it
+    >>> ExtractBrain("atlas")(Subject("case1", image, np.diag([4.0, 4, 4, 1]))).record
+    {'brain_extraction': {'source': 'already extracted'}}
     """
 
     extractor: str = "auto"
@@ -109,7 +114,7 @@ def extract_brain(image: Floats, affine: Affine, name: str, case: str) -> NDArra
         name: one of :data:`EXTRACTORS`.
         case: name put in front of errors.
     """
-    extractors: dict[str, Extractor] = {"hd_bet": HdBet(), "deepbet": DeepBet(), "atlas": AtlasExtraction()}
+    extractors: dict[str, _Extractor] = {"hd_bet": HdBet(), "deepbet": DeepBet(), "atlas": AtlasExtraction()}
     turned, ras = to_closest_ras(np.arange(image.size).reshape(image.shape), affine)
     mask = extractors[name](np.ascontiguousarray(image.ravel()[turned]), ras, case)
     labels, count = ndimage.label(mask)

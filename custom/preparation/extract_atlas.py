@@ -34,18 +34,26 @@ class AtlasExtraction:
     Attributes:
         iterations: of the search from each start.
         bone_share: intensity of bone and air at most, as a share of the median inside the brain.
+
+    >>> AtlasExtraction()(np.zeros((8, 8, 8), np.float32), np.eye(4), "case1")
+    Traceback (most recent call last):
+    custom.core.errors.DataError: case1: no head was found in the scan: its foreground is empty
     """
 
     iterations: int = 60
     bone_share: float = 0.5
 
     def __call__(self, image: Floats, affine: Affine, case: str) -> NDArray[np.bool_]:
-        """Return the brain mask of a head ``[X, Y, Z]``; ``affine`` leads to RAS mm."""
+        """Return the brain mask of a head ``[X, Y, Z]``; ``affine`` leads from its voxels to RAS mm.
+
+        Raises:
+            DataError: there is no head in the scan.
+        """
         head, grid = _isotropic_head(image, affine, SEARCH_MM)
-        template = brain_template()
         foreground = _foreground(head)
         if not foreground.any():
             raise DataError("no head was found in the scan: its foreground is empty", case=case)
+        template = brain_template()
         search = AffineSearch(_pair(template, head, grid))
         starts = (_start(template, foreground, grid, scale, turn) for scale, turn in _STARTS)
         matrix, _ = min((search.optimise(start, self.iterations) for start in starts), key=lambda found: found[1])
@@ -65,7 +73,8 @@ def _isotropic_head(image: Floats, affine: Affine, step_mm: float) -> tuple[Floa
     grid[:3, 3] = world.min(axis=1)
     shape = np.ceil((world.max(axis=1) - world.min(axis=1)) / step_mm).astype(int) + 1
     head = resample(image, affine, grid, shape.tolist())
-    return np.minimum(head, np.percentile(head[head > 0.02 * head.max()], 99)), grid
+    bright = head[head > 0.02 * head.max()]
+    return np.minimum(head, np.percentile(bright, 99)) if bright.size else head, grid
 
 
 def _foreground(head: Floats) -> NDArray[np.bool_]:

@@ -29,6 +29,10 @@ class DeepBet:
 
     Attributes:
         probability: of brain above which a voxel counts.
+
+    >>> weights = DeepBet.weights()  # None where deepbet is not installed
+    >>> weights is None or [path.name for path in weights] == ["model.pt", "bbox_model.pt"]
+    True
     """
 
     probability: float = 0.5

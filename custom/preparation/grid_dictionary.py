@@ -57,6 +57,12 @@ class ToModelGridd(MapTransform):
         extractor: how the brain of a head is found, see :func:`custom.preparation.raw_scans.raw_steps`; None takes
             extracted brains only and adds no step.
         register: whether scans are registered, see there.
+
+    >>> from custom.preparation.prepare import preparation
+    >>> scan = MetaTensor(torch.arange(512.0).reshape(1, 8, 8, 8), affine=torch.diag(torch.tensor([2.0, 2, 2, 1])))
+    >>> to_grid = ToModelGridd("image", preparation("standard", shape=(4, 4, 4)))
+    >>> to_grid({"image": scan, "mask": torch.ones(1, 8, 8, 8)})["image"].shape
+    torch.Size([2, 4, 4, 4])
     """
 
     def __init__(

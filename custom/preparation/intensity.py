@@ -23,6 +23,11 @@ class ScaleIntensity:
 
     Attributes:
         percentiles: low and high, within 0 to 100.
+
+    >>> image = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
+    >>> subject = ScaleIntensity((0, 100))(Subject("case1", image, np.eye(4), mask=np.ones((4, 4, 4), np.uint8)))
+    >>> subject.intensity_range, float(subject.image.max())
+    ((0.0, 63.0), 1.0)
     """
 
     percentiles: tuple[float, float] = (1.0, 99.0)

@@ -11,7 +11,13 @@ from .subject import Subject
 
 @dataclass(frozen=True)
 class Orient:
-    """Turn the axes until they point as nearly right, anterior, superior as they can; nothing is interpolated."""
+    """Turn the axes until they point as nearly right, anterior, superior as they can; nothing is interpolated.
+
+    >>> image = np.array([[[1.0]], [[2.0]]], np.float32)
+    >>> subject = Orient()(Subject("case1", image, np.diag([-1.0, 1, 1, 1])))  # the first axis points left
+    >>> subject.image.ravel().tolist(), subject.affine[0].tolist()
+    ([2.0, 1.0], [1.0, 0.0, 0.0, -1.0])
+    """
 
     def __call__(self, subject: Subject) -> Subject:
         """Return the subject in RAS axes; the third axis of a two-dimensional image stays the third."""

@@ -36,6 +36,11 @@ class PicturePlace:
         height: index of the slice along the grid's last axis.
         dice: overlap of the estimated brain with the healthy one, 0 to 1.
         correlation: of the intensities within both, -1 to 1.
+
+    >>> picture, frame = np.array([[1, 2], [3, 4]]), PictureFrame(1.0, (0.5, 0.5), (0.5, 0.5), (2, 2))
+    >>> place = PicturePlace(2, False, frame, brain=picture > 0, height=25, dice=0.9, correlation=0.5)
+    >>> place.upright(picture).tolist(), place.likeness
+    ([[4, 3], [2, 1]], 1.4)
     """
 
     turn: int

@@ -182,7 +182,20 @@ def _steps(
 
 @dataclass(frozen=True, eq=False)
 class PreparedCase:
-    """A case on the working grid: arrays ``[1, X, Y, Z]`` in RAS axes and the affine of this grid (mm)."""
+    """A case on the working grid: arrays ``[1, X, Y, Z]`` in RAS axes and the affine of this grid (mm).
+
+    >>> import nibabel as nib
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> brain = np.pad(np.arange(1, 65, dtype=np.float32).reshape(4, 4, 4), 2)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "case1_t1.nii")
+    ...     nib.save(nib.Nifti1Image(brain, np.diag([2.0, 2, 2, 1])), path)
+    ...     record = ScanRecord("case1", "case1", "t1", path, None, None, label=0, age=None, dataset="demo")
+    ...     case = prepare_case(record, preparation("standard", shape=(6, 6, 6)))
+    >>> case.image.shape, int(case.mask.sum()), case.notes
+    ((1, 6, 6, 6), 64, ('no brain mask: what is not background is taken as brain',))
+    """
 
     image: NDArray[np.float32]
     mask: NDArray[np.uint8]

@@ -43,6 +43,10 @@ class TemplateRegistration:
         pose_ratio: ``mutual_information`` over that of the best turned pose.
         mask_overlap: Dice coefficient of the scan's brain mask and the template's, on the template's grid.
         stretch: singular values of the matrix, largest first; below 1 where the brain is smaller than the template.
+
+    >>> registration = TemplateRegistration(np.eye(4), 0.4, pose_ratio=2.5, mask_overlap=0.95, stretch=(1.0, 0.9, 0.9))
+    >>> registration.as_json()["stretch"]
+    [1.0, 0.9, 0.9]
     """
 
     template_to_scan: Affine

@@ -52,6 +52,11 @@ class RegisterToTemplate:
             which masks of prepared cohorts leave out and models mark as anomalies.
         seed: of the voxels that the last step of the search looks at.
         also_extracted: register brains too that came without a skull; else only heads that an extractor was needed for.
+
+    >>> to_template_space = RegisterToTemplate(scale=1.0, centre_mm=centre_of(1.0))
+    >>> subject = Subject("case1", np.zeros((4, 4, 4), np.float32), np.eye(4))
+    >>> to_template_space(subject) is subject  # it has no brain mask yet: put an extraction before this step
+    True
     """
 
     scale: float = COHORT_SCALE

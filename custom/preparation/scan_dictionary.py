@@ -24,7 +24,7 @@ from .scan_quality import OK, recorded_measures
 Data = Mapping[Hashable, Any]
 
 
-class TrainingScans(Protocol):
+class _TrainingScans(Protocol):
     """What is known about the scans that a model was trained on."""
 
     @property
@@ -45,6 +45,11 @@ class ReadScand(MapTransform):
     Args:
         keys: entries that hold paths, or scans (:class:`custom.volumes.scan.Scan`).
         mask_key: entry with the brain mask, as path or :class:`~custom.volumes.scan.Scan`; may be absent, None or empty.
+
+    >>> scan = Scan(np.zeros((4, 4, 4), np.float32), np.diag([1.0, 1.0, 2.0, 1.0]), "array")
+    >>> data = ReadScand("image")({"image": scan})
+    >>> data["image"].shape, data["image"].meta["kind"]
+    (torch.Size([1, 4, 4, 4]), 'array')
     """
 
     def __init__(self, keys: KeysCollection, mask_key: str = "mask") -> None:
@@ -81,12 +86,21 @@ class CheckScand(MapTransform):
         calibration: of the model; its reference is compared with.
         contrast: contrast that the user says the scan has, or None.
         scanner: scanner that the user says it comes from; None takes what the file says.
+
+    >>> class TrainedOnT2:
+    ...     contrast, reference = "t2", None
+    ...     def not_calibrated_for(self, scanner, brain_extraction):
+    ...         return []
+    >>> meta = {"original_affine": np.eye(4), "mask_ml": 1300.0}
+    >>> grid = MetaTensor(torch.ones(2, 4, 4, 4), meta=meta)
+    >>> json.loads(CheckScand("image", TrainedOnT2(), contrast="t1")({"image": grid})["warnings"])[0]
+    'a T1 scan, but the model was trained on T2'
     """
 
     def __init__(
         self,
         keys: KeysCollection,
-        calibration: TrainingScans,
+        calibration: _TrainingScans,
         contrast: str | None = None,
         scanner: str | None = None,
     ) -> None:

@@ -18,7 +18,7 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 
 @dataclass(frozen=True)
-class Limits:
+class _Limits:
     """What a measure should be.
 
     Attributes:
@@ -40,20 +40,30 @@ class Limits:
 
 _NO = float("inf")
 LIMITS = {
-    "brain_ml": Limits("volume of the brain (ml)", (1000, 1800), (700, 2200)),
-    "mask_overlap": Limits("overlap with the template's mask (Dice)", (0.92, 1), (0.85, 1)),
-    "smallest_stretch": Limits("smallest stretch of the registration", (0.8, 1.15), (0.7, 1.3)),
-    "largest_stretch": Limits("largest stretch of the registration", (0.8, 1.15), (0.7, 1.3)),
-    "pose_ratio": Limits("fit against the head turned over (ratio)", (2.0, _NO), (1.5, _NO)),
-    "cut_share": Limits("share of the brain's surface at the edge of the scan", (0, 0.05), (0, 0.25)),
-    "extractors_agree": Limits("agreement of two brain extractors (Dice)", (0.95, 1), (0.90, 1)),
-    "bias_log_sd": Limits("spread of the bias field (log)", (0, 0.25), (0, _NO)),
+    "brain_ml": _Limits("volume of the brain (ml)", (1000, 1800), (700, 2200)),
+    "mask_overlap": _Limits("overlap with the template's mask (Dice)", (0.92, 1), (0.85, 1)),
+    "smallest_stretch": _Limits("smallest stretch of the registration", (0.8, 1.15), (0.7, 1.3)),
+    "largest_stretch": _Limits("largest stretch of the registration", (0.8, 1.15), (0.7, 1.3)),
+    "pose_ratio": _Limits("fit against the head turned over (ratio)", (2.0, _NO), (1.5, _NO)),
+    "cut_share": _Limits("share of the brain's surface at the edge of the scan", (0, 0.05), (0, 0.25)),
+    "extractors_agree": _Limits("agreement of two brain extractors (Dice)", (0.95, 1), (0.90, 1)),
+    "bias_log_sd": _Limits("spread of the bias field (log)", (0, 0.25), (0, _NO)),
 }
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One measure of a scan."""
+    """One measure of a scan.
+
+    Attributes:
+        name: key of :data:`LIMITS`.
+        value: in the unit that :attr:`words` names.
+        verdict: "ok", "warn" or "fail".
+
+    >>> measure = Measure("brain_ml", 2500.0, LIMITS["brain_ml"].verdict(2500.0))
+    >>> measure.verdict, measure.words, measure.expected
+    ('fail', 'volume of the brain (ml)', '1000 to 1800')
+    """
 
     name: str
     value: float

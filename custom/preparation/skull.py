@@ -34,7 +34,17 @@ _BACKGROUND = 0.02
 
 @dataclass(frozen=True)
 class SkullSigns:
-    """What was measured: foreground in ml, its greatest depth, dark share of the shell, foreground of the border."""
+    """What was measured on a scan, see the table above.
+
+    Attributes:
+        volume_ml: of the foreground.
+        depth_mm: greatest depth of the foreground.
+        dark_shell: share of dark voxels 4 to 16 mm below the surface, in [0, 1].
+        border: share of foreground at the sides of the volume, in [0, 1].
+
+    >>> SkullSigns(volume_ml=2600, depth_mm=73, dark_shell=0.3, border=0.1).skull_on
+    True
+    """
 
     volume_ml: float
     depth_mm: float

@@ -18,6 +18,10 @@ class CurvatureFlow:
         time_step: step of the integration.
         spacing_mm: voxel size of the model's grid.
         also_on_model_grid: smooth scans that come with this voxel size too.
+
+    >>> subject = Subject("case1", np.ones((4, 4, 4), np.float32), np.diag([2.0, 2, 2, 1]))
+    >>> CurvatureFlow()(subject) is subject  # it has the voxel size of the model's grid already
+    True
     """
 
     steps: int = 3

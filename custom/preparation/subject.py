@@ -22,6 +22,10 @@ class TargetGrid:
         shape: voxels.
         affine: voxels to world (mm).
         factor: 1 or 2 if the subject's voxels are those of the grid or halves of them, else None (interpolation).
+
+    >>> grid = TargetGrid((96, 96, 50), np.diag([2.0, 2, 2, 1]), factor=2)
+    >>> spacing_of(grid.affine).tolist()
+    [2.0, 2.0, 2.0]
     """
 
     shape: tuple[int, int, int]
@@ -50,6 +54,11 @@ class Subject:
         intensity_range: intensities that became 0 and 1, once they are scaled.
         centre_mm: where the centre of the model's grid belongs in the current world; None: around the brain.
         record: what steps measured and used, by name (JSON values); it ends in the result's files.
+
+    >>> subject = Subject("case1", np.zeros((4, 4, 4), np.float32), np.diag([1.0, 1, 2, 1]))
+    >>> brighter = subject.replaced(image=subject.image + 1, notes=("brightened",)).recorded("brighten", {"by": 1})
+    >>> brighter.spacing_mm, brighter.notes, dict(brighter.record)
+    ((1.0, 1.0, 2.0), ('brightened',), {'brighten': {'by': 1}})
     """
 
     case: str
@@ -95,7 +104,16 @@ class Subject:
 
 
 class Step(Protocol):
-    """One step: a frozen dataclass whose fields are JSON values or other such dataclasses."""
+    """One step of a preparation: a frozen dataclass whose fields are JSON values or other such dataclasses.
+
+    >>> @dataclass(frozen=True)
+    ... class Darken:
+    ...     factor: float = 0.5
+    ...     def __call__(self, subject):
+    ...         return subject.replaced(image=subject.image * np.float32(self.factor))
+    >>> float(Darken()(Subject("case1", np.ones((2, 2, 2), np.float32), np.eye(4))).image.max())
+    0.5
+    """
 
     def __call__(self, subject: Subject) -> Subject:
         """Return the subject after this step; raise a ``DataError`` if it cannot be used."""

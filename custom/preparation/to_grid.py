@@ -22,6 +22,12 @@ class ToGrid:
     Attributes:
         image_halving: "mean" of the 2x2x2 cell, or "bspline": cubic B-spline at its centre, without anti-aliasing.
         label_halving: "majority" (at least four of the eight voxels of the cell), or "nearest_upper": its last voxel, half a source voxel off the image.
+
+    >>> image, mask = np.arange(64, dtype=np.float32).reshape(4, 4, 4), np.ones((4, 4, 4), np.uint8)
+    >>> grid = TargetGrid((2, 2, 2), np.diag([2.0, 2, 2, 1]), factor=2)
+    >>> subject = ToGrid()(Subject("case1", image, np.eye(4), mask=mask, grid=grid))
+    >>> subject.image.shape, float(subject.image[0, 0, 0])
+    ((2, 2, 2), 10.5)
     """
 
     image_halving: Literal["mean", "bspline"] = "mean"
@@ -55,7 +61,12 @@ class ToGrid:
 
 @dataclass(frozen=True)
 class ClipAndMask:
-    """Clip the image to [0, 1], which a B-spline leaves, and set it to 0 outside the brain."""
+    """Clip the image to [0, 1], which a B-spline leaves, and set it to 0 outside the brain.
+
+    >>> image, mask = np.array([[[-0.1, 0.5, 1.2, 0.5]]], np.float32), np.array([[[1, 1, 1, 0]]], np.uint8)
+    >>> ClipAndMask()(Subject("case1", image, np.eye(4), mask=mask)).image.ravel().tolist()
+    [0.0, 0.5, 1.0, 0.0]
+    """
 
     def __call__(self, subject: Subject) -> Subject:
         """Return the subject with an image in [0, 1] that is zero outside the brain."""
