@@ -34,6 +34,9 @@ class RawSettings:
         scale: of the space that scans are registered to, see :data:`custom.preparation.registration_step.COHORT_SCALE`.
         spacing_mm: voxel size of the written scans, 1 or 2.
         compare_extractors: let a second installed extractor run too and compare the masks.
+
+    >>> RawSettings(spacing_mm=2.0).grid[0]
+    (96, 96, 80)
     """
 
     extractor: str = "auto"
@@ -62,6 +65,12 @@ class PreparedScan:
         image, mask, seg: on the cohort's grid, zero outside the brain; ``seg`` None where no lesion mask was given.
         affine: of the cohort's grid.
         found: measures of quality.
+
+    >>> subject = Subject("case1", np.zeros((2, 2, 2), np.float32), np.eye(4))
+    >>> measured = (Measure("brain_ml", 900.0, "warn"), Measure("mask_overlap", 0.95, "ok"))
+    >>> mask = np.ones((2, 2, 2), np.uint8)
+    >>> PreparedScan(subject, subject, subject.image, mask, None, np.eye(4), measured).verdict
+    'warn'
     """
 
     native: Subject

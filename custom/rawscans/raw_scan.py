@@ -17,6 +17,11 @@ class RawScan:
         mask: brain mask on its grid, or None.
         seg: lesion mask on its grid, or None.
         labels: of ``seg``: label -> 1 diseased or 0 not; labels that are not named are taken as they are (above 0).
+
+    >>> image, seg = Path("sub-01_T2w.nii.gz"), Path("sub-01_seg.nii.gz")
+    >>> scan = RawScan("sub-01", image, "t2", seg=seg, labels={1: 1, 2: 0})  # label 2 is no disease
+    >>> [label for label, diseased in scan.labels.items() if diseased]
+    [1]
     """
 
     case_id: str

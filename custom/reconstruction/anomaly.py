@@ -29,6 +29,17 @@ class AnomalyInferer(Inferer):
         noise_key: what the noise is seeded with beside the model's seed. One key for all scans makes a map independent
             of names; the case id of an evaluation gives the evaluation's map.
         return_reconstruction: add the mean reconstruction as second channel of the result.
+
+    >>> from custom.postprocessing import PostProcessing
+    >>> from custom.reconstruction.slicewise import SlicewiseReconstruction
+    >>> from custom.scoring import l1
+    >>> inferer = AnomalyInferer(SlicewiseReconstruction(), l1, PostProcessing(order=["mask"]))
+    >>> image, mask = torch.full((1, 8, 8, 4), 0.5), torch.ones(1, 8, 8, 4)
+    >>> image[0, 5, 4, 2] = 1.0
+    >>> network = nn.Hardtanh(0.0, 0.5)  # knows nothing brighter than 0.5
+    >>> anomaly_map = inferer(torch.stack([image, mask], dim=1), network)
+    >>> anomaly_map.shape, anomaly_map.nonzero().tolist()
+    (torch.Size([1, 1, 8, 8, 4]), [[0, 0, 5, 4, 2]])
     """
 
     def __init__(

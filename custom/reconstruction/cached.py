@@ -35,6 +35,16 @@ class CachedReconstruction(Inferer):
         inferer: ``inferer(volumes [B, 1, X, Y, Z], network, case_ids) -> volumes``.
         folder: where ``<hash>.npy`` files (float32, 1.8 MB a case at 96x96x50, sealed) are written.
         key: everything that a reconstruction depends on beside the image; any JSON value.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from custom.reconstruction.slicewise import SlicewiseReconstruction
+    >>> volumes = torch.full((1, 1, 8, 8, 4), 0.5)
+    >>> with TemporaryDirectory() as folder:
+    ...     cached = CachedReconstruction(SlicewiseReconstruction(), folder, key={"seed": 1})
+    ...     first = cached(volumes, nn.Identity(), ["case1"])
+    ...     second = cached(volumes, nn.Tanh(), ["case1"])  # from disk: this network is not called
+    >>> torch.equal(first, second)
+    True
     """
 
     def __init__(self, inferer: Any, folder: str | Path, key: Mapping[str, Any]) -> None:

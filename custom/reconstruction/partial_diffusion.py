@@ -47,6 +47,16 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         patch_stride_px: other distance between neighbouring boxes than that of ``patches``, so that they overlap.
         precision: arithmetic of the network.
         channels_last: hand the slices over in NHWC order.
+
+    >>> from custom.models.noise_scheduler import NoiseDDPMScheduler
+    >>> from custom.noise import GaussianNoise
+    >>> class Guess(nn.Module):
+    ...     def forward(self, noisy, timesteps):
+    ...         return torch.zeros_like(noisy)
+    >>> scheduler = NoiseDDPMScheduler(GaussianNoise(), 1000, schedule="cosine_float64", prediction_type="sample")
+    >>> inferer = PartialDiffusionInferer(scheduler, GaussianNoise(), test_timesteps=500, seed=1, slice_batch_size=2)
+    >>> inferer(torch.rand(1, 1, 8, 8, 4), Guess(), ["case1"]).unique()
+    tensor([0.5000])
     """
 
     def __init__(

@@ -23,6 +23,11 @@ class RestorationInferer(SlicewiseReconstruction):
     Args:
         severities: assumed severities in (0, 1].
         **kwargs: see :class:`SlicewiseReconstruction`.
+
+    >>> from custom.models.restoration_network import RestorationNetwork
+    >>> network = RestorationNetwork((16, 16, 4), channels=(8, 8, 8)).eval()
+    >>> RestorationInferer(severities=[0.5, 1.0])(torch.rand(1, 1, 16, 16, 4), network).shape
+    torch.Size([1, 3, 16, 16, 4])
     """
 
     has_mask_channel = True

@@ -27,6 +27,10 @@ class SlicewiseReconstruction(Inferer):
         slice_batch_size: slices per network pass; None: 4 on a CPU, 64 on a GPU.
         precision: arithmetic of the network, see :class:`~custom.models.precision.Precision`.
         channels_last: hand the slices over in NHWC order.
+
+    >>> volumes = torch.rand(2, 1, 8, 8, 4)
+    >>> torch.equal(SlicewiseReconstruction(slice_batch_size=3)(volumes, nn.Identity()), volumes)
+    True
     """
 
     def __init__(

@@ -43,6 +43,14 @@ class CheckedInferer(Inferer):
     Args:
         inferer: called with the same arguments.
         weights_sha256: :func:`state_sha256` of the network's state dict.
+
+    >>> network = nn.Linear(1, 1)
+    >>> inferer = CheckedInferer(lambda inputs, network: network(inputs), network_sha256(network))
+    >>> inferer(torch.zeros(1, 1), network).shape
+    torch.Size([1, 1])
+    >>> inferer(torch.zeros(1, 1), nn.Linear(1, 1))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    custom.core.errors.ConfigError: the network does not have the weights of this release ...
     """
 
     def __init__(self, inferer: Any, weights_sha256: str) -> None:

@@ -17,6 +17,13 @@ class ForMonaiLabeld(MapTransform):
 
     Args:
         keys: the scan on the model's grid.
+
+    >>> import torch
+    >>> from monai.data import MetaTensor
+    >>> meta = {"spatial_shape": torch.tensor([4, 4, 4]), "original_affine": torch.eye(4)}
+    >>> data = {"image": MetaTensor(torch.zeros(1, 2, 2, 2), meta=meta), "result": {}, "warnings": '["low contrast"]'}
+    >>> ForMonaiLabeld("image")(data)["result"]
+    {'warnings': ['low contrast']}
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -50,7 +50,11 @@ _METADATA = {
 
 
 class NotebookFigure(Figure):
-    """A figure that a notebook shows, although it is made without pyplot."""
+    """A figure that a notebook shows, although it is made without pyplot.
+
+    >>> NotebookFigure(figsize=(1, 1))._repr_png_()[1:4]
+    b'PNG'
+    """
 
     def _repr_png_(self) -> bytes:
         stream = BytesIO()

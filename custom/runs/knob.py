@@ -24,6 +24,10 @@ class Knob:
         below: the greatest value itself is not allowed.
         choices: words allowed.
         nothing: may be null.
+
+    >>> batch_size = Knob("whole number", "slices in a batch", low=1)
+    >>> batch_size.accepts(32), batch_size.accepts(0), batch_size.accepts("32")
+    (True, False, False)
     """
 
     kind: Kind

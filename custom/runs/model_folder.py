@@ -57,6 +57,11 @@ class ModelFolder:
     Attributes:
         folder: the folder.
         content: what ``model.json`` holds, without its digest.
+
+    >>> from custom.core.resources import resource
+    >>> model = ModelFolder.read(resource("custom/released/restoration_t2"))
+    >>> model.method, model.contrast, model.build("preparation").spacing_mm
+    ('restoration', 't2', 2.0)
     """
 
     folder: Path
@@ -255,8 +260,7 @@ class ModelFolder:
     @property
     def calibration(self) -> Mapping[str, Any] | None:
         """What :meth:`promote` has put here, or None."""
-        found: Mapping[str, Any] | None = self.content["calibration"]
-        return found
+        return self.content["calibration"]  # type: ignore[no-any-return]
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -31,6 +31,16 @@ class Outbox:
 
     Args:
         folder: output folder of the run.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     outbox = Outbox(folder)
+    ...     outbox.start("ddpm t2", "demo", tags={})
+    ...     outbox.metrics({"train/loss": 0.5}, step=20)
+    ...     outbox.status("FINISHED")
+    ...     events = [event for event, _ in outbox.lines()]
+    >>> events[1]["metrics"], events[1]["step"], events[2]["status"]
+    ({'train/loss': 0.5}, 20, 'FINISHED')
     """
 
     def __init__(self, folder: str | Path) -> None:

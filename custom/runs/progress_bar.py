@@ -19,6 +19,14 @@ class ProgressBar:
         desc: what is done.
         every_s: least seconds between two lines where stderr is no terminal.
         show: False switches everything off (all processes but the first).
+
+    >>> import torch
+    >>> from contextlib import redirect_stderr
+    >>> trainer = Engine(lambda engine, batch: {"loss": torch.tensor(0.5)})
+    >>> ProgressBar(desc="training").attach(trainer)
+    >>> with redirect_stderr(sys.stdout):
+    ...     _ = trainer.run([1, 2])
+    training: 2/2 loss 0.5000 0.0 min left
     """
 
     def __init__(self, desc: str, every_s: float = 20.0, show: bool = True) -> None:
@@ -75,6 +83,13 @@ class ValidationLine:
 
     Args:
         show: False on all processes but the first.
+
+    >>> from contextlib import redirect_stderr
+    >>> from types import SimpleNamespace
+    >>> state = SimpleNamespace(epoch=3, key_metric_name="val_loss", metrics={"val_loss": 0.125})
+    >>> with redirect_stderr(sys.stdout):
+    ...     ValidationLine()(SimpleNamespace(state=state))
+    validation, epoch 3: val_loss 0.12500
     """
 
     def __init__(self, show: bool = True) -> None:

@@ -35,6 +35,15 @@ class RunRecord:
         seeds: ``{what: seed}``.
         network: its parameters are counted.
         write: False on all processes but the first.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     record = RunRecord(folder, {"lr": 0.001}, seeds={"run": 1})
+    ...     record.begin()
+    ...     record.end("finished")
+    ...     content = RunRecord.read(folder)
+    >>> content["status"], content["settings"], content["seeds"]
+    ('finished', {'lr': 0.001}, {'run': 1})
     """
 
     def __init__(

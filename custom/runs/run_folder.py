@@ -29,6 +29,18 @@ class RunFolder:
         tracking_uri: see :class:`~custom.runs.tracking.Tracking`.
         experiment: that the run is tracked under.
         every: iterations between two tracked losses.
+
+    >>> from functools import partial
+    >>> from tempfile import TemporaryDirectory
+    >>> parts = {"network": partial(nn.Linear, in_features=1, out_features=1), "preparation": None}
+    >>> definition = {"bundle": "mine", "method": "mine", "contrast": "t2", "dataset": "demo", "fold": 0, "seed": 1}
+    >>> with TemporaryDirectory() as folder:
+    ...     run = RunFolder(folder, {**definition, "parts": parts})
+    ...     run.begin()
+    ...     run.fitted(nn.Linear(1, 1))
+    ...     weights = run.model.weights
+    >>> run.record.parameters, weights.name
+    (2, 'model.safetensors')
     """
 
     def __init__(

@@ -24,7 +24,7 @@ from .sync import sync_outbox
 logger = logging.getLogger(__name__)
 
 
-class BackgroundSync:
+class _BackgroundSync:
     """Send an outbox every ``period_s`` seconds without ever disturbing the main thread.
 
     Args:
@@ -93,6 +93,16 @@ class Tracking:
         parent: output folder of the run that this one belongs to (an evaluation to its training).
         prefix: put in front of metric names ("train", "evaluation").
         write: False on all processes but the first.
+
+    >>> import torch
+    >>> from tempfile import TemporaryDirectory
+    >>> trainer = Engine(lambda engine, loss: {"loss": torch.tensor(loss)})
+    >>> with TemporaryDirectory() as folder:
+    ...     tracking = Tracking(folder, None, "demo", {"lr": 0.001}, every=1)
+    ...     tracking.attach(trainer)
+    ...     _ = trainer.run([0.5, 0.25])
+    ...     [event["metrics"] for event, _ in tracking.outbox.lines() if "metrics" in event]
+    [{'train/loss': 0.5}, {'train/loss': 0.25}]
     """
 
     def __init__(
@@ -115,7 +125,7 @@ class Tracking:
         self.name = name or Path(folder).resolve().name
         self.every, self.artifacts, self.prefix, self.write = every, list(artifacts), prefix, write
         self.parent = parent
-        self._sync: BackgroundSync | None = None
+        self._sync: _BackgroundSync | None = None
         self._open = self._warned = False
 
     def attach(self, engine: Engine) -> None:
@@ -138,7 +148,7 @@ class Tracking:
         self._record(lambda: self.outbox.start(self.name, self.experiment, _source() | self.tags, self.parent))
         self._record(lambda: self.outbox.params(self.params))
         if self.tracking_uri:
-            self._sync = BackgroundSync(self.outbox.folder, self.tracking_uri)
+            self._sync = _BackgroundSync(self.outbox.folder, self.tracking_uri)
             self._sync.start()
 
     def loss(self, engine: Engine) -> None:

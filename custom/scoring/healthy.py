@@ -33,6 +33,14 @@ class HealthyRelative:
         smoothing_px: standard deviation of the blur of the statistics, in voxels.
         floor: c > 0.
         statistics: of the healthy scans, None before they were fitted.
+
+    >>> from custom.scoring import HealthySums, l1
+    >>> sums = HealthySums(smoothing_px=4.0)
+    >>> for level in (0.1, 0.3):  # of the residuals of two healthy scans
+    ...     sums.add(torch.full((8, 8, 8), level).numpy(), torch.ones(8, 8, 8).numpy())
+    >>> score = HealthyRelative(l1).fitted(sums.statistics())
+    >>> round(float(score(torch.full((8, 8, 8), 0.9), torch.full((8, 8, 8), 0.1)).mean()), 2)
+    2.0
     """
 
     score: Any

@@ -46,6 +46,15 @@ class HealthyStatistics:
         overall_deviation: likewise, > 0.
         mean: per cell, in multiples of ``overall_mean``, see the module's docstring.
         deviation: per cell, in multiples of ``overall_deviation``.
+
+    >>> sums = HealthySums(smoothing_px=4.0)
+    >>> for level in (0.1, 0.3):
+    ...     sums.add(np.full((8, 8, 8), level), np.ones((8, 8, 8)))
+    >>> statistics = sums.statistics()
+    >>> statistics.scans, round(statistics.overall_mean, 3), round(statistics.overall_deviation, 3)
+    (2, 0.2, 0.1)
+    >>> statistics.mean_map.shape
+    torch.Size([8, 8, 8])
     """
 
     shape: Sequence[int]
@@ -95,6 +104,13 @@ class HealthySums:
 
     Args:
         smoothing_px: standard deviation of the blur, in voxels of the working grid.
+
+    >>> sums, brain = HealthySums(smoothing_px=4.0), np.ones((8, 8, 8))
+    >>> maps = [np.full((8, 8, 8), level) for level in (0.1, 0.3)]
+    >>> for anomaly_map in maps:
+    ...     sums.add(anomaly_map, brain)
+    >>> round(sums.statistics(without=(maps[0], brain)).overall_mean, 3)
+    0.3
     """
 
     def __init__(self, smoothing_px: float) -> None:

@@ -97,7 +97,21 @@ def _blur(volume: Tensor, sigma: float, axes: int) -> Tensor:
 
 
 class VolumePair:
-    """One image and one reconstruction ``[X, Y, Z]``, ready to give the SSIM map at any number of window widths."""
+    """One image and one reconstruction, ready to give the SSIM map at any number of window widths.
+
+    Args:
+        image: ``[X, Y, Z]``, floating point.
+        reconstruction: same shape.
+        data_range: see :func:`ssim_map`, as everything below.
+        spatial_dims: 3 or 2.
+        k1: weight of the range in the luminance constant.
+        k2: weight of the range in the contrast constant.
+
+    >>> image = torch.rand(8, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> pair = VolumePair(image, image)
+    >>> [round(float(pair.ssim(sigma).min()), 3) for sigma in (0.5, 0.9)]
+    [1.0, 1.0]
+    """
 
     def __init__(
         self,

@@ -24,6 +24,13 @@ class StandardScore:
 
     Args:
         minimum_deviation: σ_min > 0.
+
+    >>> import torch
+    >>> from types import SimpleNamespace
+    >>> atlas = SimpleNamespace(deviation=torch.tensor([[[0.1, 0.0]]]))
+    >>> score = StandardScore(minimum_deviation=0.05).bind(atlas)
+    >>> score(torch.full((1, 1, 2), 0.75), torch.full((1, 1, 2), 0.5))
+    tensor([[[2.5000, 5.0000]]])
     """
 
     minimum_deviation: float

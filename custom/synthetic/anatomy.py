@@ -50,6 +50,13 @@ class Anatomy:
         cortical: 0..1 weight of the folded cortex.
         iron: 0..1 weight of the nuclei that are dark on T2.
         atrophy: 0 (young) .. 1 (old).
+
+    >>> from custom.synthetic.contrast import Levels, mix_tissues
+    >>> zero, one = np.zeros((2, 2, 2), np.float32), np.ones((2, 2, 2), np.float32)
+    >>> distances = {"edge_distance": one, "ventricle_distance": one}
+    >>> white = Anatomy(zero, one, zero, zero, one > 0, **distances, cortical=zero, iron=zero, atrophy=0.0)
+    >>> float(mix_tissues(white, Levels(grey=0.75, csf=0.24, residual=1.2, iron=0.0)).max())
+    1.0
     """
 
     grey: Array

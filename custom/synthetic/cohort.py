@@ -92,7 +92,7 @@ class CohortSize:
 
 
 @dataclass(frozen=True)
-class Entry:
+class _Entry:
     """One subject to make: where it goes and what decides its looks."""
 
     name: str
@@ -114,13 +114,13 @@ class Entry:
         }
 
 
-def _entry(name: str, folder: str, kind: str | None, seed: int) -> Entry:
+def _entry(name: str, folder: str, kind: str | None, seed: int) -> _Entry:
     low, high = AGES[kind] if kind else HEALTHY_AGES
     age = np.random.default_rng(derive_seed("demo_cohort_age", seed, name)).uniform(low, high)
-    return Entry(name, folder, kind, round(float(age), 1), derive_seed("demo_cohort", seed, name))
+    return _Entry(name, folder, kind, round(float(age), 1), derive_seed("demo_cohort", seed, name))
 
 
-def plan_cohort(size: CohortSize, seed: int) -> dict[str, list[Entry]]:
+def plan_cohort(size: CohortSize, seed: int) -> dict[str, list[_Entry]]:
     """All split tables by name; the same names for any number of workers."""
     healthy = [_entry(f"DEMO{k + 1:03d}", "Train/demo", None, seed) for k in range(size.healthy)]
     test, rest = healthy[: size.healthy_test], healthy[size.healthy_test :]
@@ -146,7 +146,7 @@ def write_nifti(path: Path, values: NDArray[Any]) -> None:
     path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=5, mtime=0))
 
 
-def _write_subject(root: str, entry: Entry, variety: str) -> str:
+def _write_subject(root: str, entry: _Entry, variety: str) -> str:
     subject = make_subject(entry.seed, entry.age, entry.kind, named_variety(variety))
     parts: dict[str, NDArray[Any]] = {**subject.images, "mask": subject.mask}
     if entry.kind:
@@ -156,7 +156,7 @@ def _write_subject(root: str, entry: Entry, variety: str) -> str:
     return entry.name
 
 
-def _write_all(tasks: Sequence[tuple[str, Entry, str]], workers: int) -> Iterator[str]:
+def _write_all(tasks: Sequence[tuple[str, _Entry, str]], workers: int) -> Iterator[str]:
     if workers <= 1:
         yield from starmap(_write_subject, tasks)
         return
@@ -165,7 +165,7 @@ def _write_all(tasks: Sequence[tuple[str, Entry, str]], workers: int) -> Iterato
         yield from pool.map(_write_subject, *zip(*tasks, strict=True))
 
 
-def _write_table(path: Path, entries: Iterable[Entry]) -> None:
+def _write_table(path: Path, entries: Iterable[_Entry]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, ["", *COLUMNS], lineterminator="\n")

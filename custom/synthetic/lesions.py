@@ -24,7 +24,16 @@ Box = tuple[slice, slice, slice]
 
 @dataclass(frozen=True)
 class Lesion:
-    """Opacity and brightness per contrast (``t1``, ``t2``) on the fine grid."""
+    """What a lesion covers, and how bright it is.
+
+    Attributes:
+        opacity: 0..1 on the fine grid.
+        brightness: of each contrast (``t1``, ``t2``) on the fine grid, white matter = 1.
+
+    >>> lesion = Lesion(np.array([0.0, 0.75], np.float32), {"t1": np.array([0.5, 0.5], np.float32)})
+    >>> lesion.blend(np.ones(2, np.float32), "t1").tolist(), lesion.mask.tolist()
+    ([1.0, 0.625], [False, True])
+    """
 
     opacity: Array
     brightness: Mapping[str, Array]
@@ -41,7 +50,18 @@ class Lesion:
 
 @dataclass(frozen=True)
 class TumourPlan:
-    """Place, core radius and relative mass effect (share of the core's volume that is pushed away)."""
+    """Where a tumour grows.
+
+    Attributes:
+        centre_mm: middle of its core, RAS ``[3]``.
+        radius_mm: of the core.
+        displaced: mass effect, the share in [0, 1) of the core's volume that is pushed away.
+
+    >>> plan = TumourPlan(centre_mm=np.zeros(3), radius_mm=10.0, displaced=0.5)
+    >>> place = np.array([20.0, 0, 0]).reshape(3, 1, 1, 1)
+    >>> round(float(plan.push(place)[0, 0, 0, 0]), 1)  # what is seen 20 mm to the right was 0.3 mm nearer to the middle
+    -0.3
+    """
 
     centre_mm: Array
     radius_mm: float

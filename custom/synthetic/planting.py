@@ -47,7 +47,20 @@ DEPTH_MM, MIDLINE_MM = 9.0, 8.0  # centres keep away from the brain's edge and f
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """A scan with a lesion: image as given (0 outside the brain), mask of the lesion, kind and volume."""
+    """A scan with a lesion.
+
+    Attributes:
+        image: float32 ``[X, Y, Z]``, as given wherever the lesion is not.
+        seg: the lesion, uint8, 0 or 1.
+        kind: one of :data:`KINDS`.
+        volume_ml: of ``seg``.
+
+    >>> brain = np.ones((16, 16, 16), bool)
+    >>> scan = np.random.default_rng(0).uniform(80, 120, brain.shape)
+    >>> planted = plant(scan, brain, "bleeding", "t2", seed=1, spacing_mm=(4.0, 4.0, 4.0))
+    >>> planted.kind, planted.seg.shape, bool(planted.seg.any())
+    ('bleeding', (16, 16, 16), True)
+    """
 
     image: Volume
     seg: NDArray[np.uint8]

@@ -19,7 +19,13 @@ MASK_SHARE, LESION_SHARE = 0.5, 0.45  # share of a 2 mm cell that must be brain,
 
 @dataclass(frozen=True)
 class Subject:
-    """Arrays ``[96, 96, 80]``: int16 images per contrast (0 outside ``mask``), uint8 ``mask`` and ``seg``."""
+    """Arrays ``[96, 96, 80]``: int16 images per contrast (0 outside ``mask``), uint8 ``mask`` and ``seg``.
+
+    >>> volume = np.zeros((96, 96, 80))
+    >>> subject = Subject({"t1": volume.astype(np.int16)}, volume.astype(np.uint8), volume.astype(np.uint8))
+    >>> list(subject.images), bool(subject.seg.any())  # a healthy one
+    (['t1'], False)
+    """
 
     images: Mapping[str, NDArray[np.int16]]
     mask: NDArray[np.uint8]

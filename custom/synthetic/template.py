@@ -44,6 +44,11 @@ class Template:
         depth: mm below the brain's surface, negative outside.
         ventricle_distance: mm to the lateral and third ventricles, negative inside.
         ventricle_gradient: outward unit vectors ``[3, X/2, Y/2, Z/2]`` on the 2 mm cells.
+
+    >>> maps = {name: np.zeros((2, 2, 2), np.float32) for name in Template.__annotations__}
+    >>> template = Template(**{**maps, "white": np.ones((2, 2, 2), np.float32)})
+    >>> float((template.grey + template.white + template.csf).min())
+    1.0
     """
 
     grey: Array

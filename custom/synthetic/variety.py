@@ -31,6 +31,9 @@ class Variety:
         in_plane_mm: sigma of the point spread within the slices.
         through_plane_factor: factor on the contrast's range of the sigma across the slices.
         any_slice_axis: slices are acquired along any of the three axes, not the axial one alone.
+
+    >>> Variety(rotation_deg=8.0).rotation_deg / DEMO.rotation_deg
+    4.0
     """
 
     scale: float = 0.015

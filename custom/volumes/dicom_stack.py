@@ -34,7 +34,22 @@ _CONTRASTS = re.compile(r"flair|t1|t2", re.IGNORECASE)
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """One image of a series: pixels ``[X, Y]``, place in the LPS world (mm), and the tags as text."""
+    """One image of a series.
+
+    Attributes:
+        path: its file.
+        pixels: float32 ``[X, Y]``.
+        position: of the middle of the first pixel (LPS, mm) ``[3]``.
+        directions: unit vectors of X and Y (LPS) ``[6]``.
+        tags: DICOM tags as text, ``"0020|0037"`` -> value.
+
+    >>> directions = np.array([1.0, 0, 0, 0, 1, 0])
+    >>> pixels, places = np.zeros((4, 4), np.float32), (2.0, 0.0)
+    >>> slices = [Slice(Path(f"{z:g}mm.dcm"), pixels, np.array([0, 0, z]), directions, {}) for z in places]
+    >>> ordered, step = in_order(slices, "T2 axial", "case1")
+    >>> [one.path.name for one in ordered], step.tolist()
+    (['0mm.dcm', '2mm.dcm'], [0.0, 0.0, 2.0])
+    """
 
     path: Path
     pixels: NDArray[np.float32]

@@ -30,7 +30,22 @@ _OTHER_UNITS = {1: "metres", 3: "micrometres"}
 
 @dataclass(frozen=True, eq=False)
 class NiftiLayout:
-    """Where the voxels lie in the file and what they mean: 3-D shape, dtype, byte offset, scaling, affine (mm)."""
+    """Where the voxels lie in a file and what they mean.
+
+    Attributes:
+        shape: voxels ``[X, Y, Z]``.
+        dtype: of the stored numbers, with their byte order.
+        offset: of the first voxel, in bytes.
+        slope, intercept: intensity = slope * stored number + intercept.
+        affine: voxels to world (RAS, mm).
+        notes: doubts about the header that do not forbid its use.
+        header_bytes: length of the header.
+
+    >>> file = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.diag([1.0, 1, 2, 1])).to_bytes()
+    >>> layout = read_layout(file, "scan.nii", "case1", max_voxels=1000)
+    >>> layout.shape, str(layout.dtype), layout.nbytes == len(file)
+    ((4, 5, 6), 'int16', True)
+    """
 
     shape: tuple[int, int, int]
     dtype: "np.dtype[Any]"

@@ -23,10 +23,14 @@ class BrainTemplate:
     """Average brain at 2 mm.
 
     Attributes:
-        t1: ``[X, Y, Z]`` float32 in [0, 1], zero outside the brain.
+        t1: ``[X, Y, Z]`` float32 in [0, 1], zero outside the brain; the faintest voxels of its rim lie outside ``mask``.
         grey, white: tissue probabilities in [0, 1], same grid.
-        mask: brain without holes.
+        mask: brain without holes, bool.
         affine: voxels to template space (RAS, mm).
+
+    >>> template = brain_template()
+    >>> template.t1.shape == template.mask.shape, np.diag(template.affine).tolist()
+    (True, [2.0, 2.0, 2.0, 1.0])
     """
 
     t1: NDArray[np.float32]

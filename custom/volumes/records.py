@@ -24,13 +24,18 @@ class ScanRecord:
     Attributes:
         subject: person that the scan belongs to.
         case_id: name of the scan, safe as a file name.
-        contrast: "t1" or "t2".
+        contrast: "t1", "t2", "flair" or another name.
         image: NIfTI file of this contrast.
         mask: brain mask, shared by the contrasts; None where the list has none.
         seg: lesion mask; None for healthy scans.
         label: 0 healthy, 1 pathological.
         age: years, None where unknown.
         dataset: name of the data set, key of ``custom.cohorts.datasets.DATASETS``.
+
+    >>> image = Path("IXI105-HH-1471_t1.nii.gz")
+    >>> record = ScanRecord("IXI105", case_id_of(image.name), "t1", image, None, None, label=0, age=33.1, dataset="ixi")
+    >>> record.case_id
+    'IXI105-HH-1471'
     """
 
     subject: str

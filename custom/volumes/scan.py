@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 
 class Note(NamedTuple):
-    """Something that a reader of the report should know about a file, with its key in ``custom.core.codes.CODES``."""
+    """Something that a reader of the report should know about a file, with its key in ``custom.core.codes.CODES``.
+
+    >>> from custom.core.codes import CODES
+    >>> note = Note("scaling-assumed", "scl_slope is NaN: taken as 1")
+    >>> note.code in CODES
+    True
+    """
 
     code: str
     text: str
@@ -63,6 +69,12 @@ class Label:
     Attributes:
         array: uint8, 0 or 1, in the voxel order of the scan.
         notes: what a reader of the report should know about the file.
+
+    >>> from custom.volumes.read import as_label
+    >>> scan, mask = (Scan(np.full((4, 4, 4), value, np.float32), np.eye(4), "array") for value in (7, 1))
+    >>> label = as_label(mask, scan, "case1")
+    >>> int(label.array.sum()), str(label.array.dtype)
+    (64, 'uint8')
     """
 
     array: NDArray[np.uint8]

@@ -89,6 +89,16 @@ class StoredFile:
     Attributes:
         zipped: whether the content is gzipped; decided by the content.
         sha256: of the stored bytes, after :meth:`finish`.
+
+    >>> import gzip
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "scan.nii.gz")
+    ...     _ = path.write_bytes(gzip.compress(b"voxels"))
+    ...     with StoredFile(path, "case1") as file:
+    ...         content, digest = bytes(file.read(6)), file.finish()
+    >>> content, file.zipped, digest == file.sha256
+    (b'voxels', True, True)
     """
 
     def __init__(self, path: Path, case: str) -> None:

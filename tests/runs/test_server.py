@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 
 import custom.runs.tracking as module
 from custom.runs.outbox import Outbox
-from custom.runs.tracking import BackgroundSync, Tracking
+from custom.runs.tracking import Tracking, _BackgroundSync
 
 pytestmark = [
     pytest.mark.fault(
@@ -109,7 +109,7 @@ def test_server_that_hangs_dies_and_comes_back_has_everything_in_the_end(
     server, tmp_path, repository, monkeypatch, caplog
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(module, "BackgroundSync", functools.partial(BackgroundSync, period_s=0.2))
+    monkeypatch.setattr(module, "_BackgroundSync", functools.partial(_BackgroundSync, period_s=0.2))
     long, short, blocked = tmp_path / "long", tmp_path / "short", []
 
     def hang_and_die():

@@ -21,7 +21,7 @@ import custom.runs.tracking as module
 from custom.core.digests import read_checked_json
 from custom.runs.outbox import Outbox
 from custom.runs.sync import default_uri, sync_outbox
-from custom.runs.tracking import BackgroundSync, Tracking, run_name
+from custom.runs.tracking import Tracking, _BackgroundSync, run_name
 
 pytestmark = [
     pytest.mark.fault(55),
@@ -118,7 +118,7 @@ def test_server_that_hangs_is_given_up_after_the_patience(tmp_path, monkeypatch,
         asked.append(stop())
 
     monkeypatch.setattr(module, "sync_outbox", hang)
-    sync = BackgroundSync(tmp_path, "http://127.0.0.1:9", patience_s=0.05)
+    sync = _BackgroundSync(tmp_path, "http://127.0.0.1:9", patience_s=0.05)
     monkeypatch.setattr(sync._thread, "join", lambda limit, join=sync._thread.join: (joined.append(limit), join(limit)))
     sync.start()
     with caplog.at_level(logging.WARNING, "custom"):
@@ -128,7 +128,7 @@ def test_server_that_hangs_is_given_up_after_the_patience(tmp_path, monkeypatch,
     assert joined == [0.05]
     assert asked[0] is True  # the late thread is told to stop before its next line
     assert "takes too long" in caplog.text
-    assert BackgroundSync(tmp_path, "x").patience_s <= 5
+    assert _BackgroundSync(tmp_path, "x").patience_s <= 5
 
 
 def test_unreachable_server_is_asked_once_with_a_short_timeout(tmp_path, monkeypatch):

@@ -17,6 +17,11 @@ class Found:
         people: subject (``sub-...``) -> age and sex, where the data set says so.
         notes: what the user should know.
         unknown: image files below the root that belong to no known role.
+
+    >>> scan = RawScan("sub-01", Path("sub-01_T1w.nii.gz"), "t1")
+    >>> found = Found((scan,), people={"sub-01": {"age": "54", "sex": "F"}}, unknown=(Path("notes.nii"),))
+    >>> found.people[found.scans[0].case_id]["age"]
+    '54'
     """
 
     scans: tuple[RawScan, ...]
