@@ -60,7 +60,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True)
 class ContrastSpec:
-    """Data of one contrast: healthy set trained on, patient sets tested on, and further overrides.
+    """Data of one contrast.
+
+    Attributes:
+        dataset_name: healthy data set that is trained on.
+        test_sets: patient data sets that are tested on.
+        test_split: split of them that is tested, "test" or "val".
+        tuning_sets: ``{test set: data set its threshold is tuned on}``; None: each on its own validation scans.
+        train, evaluate: overrides of the two commands in this contrast.
 
     >>> ContrastSpec("ixi", test_sets=("brats21", "mslub")).test_split
     'test'
@@ -76,7 +83,15 @@ class ContrastSpec:
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """One method: configuration files, overrides, and the scores that are rows of the table.
+    """One method.
+
+    Attributes:
+        name: of its rows and its folder.
+        training, evaluating, pretraining: configuration files of the commands, later ones win.
+        scores: that are rows of the table.
+        train, evaluate, pretrain: overrides of the commands.
+        contrasts: in which the method is run.
+        evaluations: further rows of the same model, ``{row: overrides}``.
 
     >>> methods = {"atlas": {"bundle": "atlas_baseline", "scores": ["zscore"]}}
     >>> contrasts = {"t2": {"dataset_name": "demo", "test_sets": ["demo_tumour"]}}
@@ -99,7 +114,7 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class MatrixSpec:
-    """A whole matrix file.
+    """A whole matrix file; the module's text explains its entries. ``source`` is the file as it was read.
 
     >>> spec = read_spec("demo")
     >>> spec.folds, list(spec.contrasts), [method.name for method in spec.methods][:2]

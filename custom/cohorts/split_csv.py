@@ -91,7 +91,7 @@ def read_split(
 
 @dataclass(frozen=True)
 class Row:
-    """A good row: what :class:`ScanRecord` needs, before a contrast is chosen.
+    """A good row: what :class:`ScanRecord` needs, before a contrast is chosen; paths are relative, age is in years.
 
     >>> from custom.cohorts.datasets import DATASETS
     >>> row = Row("IXI105", 0, 31.5, PurePosixPath("Train/ixi/t1/IXI105_t1.nii.gz"), mask=None, seg=None)

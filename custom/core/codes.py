@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that can be wrong with scans, masks and lists: every code with its severity, why it matters and what to do.
 
-An "error" would stop a run or spoil its result; a "warning" is for the eyes of the user. A text is written here once, so
+An "error" would stop a run or spoil its result; a "warning" asks the user to look. A text is written here once, so
 that the same fault reads the same in every file, whoever finds it: :meth:`custom.core.errors.DataError.of` makes the
 sentence of an error from its code, and the check of a data root makes its table from it.
 """

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class CasePrepareBatch:
-    """Prepare-batch of evaluators: ``image`` is input and target, ``case_ids`` go to the inferer.
+    """Prepare-batch of evaluators: ``image`` ``[B, 1, X, Y, Z]`` is input and target, ``case_ids`` go to the inferer.
 
     >>> batch = {"image": torch.zeros(2, 1, 8, 8, 4), "case_id": ["P1", "P2"]}
     >>> image, target, _, keywords = CasePrepareBatch()(batch, device="cpu")

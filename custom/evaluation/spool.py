@@ -18,7 +18,7 @@ from ..core.digests import read_sealed, write_sealed
 
 @dataclass(frozen=True)
 class CaseInfo:
-    """What is known of a case beside its voxels; ``group`` is ``<data set>/<split>``.
+    """What is known of a case beside its voxels; ``group`` is ``<data set>/<split>``, ``label`` 0 (healthy) or 1.
 
     >>> CaseInfo("P1", group="ms/test", label=1).group.split("/")
     ['ms', 'test']

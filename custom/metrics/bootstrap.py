@@ -30,7 +30,7 @@ MIN_SUBJECTS = 10
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic and its confidence interval; ``n`` subjects.
+    """A statistic and its confidence interval from ``low`` to ``high``, of ``n`` subjects.
 
     >>> interval = bootstrap_ci([0.5] * 12)
     >>> interval.low, interval.value, interval.high, interval.n

@@ -29,7 +29,7 @@ _OLD_NAMES = {"t_test": "test_timesteps"}  # of settings in the models of earlie
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold and where it comes from, in words for the report.
+    """A threshold, an anomaly score of 0 or more, and where it comes from, in words for the report.
 
     >>> Threshold(0.15, "exceeded by 1 % of the voxels of healthy brains").value
     0.15

@@ -34,9 +34,9 @@ class HealthyScan:
 
     Attributes:
         case_id: name.
-        scores: anomaly scores inside the brain.
-        image, brain: on the model's grid.
-        error: mean absolute residual inside the brain.
+        scores: anomaly scores inside the brain, ``[n]``.
+        image, brain: ``[X, Y, Z]`` on the model's grid, intensities in [0, 1].
+        error: mean absolute residual inside the brain, in the same units.
         scanner: what the file says about its scanner, or "".
         brain_extraction: source of the brain mask.
 

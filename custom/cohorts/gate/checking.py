@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The integrity gate: look at every list and every file before anything is trained or scored, and tell all faults.
+"""The integrity gate: look at every list and every file before anything is trained or scored, and report all faults.
 
 :func:`check` serves the command line; :func:`gate_splits` is its cheap form for the start of a run.
 """
@@ -28,7 +28,12 @@ _NAMED = 20
 
 @dataclass(frozen=True)
 class Checked:
-    """What was looked at and what was found.
+    """What was looked at and what is wrong.
+
+    Attributes:
+        faults: errors first.
+        lists, scans, files: how many were looked at.
+        from_cache: how many of the files had not changed and were not read again.
 
     >>> found = Checked((fault("list-empty", "no scan in the list", "ixi", "val"),), lists=3, scans=0, files=0, from_cache=0)
     >>> [error.code for error in found.errors], found.as_json()["errors"]

@@ -30,7 +30,7 @@ _KEYS = ("x", "y", "width", "height")
 
 @dataclass
 class Row:
-    r"""What the tables say about one picture.
+    r"""What the tables say about one picture; boxes are (x, y, width, height) in pixels, ``raters`` has them by reader.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
