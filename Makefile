@@ -48,8 +48,8 @@ fuzz: install ## mutated bytes for everything that reads foreign files, FUZZ_SEC
 	$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 INJECTIONS ?= 5400
-inject: install ## faults injected into every kind of file that is read (INJECTIONS, 5400): the table of what happened
-	PYTHONPATH=. $(BIN)/python fuzz/inject.py --count $(INJECTIONS)
+inject: install ## faults injected into every kind of file that is read (INJECTIONS, 5400): docs/results/injected_faults.json
+	PYTHONPATH=. $(BIN)/python fuzz/inject.py --count $(INJECTIONS) --json docs/results/injected_faults.json
 
 docs: install ## the pages made from the code and from result files: docs/knobs.md, tables
 	$(BIN)/python -m custom.runs.knobs_page docs/knobs.md
