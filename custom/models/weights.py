@@ -7,7 +7,8 @@ that names the difference; nothing is loaded in part.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from ..core.files import atomic_write_bytes, refuse_pointer
 
 Network = TypeVar("Network", bound=nn.Module)
 _SHOWN = 6
+_HEADER_BYTES = 100_000_000  # the longest header of a safetensors file, and more than a pickle adds
 
 
 def load_weights(network: Network, path: str | Path, sha256: str | None = None) -> Network:
@@ -40,6 +42,9 @@ def load_weights(network: Network, path: str | Path, sha256: str | None = None) 
     if not path.is_file():
         raise ConfigError(f"there are no weights at {path}; train the model first or give the path of its weights.")
     refuse_pointer(path)
+    room = 2 * sum(value.nbytes for value in network.state_dict().values()) + _HEADER_BYTES
+    if (size := path.stat().st_size) > room:
+        raise ConfigError(f"{path} has {size:.3g} bytes, far more than this network's weights; copy it again.")
     beside = path.with_name(path.name + ".sha256")
     expected = sha256 or (beside.read_text(encoding="utf-8").split()[0] if beside.is_file() else None)
     if expected is not None and expected != file_sha256(path):
@@ -60,7 +65,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            with _name_of(path) as name:
+                return load_file(name)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader of old files lets whatever its bytes provoke come out
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
@@ -129,10 +135,21 @@ def _listed(items: list[str]) -> str:
     return ", ".join(items[:_SHOWN]) + more
 
 
+@contextmanager
+def _name_of(path: str | Path) -> Iterator[str]:
+    """Yield a name of the file that safetensors can take: it knows UTF-8 alone."""
+    name = str(path)
+    if name.isascii() or name.encode("utf-8", "replace").decode() == name:
+        yield name
+    else:
+        with open(path, "rb") as stream:
+            yield f"/dev/fd/{stream.fileno()}"
+
+
 def metadata_of(path: str | Path) -> dict[str, str]:
     """Return the strings in the header of a safetensors file."""
     try:
-        with safe_open(path, "pt") as file:
+        with _name_of(path) as name, safe_open(name, "pt") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path} is no whole safetensors file ({error}); copy it again.") from error

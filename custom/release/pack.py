@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..core.errors import ConfigError
-from ..models.weights import metadata_of, read_state_dict, save_weights
+from ..models.weights import load_weights, metadata_of, save_weights
 from ..runs.model_folder import WEIGHTS, ModelFolder
 
 
@@ -18,10 +18,10 @@ def pack(run_dir: str | Path, output: str | Path) -> ModelFolder:
     """Write the model of ``run_dir`` into the folder ``output`` with float16 weights and without calibration.
 
     Raises:
-        ConfigError: no finished model, another model in ``output``, or a weight that float16 cannot hold.
+        ConfigError: no finished model, damaged weights, another model in ``output``, or a weight that float16 cannot hold.
     """
     model = ModelFolder.read(run_dir)
-    state = read_state_dict(model.weights)
+    state = load_weights(model.network(), model.weights, model.weights_sha256).state_dict()
     halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     lost = [name for name, value in halves.items() if not bool(torch.isfinite(value).all())]
     if lost:

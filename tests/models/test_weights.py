@@ -136,3 +136,58 @@ def test_a_pointer_of_git_lfs_is_named(network, tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
     with pytest.raises(ConfigError, match=r"w\.safetensors is a Git LFS pointer.* git lfs pull"):
         load_weights(network, tmp_path / "w.safetensors", "0" * 64)
+
+
+def _header(folder, text, data=b""):
+    path = folder / "model.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+@pytest.mark.fault(
+    122,
+    "safetensors of absurd shapes: overflowing, negative, beyond the file, overlapping, a header without end",
+    "one sentence, before any memory is taken",
+    "held",
+)
+@pytest.mark.parametrize(
+    "shape", ["[4294967296,4294967296,4]", "[-1]", "[18446744073709551615]", "[1e3]", "[0,9999999999999]", "[3]"]
+)
+@pytest.mark.parametrize("offsets", ["[0,8]", "[0,0]", "[8,0]", "[0,18446744073709551615]"])
+def test_absurd_shapes(network, tmp_path, shape, offsets):
+    text = f'{{"0.weight":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}'.encode()
+    path = _header(tmp_path, text, bytes(8))
+    with pytest.raises(ConfigError, match=r"cannot be read as weights|another network"):
+        load_weights(network, path)
+    with pytest.raises(ConfigError, match="no whole safetensors file"):
+        metadata_of(path)
+
+
+@pytest.mark.parametrize("length", [2**63, 2**40, 10**8 + 1])
+def test_a_header_without_end(network, tmp_path, length):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(length.to_bytes(8, "little") + b"{}")
+    with pytest.raises(ConfigError, match="cannot be read as weights"):
+        load_weights(network, path)
+
+
+@pytest.mark.fault(
+    123,
+    "weights of a terabyte in the place of a small network's",
+    "refused by their size, before they are read",
+    "mended",
+)
+def test_weights_far_larger_than_the_network(network, tmp_path):
+    path = tmp_path / "model.safetensors"
+    with path.open("wb") as stream:
+        stream.truncate(2**40)  # takes no room
+    with pytest.raises(ConfigError, match="far more than this network's weights"):
+        load_weights(network, path, "0" * 64)
+
+
+def test_a_folder_whose_name_is_no_utf_8(network, tmp_path):
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    save_weights(network, folder / "model.safetensors", {"contrast": "t1"})
+    assert metadata_of(folder / "model.safetensors") == {"contrast": "t1"}
+    load_weights(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2)), folder / "model.safetensors")

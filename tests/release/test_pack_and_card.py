@@ -96,6 +96,21 @@ def test_packed_weights_are_halves_of_the_same_model(run, tmp_path):
     assert network.weight.dtype == torch.float32
 
 
+@pytest.mark.fault(
+    121,
+    "`uad pack` of weights that were damaged after the training",
+    "refused by their digest; a copy would have carried a digest of its own",
+    "mended",
+)
+def test_damaged_weights_are_not_packed(run, tmp_path):
+    weights = bytearray((run / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (run / "model.safetensors").write_bytes(weights)
+    with pytest.raises(ConfigError, match="sha256 differs"):
+        pack(run, tmp_path / "small")
+    assert not (tmp_path / "small").exists()
+
+
 def test_weights_that_do_not_fit_are_refused(run, tmp_path):
     model = ModelFolder.read(run)
     network = model.network()
