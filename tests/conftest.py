@@ -29,7 +29,7 @@ hypothesis.settings.load_profile("repeatable")
 
 
 SLOW = (  # modules that train, start other processes, or make large phantoms; `make test-fast` leaves them out
-    *("bundles/", "benchmarks/", "release/", "synthetic/", "cli/test_main.py"),
+    *("bundles/", "benchmarks/", "release/", "synthetic/", "cli/test_main.py", "cli/test_names.py"),
     *("benchmark/test_run.py", "benchmark/test_engine.py", "benchmark/test_jobs.py", "benchmark/test_scripts.py"),
     *(
         "cohorts/test_gate_planted.py",

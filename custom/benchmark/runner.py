@@ -136,7 +136,7 @@ def _command(job: Job, stage: Stage, log: Path, lock: int) -> int:
     command = [sys.executable, *job.command, *stage.arguments]
     environment = {**os.environ, **job.environment}
     with open(log, "ab") as stream:
-        stream.write(f"\n$ {' '.join(command)}\n".encode())
+        stream.write(f"\n$ {' '.join(command)}\n".encode("utf-8", "backslashreplace"))
         stream.flush()
         if _stopping.is_set():
             raise ConfigError("the job was stopped")

@@ -4,11 +4,15 @@
 import getpass
 import logging
 import os
+import sys
 import warnings
 
 
 def prepare_process() -> None:
     """Set the environment variables, warning filters and loggers of a process that runs one command."""
+    for stream in (sys.stdout, sys.stderr):  # a file name that is no UTF-8 is shown, and ends nothing
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     _name_the_user()
     _wait_politely()
     os.environ.setdefault("MPLBACKEND", "Agg")

@@ -44,7 +44,7 @@ def explain(error: BaseException) -> tuple[str | None, int]:
 def find_foreseen(error: BaseException | None) -> UADError | None:
     """Return the :class:`UADError` in the chain of causes of ``error`` (MONAI wraps errors of components), or None.
 
-    A full disk, a place that cannot be written, full memory, a full or missing GPU and a killed loader process are foreseen
+    A full disk, a place that cannot be written, a name that is no UTF-8, full memory, a full or missing GPU and a killed loader process are foreseen
     too, whoever raised the error.
     """
     chain: list[BaseException] = []
@@ -69,6 +69,11 @@ def _fault_of_the_machine(error: BaseException) -> UADError | None:
     if isinstance(error, OSError) and error.errno in _NO_PLACE:
         return ConfigError(
             f"{error.filename or 'a file'} cannot be used ({error.strerror}); check its permissions, or choose another place."
+        )
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        near = error.object[max(error.start - 30, 0) : error.end + 30]
+        return ConfigError(
+            f"a name that is no UTF-8 text cannot be used here (...{near!r}...); rename the file or folder."
         )
     if "at start of device string" in text or "Invalid device string" in text:
         return ConfigError(

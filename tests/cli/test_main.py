@@ -106,6 +106,11 @@ def test_help_of_a_bundle_lists_its_settings_with_defaults(capsys):
         (FileExistsError(errno.EEXIST, "File exists", "/tmp/f"), 2, "/tmp/f cannot be used (File exists)"),
         (ConfigError("http://alice:s3cret@host/mlflow is down"), 2, "error: http://***@host/mlflow is down\n"),
         (
+            UnicodeEncodeError("utf-8", "/data/caf\udce9/t1", 9, 10, "surrogates not allowed"),
+            2,
+            "error: a name that is no UTF-8 text cannot be used here (...'/data/caf\\udce9/t1'...); rename",
+        ),
+        (
             RuntimeError("Invalid device string: 'gpu'"),
             2,
             "error: --device takes cpu, cuda or cuda:NUMBER (Invalid device",

@@ -9,6 +9,7 @@ import mlflow.tracking
 import psutil
 import pytest
 
+from custom.cli.main import main
 from custom.runs.outbox import Outbox, born_s, is_alive
 from custom.runs.sync import STATE_NAME, _name, sync_outbox
 
@@ -92,3 +93,21 @@ def test_setting_the_clock_neither_ends_a_run_nor_revives_one(tmp_path, monkeypa
     assert not outbox.mark_dead()
     assert is_alive(os.getpid(), 0, born_s(os.getpid()))
     assert not is_alive(os.getpid(), 2**60, born_s(os.getpid()) - 60)
+
+
+@pytest.mark.fault(
+    125,
+    "the disk is full while `uad sync` sends",
+    "said so, not that the server cannot be reached; nothing is lost",
+    "mended",
+)
+def test_a_full_disk_is_no_server_that_cannot_be_reached(tmp_path, monkeypatch, capsys):
+    Outbox(tmp_path).start("run", "exp", {})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("custom.runs.sync.sync_outbox", full)
+    assert main(["sync", str(tmp_path), "--tracking_uri", "sqlite:///x.db"]) == 1
+    said = capsys.readouterr().err
+    assert f"the disk is full (that of {tmp_path}, or of sqlite:///x.db); nothing is lost" in said

@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send the outbox of every folder given."""
-    from ...core.errors import ConfigError, ResourceError
+    from ...core.errors import ConfigError, DiskFullError, ResourceError
+    from ...core.foreseen import says_disk_full
     from ...runs.outbox import Outbox
     from ...runs.secrets import without_secrets
     from ...runs.sync import default_uri, sync_outbox
@@ -30,6 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             print(f"{folder}: {sync_outbox(folder, uri)} entries sent to {without_secrets(uri)}")
         except Exception as error:
+            if says_disk_full(str(error)):
+                raise DiskFullError(
+                    f"the disk is full (that of {folder}, or of {without_secrets(uri)}); nothing is lost. Free some space and run "
+                    "the same command again."
+                ) from None
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ResourceError(
                 f"{without_secrets(uri)} cannot be reached ({without_secrets(reason)}); nothing is lost."

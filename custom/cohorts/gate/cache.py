@@ -93,7 +93,7 @@ class FileCache:
             home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         except RuntimeError:  # a process without a home folder, as containers start them
             return (self._root / CACHE_FILE,)
-        name = hashlib.sha256(str(self._root.absolute()).encode()).hexdigest()[:16]
+        name = hashlib.sha256(os.fsencode(self._root.absolute())).hexdigest()[:16]
         return self._root / CACHE_FILE, home / "uad-brain-mri" / f"check_data-{name}.json"
 
     def _key(self, path: Path, kind: Kind) -> str:
