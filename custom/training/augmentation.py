@@ -51,6 +51,14 @@ class IntensityAugmentation:
         ghosting_intensity_range: range of the strength; 1 removes the chosen lines of k-space.
         ghosting_restore: share of k-space around its centre that stays untouched.
         keep_background: set everything outside ``mask`` to 0 at the end; False is the published behaviour.
+
+    >>> gamma_alone = IntensityAugmentation(
+    ...     gamma_probability=1.0, log_gamma_range=(0.5, 0.5), bias_probability=0.0, bias_order=3, bias_coefficient=0.5,
+    ...     blur_probability=0.0, blur_sigma_mm=(0.0, 2.0), spacing_mm=2.0, ghosting_probability=0.0,
+    ...     ghosts_range=(4, 10), ghosting_intensity_range=(0.5, 1.0), ghosting_restore=0.02, keep_background=False)
+    >>> slices = torch.full((2, 1, 8, 8), 0.5)
+    >>> torch.allclose(gamma_alone(slices), slices ** torch.tensor(0.5).exp())
+    True
     """
 
     def __init__(

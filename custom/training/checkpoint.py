@@ -29,7 +29,11 @@ _FIRST = 10
 
 
 class Interrupted(UADError):
-    """The training was asked to stop, saved its state and can be resumed."""
+    """The training was asked to stop, saved its state and can be resumed.
+
+    >>> Interrupted(signal.SIGTERM, "stopped by SIGTERM after iteration 120; everything is saved.").exit_code
+    143
+    """
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -57,6 +61,19 @@ class CrashSafeCheckpoint:
             a scaler (fp32, bf16) nothing protects the weights, and the first such loss stops the run.
         agree: in a distributed run, asked every ``check_every`` iterations: returns the largest of the processes' signal
             numbers (0: none), so that all of them stop after the same iteration.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from types import SimpleNamespace
+    >>> network, steps = torch.nn.Linear(1, 1), []
+    >>> sampler = SimpleNamespace(set_epoch=lambda epoch: None, start_at=lambda batch: None)
+    >>> with TemporaryDirectory() as folder:
+    ...     for epochs in (1, 3):  # the second training goes on where the first ended
+    ...         trainer = Engine(lambda engine, batch: steps.append(batch) or {"loss": torch.tensor(0.5)})
+    ...         trainer.scaler = None
+    ...         CrashSafeCheckpoint(folder, {"network": network}, sampler, every_epochs=1).attach(trainer)
+    ...         state = trainer.run([1, 2], max_epochs=epochs)
+    >>> steps, state.epoch
+    ([1, 2, 1, 2, 1, 2], 3)
     """
 
     def __init__(

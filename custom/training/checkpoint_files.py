@@ -32,6 +32,15 @@ class CheckpointFolder:
     Args:
         folder: made when the first checkpoint is written.
         keep_last: number of newest checkpoints that stay.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     checkpoints = CheckpointFolder(folder, keep_last=1)
+    ...     for iteration in (10, 20):
+    ...         path = checkpoints.save({"weight": torch.zeros(1)}, iteration, {"epoch": iteration // 10})
+    ...     content, info = checkpoints.newest()
+    >>> path.name, info["epoch"], content
+    ('iteration_00000020.pt', 2, {'weight': tensor([0.])})
     """
 
     def __init__(self, folder: str | Path, keep_last: int = 2) -> None:

@@ -32,7 +32,11 @@ _LOST = ("gloo", "nccl", "connection", "processgroup", "socket", "peer")
 
 
 class LostProcess(UADError):
-    """Another process of the run ended before this one."""
+    """Another process of the run ended before this one.
+
+    >>> LostProcess("process 0 stopped: the disk is full").exit_code
+    3
+    """
 
     exit_code = 3
 

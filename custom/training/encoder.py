@@ -33,6 +33,13 @@ class PretrainedEncoder:
     Attributes:
         origin: method, digest of the weights and masks of the pre-training; None without one.
         state: state dict of the encoder, empty without one.
+
+    >>> here = {"encoder": None, "preparation": None, "contrast": "t2", "dataset": "ixi", "fold": 0, "cases": []}
+    >>> PretrainedEncoder.read(None, **here)
+    PretrainedEncoder(origin=None, state={})
+    >>> PretrainedEncoder.read(None, **here, encoder_training="frozen")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    custom.core.errors.ConfigError: encoder_training 'frozen' would keep an encoder that has learned nothing; ...
     """
 
     origin: Mapping[str, Any] | None = None

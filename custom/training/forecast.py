@@ -41,6 +41,10 @@ class Forecast:
         fixed_bytes: for weights, gradients, optimiser and average.
         sample_bytes: for each slice that goes through the network with others.
         batch: slices that go through the network together, in this process.
+
+    >>> need = Forecast(parameters=1_000_000, fixed_bytes=24e6, sample_bytes=4e6, batch=4)
+    >>> need.bytes / 1e6, need.largest_batch(free_bytes=40e6)
+    (32.0, 6)
     """
 
     parameters: int
@@ -244,6 +248,11 @@ class TimeForecast:
         show: False on all processes but the first.
         small: what to recommend where a CPU would need longer than ``patience_h``.
         patience_h: hours that need no recommendation.
+
+    >>> from types import SimpleNamespace
+    >>> trainer = SimpleNamespace(state=SimpleNamespace(max_epochs=10, epoch_length=100, iteration=2))
+    >>> TimeForecast().words(0.5, trainer)
+    '0.50 s a step, 998 steps to go: about 8 min without validation'
     """
 
     def __init__(self, show: bool = True, small: str = "--preset small", patience_h: float = 24.0) -> None:

@@ -11,6 +11,13 @@ class GradientClipping:
 
     Args:
         max_norm: largest L2 norm over all parameters; None or 0 switches clipping off.
+
+    >>> from types import SimpleNamespace
+    >>> network = torch.nn.Linear(1, 1, bias=False)
+    >>> network.weight.grad = torch.tensor([[3.0]])
+    >>> GradientClipping(max_norm=1.0)(SimpleNamespace(network=network, amp=False), max_norm=1.0)
+    >>> round(network.weight.grad.item(), 3)
+    1.0
     """
 
     def __init__(self, max_norm: float | None) -> None:

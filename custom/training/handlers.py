@@ -31,6 +31,17 @@ class TrainingHandlers:
         average: averaged weights.
         max_gradient_norm: see :class:`~custom.training.gradient_clipping.GradientClipping`.
         step_handlers: handlers of the method, for example a learning-rate schedule; they come behind the average.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from torch import nn
+    >>> definition = {"bundle": "mine", "method": "mine", "contrast": "t2", "dataset": "demo", "fold": 0, "seed": 1}
+    >>> with TemporaryDirectory() as folder:
+    ...     run = RunFolder(folder, {**definition, "parts": {"network": None, "preparation": None}})
+    ...     checkpoint = CrashSafeCheckpoint(folder, {}, sampler=None, every_epochs=1)
+    ...     validator, average = Engine(lambda engine, batch: None), AveragedWeights(nn.Linear(1, 1), 0.9)
+    ...     names = [type(handler).__name__ for handler in TrainingHandlers(run, checkpoint, validator, 1, average).handlers]
+    >>> names[0], names[-3:]
+    ('RunLock', ['AveragedValidation', 'CrashSafeCheckpoint', 'ProgressBar'])
     """
 
     def __init__(

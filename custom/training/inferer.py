@@ -19,6 +19,10 @@ class PlainTrainingInferer(Inferer):
     Args:
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"`` (the latter together with the trainer's ``amp``).
         channels_last: hand the slices over in NHWC order (5 % faster on CPUs, more on GPUs).
+
+    >>> inputs, region = torch.zeros(1, 1, 2, 2), torch.tensor([[[[True, False], [False, False]]]])
+    >>> PlainTrainingInferer()(inputs, lambda slices: slices + 1, region=region).tolist()
+    [[[[1.0, 0.0], [0.0, 0.0]]]]
     """
 
     def __init__(self, precision: str = "fp32", channels_last: bool = False) -> None:
@@ -45,6 +49,14 @@ class DiffusionTrainingInferer(PlainTrainingInferer):
     With ``region`` (pDDPM) only the inside of the region is noised, and the prediction outside is replaced by the target
     (``x0``, or the noise where the network predicts that): the loss sees the region alone, still averaged over the whole
     slice as in the released code.
+
+    >>> from custom.models.noise_scheduler import NoiseDDPMScheduler
+    >>> from custom.noise import GaussianNoise
+    >>> scheduler = NoiseDDPMScheduler(GaussianNoise(), 1000, schedule="cosine_float64", prediction_type="sample")
+    >>> slices, noise, timesteps = torch.zeros(2, 1, 8, 8), torch.ones(2, 1, 8, 8), torch.tensor([0, 999])
+    >>> seen = DiffusionTrainingInferer(scheduler)(slices, lambda noisy, timesteps: noisy, noise, timesteps)
+    >>> seen.amax((1, 2, 3)).round(decimals=1)
+    tensor([0., 1.])
     """
 
     def __init__(self, scheduler: Any, **kwargs: Any) -> None:

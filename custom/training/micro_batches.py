@@ -23,6 +23,18 @@ class MicroBatchStep:
 
     Args:
         size: slices in a piece.
+
+    >>> from types import SimpleNamespace
+    >>> from monai.engines import SupervisedTrainer
+    >>> network, loss = torch.nn.Linear(1, 1), torch.nn.MSELoss()
+    >>> batches = [{"image": torch.ones(5, 1), "label": torch.zeros(5, 1)}]
+    >>> optimizer = SimpleNamespace(zero_grad=lambda set_to_none: None, step=lambda: sizes.append("step"))
+    >>> sizes = []
+    >>> _ = network.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    >>> step = MicroBatchStep(size=2)
+    >>> SupervisedTrainer("cpu", 1, batches, network, optimizer, loss, iteration_update=step).run()
+    >>> sizes
+    [2, 2, 1, 'step']
     """
 
     def __init__(self, size: int) -> None:

@@ -19,11 +19,21 @@ class ValidationPictures:
     """Draw the first slices of each validation into ``pictures/epoch_00010.png`` of the run folder, and track the file.
 
     A row is a slice: input, prediction, target and their difference; of several channels the middle one of the input and
-    the first of the others. Prediction and target of a row share their grey scale.
+    the first of the others. Prediction and target of a row share their grey scale. Nothing is drawn of outputs that are no slices.
 
     Args:
         run_folder: of the training.
         rows: slices drawn.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> definition = {"bundle": "mine", "method": "mine", "contrast": "t2", "dataset": "demo", "fold": 0, "seed": 1}
+    >>> with TemporaryDirectory() as folder:
+    ...     run = RunFolder(folder, {**definition, "parts": {"network": None, "preparation": None}})
+    ...     validator = Engine(lambda engine, batch: [{"pred": torch.zeros(4)}])  # no slices: nothing is drawn
+    ...     ValidationPictures(run).attach(validator)
+    ...     _ = validator.run([0])
+    ...     (run.folder / "pictures").exists()
+    False
     """
 
     def __init__(self, run_folder: RunFolder, rows: int = 4) -> None:

@@ -30,6 +30,12 @@ class ReconstructionPrepareBatch:
         batch_size: number of samples of the global batch, over all processes.
         augmentation: ``augmentation(images, mask, generator) -> images``; None for validation.
         stage: name that separates the random streams of training and validation.
+
+    >>> batch = {"image": torch.rand(2, 1, 8, 8), "mask": torch.ones(2, 1, 8, 8), "epoch": [1, 1], "position": [0, 1]}
+    >>> prepare = ReconstructionPrepareBatch(seed=1, batch_size=2, stage="val")
+    >>> inputs, target, _, arguments = prepare(batch)
+    >>> torch.equal(inputs, target), arguments
+    (True, {})
     """
 
     def __init__(
@@ -91,6 +97,13 @@ class DenoisingPrepareBatch(ReconstructionPrepareBatch):
         corruption: ``noise(like, generator)``, added inside the brain mask.
         masked_loss: tell the inferer the brain mask as ``region``, so that the loss sees the brain alone.
         **kwargs: see :class:`ReconstructionPrepareBatch`.
+
+    >>> from custom.noise import GaussianNoise
+    >>> batch = {"image": torch.rand(2, 1, 8, 8), "mask": torch.ones(2, 1, 8, 8), "epoch": [1, 1], "position": [0, 1]}
+    >>> batch["mask"][..., 0] = 0
+    >>> inputs, target, *_ = DenoisingPrepareBatch(GaussianNoise(), seed=1, batch_size=2, stage="val")(batch)
+    >>> torch.equal(inputs[..., 0], target[..., 0]), torch.equal(inputs[..., 1], target[..., 1])
+    (True, False)
     """
 
     def __init__(self, corruption: Noise, masked_loss: bool = False, **kwargs: Any) -> None:
@@ -118,6 +131,13 @@ class DiffusionPrepareBatch(ReconstructionPrepareBatch):
         conditioned: hand the network the clean (augmented) slices too, as ``image`` in [0, 1] (cDDPM, Behrendt et al.,
             arXiv 2312.04215).
         **kwargs: see :class:`ReconstructionPrepareBatch`.
+
+    >>> from custom.noise import GaussianNoise
+    >>> batch = {"image": torch.zeros(2, 1, 8, 8), "mask": torch.ones(2, 1, 8, 8), "epoch": [1, 1], "position": [0, 1]}
+    >>> settings = {"seed": 1, "batch_size": 2, "stage": "val"}
+    >>> inputs, _, _, arguments = DiffusionPrepareBatch(GaussianNoise(), 1000, timesteps=[250, 500], **settings)(batch)
+    >>> inputs.unique().tolist(), arguments["timesteps"].tolist(), arguments["noise"].shape
+    ([-1.0], [249, 499], torch.Size([2, 1, 8, 8]))
     """
 
     def __init__(

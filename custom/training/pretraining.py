@@ -22,6 +22,12 @@ class MaskedPrepareBatch(ReconstructionPrepareBatch):
     Args:
         cell_mask: draws the cells.
         **kwargs: see :class:`~custom.training.prepare_batch.ReconstructionPrepareBatch`.
+
+    >>> batch = {"image": torch.rand(2, 1, 96, 96), "mask": torch.ones(2, 1, 96, 96), "epoch": [1, 1], "position": [0, 1]}
+    >>> prepare = MaskedPrepareBatch(CellMask(mask_ratio=0.65), seed=1, batch_size=2, stage="val")
+    >>> *_, arguments = prepare(batch)
+    >>> arguments["active"].shape, arguments["active"].sum((1, 2, 3)).tolist()
+    (torch.Size([2, 1, 3, 3]), [3, 3])
     """
 
     def __init__(self, cell_mask: CellMask, **kwargs: Any) -> None:
@@ -45,6 +51,13 @@ class ContrastivePrepareBatch(MaskedPrepareBatch):
         same_subject: whether slices of one subject are each other's negatives, as in the released code; two neighbouring
             slices of a brain then have to be told apart.
         **kwargs: see :class:`MaskedPrepareBatch`.
+
+    >>> batch = {"image": torch.rand(2, 1, 96, 96), "mask": torch.ones(2, 1, 96, 96), "epoch": [1, 1], "position": [0, 1]}
+    >>> batch["case_id"] = ["IXI105", "IXI105"]
+    >>> prepare = ContrastivePrepareBatch(cell_mask=CellMask(mask_ratio=0.65), seed=1, batch_size=2, stage="val")
+    >>> *_, arguments = prepare(batch)
+    >>> arguments["groups"].tolist()  # both slices are of one subject and no negatives of each other
+    [0, 0]
     """
 
     def __init__(

@@ -25,6 +25,14 @@ class RestorationPrepareBatch(ReconstructionPrepareBatch):
         variation: what scanners differ in, on input and target alike; None for validation.
         curriculum_epochs: the difficulty rises from 0 to 1 over so many epochs; 0: full difficulty from the beginning.
         **kwargs: ``seed``, ``batch_size`` and ``stage`` of :class:`ReconstructionPrepareBatch`.
+
+    >>> slabs, brain = torch.full((2, 1, 24, 24), 0.5), torch.ones(2, 1, 24, 24)
+    >>> batch = {"image": slabs, "mask": brain, "foreign": slabs[:, None], "foreign_mask": brain[:, None],
+    ...          "slice": [10, 11], "epoch": [1, 1], "position": [0, 1]}
+    >>> corruption = LocalCorruption(layers=1, clean_share=0.0)
+    >>> corrupted, target, _, arguments = RestorationPrepareBatch(corruption, seed=1, batch_size=2, stage="val")(batch)
+    >>> corrupted.shape, target.shape, arguments["heights"].tolist()
+    (torch.Size([2, 1, 24, 24]), torch.Size([2, 3, 24, 24]), [10, 11])
     """
 
     def __init__(
@@ -79,6 +87,13 @@ class RestorationLoss(nn.Module):
         residual_weight: of the L1.
         lesion_weight: of corrupted voxels within the L1, others weigh 1.
         positive_weight: of corrupted voxels within the cross-entropy.
+
+    >>> loss = RestorationLoss(residual_weight=1.0, lesion_weight=2.0, positive_weight=1.0)
+    >>> target = torch.zeros(1, 3, 4, 4)
+    >>> target[:, 2] = 1  # all is brain, nothing is corrupted
+    >>> prediction = torch.stack([torch.full((1, 4, 4), 0.1), torch.full((1, 4, 4), -20.0)], dim=1)
+    >>> round(float(loss(prediction, target)), 3)
+    0.1
     """
 
     def __init__(self, residual_weight: float, lesion_weight: float, positive_weight: float) -> None:

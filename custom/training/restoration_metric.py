@@ -16,6 +16,13 @@ class RestorationError(Metric):
     The remaining error is Σ |restored - clean| / Σ |corrupted - clean| over the changed voxels; average precisions are
     pooled over the voxels of all brains: of the mask's probability, and of |restored - corrupted|. All three parts are
     attributes after :meth:`compute`. Predictions and targets are those of :mod:`custom.training.restoration`.
+
+    >>> mask = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+    >>> target = torch.cat([0.5 * mask, mask, torch.ones_like(mask)], dim=1)
+    >>> metric = RestorationError()
+    >>> metric.update((torch.cat([0.5 * mask, 10 * mask - 5], dim=1), target))
+    >>> metric.compute(), metric.remaining_error, metric.mask_precision
+    (0.0, 0.0, 1.0)
     """
 
     def reset(self) -> None:

@@ -20,6 +20,16 @@ class AveragedValidation:
         average: weights to validate.
         checkpoint: keeps the best.
         interval: epochs between two validations; the last epoch is always validated.
+
+    >>> from types import SimpleNamespace
+    >>> from torch import nn
+    >>> validator = SimpleNamespace(run=lambda epoch: print("validation after epoch", epoch))
+    >>> checkpoint = SimpleNamespace(validated=lambda validator, trainer: None)
+    >>> trainer = Engine(lambda engine, batch: None)
+    >>> AveragedValidation(validator, AveragedWeights(nn.Linear(1, 1), 0.9), checkpoint, interval=2).attach(trainer)
+    >>> _ = trainer.run([0], max_epochs=3)
+    validation after epoch 2
+    validation after epoch 3
     """
 
     def __init__(
@@ -50,6 +60,17 @@ class WeightsExport:
     Args:
         run_folder: where they go.
         checkpoint: where the best is.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from types import SimpleNamespace
+    >>> from custom.training.checkpoint_files import CheckpointFolder
+    >>> run = SimpleNamespace(folder="run", export=lambda weights, notes: print(sorted(weights), notes))
+    >>> with TemporaryDirectory() as folder:
+    ...     files, content = CheckpointFolder(folder), {"average": {"average": {"weight": 0.0}}}
+    ...     _ = files.save(content, 20, {"value": 0.5}, best=True)
+    ...     WeightsExport(run, SimpleNamespace(files=files)).export()
+    ['weight'] {'iteration': 20, 'validation': 0.5}
+    True
     """
 
     def __init__(self, run_folder: RunFolder, checkpoint: CrashSafeCheckpoint) -> None:
