@@ -18,7 +18,7 @@ from ..core.errors import DataError
 from ..volumes.grid import halve_mean, halved_affine
 from ..volumes.packaged_template import BrainTemplate, brain_template
 from ..volumes.resampling import Affine, Floats, resample
-from .affine_search import AffineSearch, ImagePair
+from ._affine_search import AffineSearch, ImagePair
 
 SEARCH_MM, REFINE_MM = 4.0, 2.0
 REACH_MM, CORE_MM = 6.0, 6.0

@@ -23,7 +23,7 @@ from ..core.errors import DataError
 from ..volumes.grid import halve_mean, halved_affine
 from ..volumes.packaged_template import BrainTemplate, brain_template
 from ..volumes.resampling import Affine, Floats, resample
-from .affine_search import AffineSearch, ImagePair
+from ._affine_search import AffineSearch, ImagePair
 
 START_TURN_DEG = 20.0
 START_ITERATIONS, TURNED_ITERATIONS, FINE_ITERATIONS = 80, 30, 120
