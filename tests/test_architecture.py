@@ -6,6 +6,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from doctest import SKIP, DocTestParser
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -145,3 +146,19 @@ def test_every_imported_package_is_declared():
     known = {modules.get(name, name) for name in declared} | {"custom"}
     used = {name.split(".")[0] for path in MODULES for name in _imports(path)}
     assert used - known - set(sys.stdlib_module_names) == set()
+
+
+def test_every_public_class_has_an_example_that_runs(pytestconfig):
+    """The examples run with the modules' doctests; one that is skipped is none. What a module ``_name`` holds is internal."""
+    assert pytestconfig.getoption("doctestmodules")
+    assert "custom" in pytestconfig.getini("testpaths")
+    public = {
+        f"{_name(path)}.{node.name}": ast.get_docstring(node) or ""
+        for path in MODULES
+        if path.name == "__init__.py" or not path.name.startswith("_")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    }
+    examples = {name: DocTestParser().get_examples(text) for name, text in public.items()}
+    without = [name for name, found in examples.items() if not found or any(one.options.get(SKIP) for one in found)]
+    assert not without, f"classes without an example: {', '.join(without)}"
