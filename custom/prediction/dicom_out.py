@@ -5,6 +5,7 @@ Both refer to every source instance and share the series' frame of reference, so
 source without the attributes that these objects need costs the DICOM output only: the reason becomes a note.
 """
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from .find import ScanSource
 
 _MAKER = "uad-brain-mri"
 _SERIES = 9000
+_TEXTS = ("PN", "LO", "SH", "LT", "ST", "UT", "UC", "DA", "AS")
 
 
 def write_dicom(folder: Path, source: ScanSource, result: CaseResult, settings: Mapping[str, Any]) -> list[str]:
@@ -63,12 +65,23 @@ def write_dicom(folder: Path, source: ScanSource, result: CaseResult, settings: 
             "device_serial_number": str(settings.get("model_sha256", "unknown"))[:16],
         }
         try:
-            dataset = make(highdicom, datasets, pixels, common, result)
-            with atomic_path(folder / f"{source.case_id}_desc-{name}.dcm") as temporary:
-                dataset.save_as(temporary)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they quote the patient's name
+                dataset = make(highdicom, datasets, pixels, common, result)
+                with atomic_path(folder / f"{source.case_id}_desc-{name}.dcm") as temporary:
+                    dataset.save_as(temporary)
         except (AttributeError, ValueError, TypeError, KeyError) as error:
-            notes.append(f"no DICOM {name.replace('_', ' ')}: the source series does not allow it ({error})")
+            reason = _without_values(str(error), datasets[0])
+            notes.append(f"no DICOM {name.replace('_', ' ')}: the source series does not allow it ({reason})")
     return notes
+
+
+def _without_values(text: str, dataset: Any) -> str:
+    """Return the words of an error without what the tags of a series say about people and places."""
+    values = {str(element.value) for element in dataset.iterall() if element.VR in _TEXTS}
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, "***") if len(value) > 1 else text
+    return text
 
 
 def _frames(volume: NDArray[Any]) -> NDArray[Any]:

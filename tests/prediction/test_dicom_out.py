@@ -66,6 +66,16 @@ def test_segmentation_and_map_lie_on_the_series(series, tmp_path) -> None:
         assert np.allclose(frame, sources[uid].pixel_array / 400, atol=2e-3)
 
 
+@pytest.mark.fault(126)
+def test_the_reason_of_a_library_does_not_quote_the_patient(series, tmp_path, monkeypatch) -> None:
+    def refuse(hd, sources, *rest):
+        raise ValueError(f"{sources[0].PatientName} of {sources[0].StudyDate} has no Rows")
+
+    monkeypatch.setattr("custom.prediction.dicom_out._parametric_map", refuse)
+    (note,) = write_dicom(tmp_path, ScanSource("sub-a", series), result_for(series), {})
+    assert note == "no DICOM anomaly map: the source series does not allow it (*** of *** has no Rows)"
+
+
 def test_empty_mask_becomes_a_note(series, tmp_path) -> None:
     notes = write_dicom(tmp_path, ScanSource("sub-a", series), result_for(series, empty=True), {})
     assert notes == ["no DICOM segmentation: the mask is empty"]
