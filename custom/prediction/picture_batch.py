@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..core.digests import file_sha256
+from ..core.digests import file_sha256, read_checked_json, write_checked_json
 from ..core.errors import DataError, UADError
 from ..core.files import atomic_write_json, atomic_write_text
 from ..core.progress import progress
 from ..detection import MapToBoxes
+from ..runs.lock import RunLock
 from .page import percentile_text, template
 from .picture_predictor import predict_picture
 from .picture_result import PictureResult
@@ -59,21 +60,22 @@ def predict_pictures(
         "score": predictor.calibration.score, "threshold": vars(predictor.calibration.for_pictures.threshold(predictor.sensitivity, predictor.threshold)),
         "seed": predictor.model.seed, "boxes": None if rule is None else asdict(rule),
     }  # fmt: skip
-    records = []
-    for path, stem in progress(list(zip(paths, _stems(paths), strict=True)), desc="pictures", unit="picture"):
-        try:
-            records.append(_one(predictor, path, stem, output, _mask_of(path, mask), settings, report, rule))
-        except UADError as error:
-            text = str(error).replace(f"{path.parent}/", "")
-            records.append({"image": path.name, "stem": stem, "status": "failed", "error": text})
-    atomic_write_json(
-        output / "boxes.json", [_prediction(record) for record in records if record["status"] != "failed"]
-    )
-    atomic_write_text(output / "pictures.csv", _table(records))
-    if report:
-        thumbs = [_thumbnail(output / f"{record['stem']}_overlay.png") for record in records]
-        text = template("pictures.html").render(rows=list(zip(records, thumbs, strict=True)), settings=settings)
-        atomic_write_text(output / "index.html", text)
+    with RunLock(output):
+        records = []
+        for path, stem in progress(list(zip(paths, _stems(paths), strict=True)), desc="pictures", unit="picture"):
+            try:
+                records.append(_one(predictor, path, stem, output, _mask_of(path, mask), settings, report, rule))
+            except UADError as error:
+                text = str(error).replace(f"{path.parent}/", "")
+                records.append({"image": path.name, "stem": stem, "status": "failed", "error": text})
+        atomic_write_json(
+            output / "boxes.json", [_prediction(record) for record in records if record["status"] != "failed"]
+        )
+        atomic_write_text(output / "pictures.csv", _table(records))
+        if report:
+            thumbs = [_thumbnail(output / f"{record['stem']}_overlay.png") for record in records]
+            text = template("pictures.html").render(rows=list(zip(records, thumbs, strict=True)), settings=settings)
+            atomic_write_text(output / "index.html", text)
     return records
 
 
@@ -100,10 +102,10 @@ def _one(
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     summary = output / f"{stem}.json"
     try:
-        known: Record = json.loads(summary.read_text(encoding="utf-8"))
-        if known["key"] == key and all((output / name).is_file() for name in known["files"]):
+        known: Record = read_checked_json(summary, "it is made again.")
+        if known["key"] == key and all(file_sha256(output / name) == known["files"][name] for name in known["files"]):
             return {**known, "status": "done before"}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UADError, OSError, KeyError, TypeError):
         pass  # made now
     result = predict_picture(predictor, path, mask, rule)
     files = [file.name for file in result.save(output, stem)]
@@ -111,7 +113,7 @@ def _one(
     if report:
         atomic_write_text(output / f"{stem}.html", _page(result, record))
         files.append(f"{stem}.html")
-    atomic_write_json(summary, {**record, "files": files, "key": key})
+    write_checked_json(summary, {**record, "files": {name: file_sha256(output / name) for name in files}, "key": key})
     return record
 
 
@@ -148,7 +150,8 @@ def _stems(paths: Sequence[Path]) -> list[str]:
     for path in paths:
         choices = [path.stem, path.name, *("_".join(path.parts[-count:]) for count in range(2, len(path.parts) + 1))]
         safe = [re.sub(r"[^A-Za-z0-9_-]+", "-", choice).strip("-") or "picture" for choice in choices]
-        found.append(next((name for name in safe if name not in found), f"{safe[0]}-{len(found)}"))
+        taken = (*found, "boxes", "index")  # files of all pictures
+        found.append(next((name for name in safe if name not in taken), f"{safe[0]}-{len(found)}"))
     return found
 
 
