@@ -13,6 +13,7 @@ from ..core.building import building
 from ..core.errors import ConfigError, DiskFullError
 from ..core.files import atomic_write_json, require_writable
 from ..core.foreseen import says_disk_full
+from ..runs.lock import RunLock
 from .cells import Table, defined
 from .engine import Engine, run_jobs
 from .figures import draw_figure_2, draw_t_sweep, sigmas_of
@@ -66,6 +67,22 @@ def run_matrix(
     _say(f"{len(jobs)} jobs, {len(waiting)} to do")
     if only == "plan":
         return 0
+    with RunLock(places.output_dir, write=only is None):  # tables of what is finished can be made meanwhile
+        return _carry_out(spec, places, jobs, waiting, engine, workers, scheduler, slurm, force, only)
+
+
+def _carry_out(
+    spec: MatrixSpec,
+    places: Places,
+    jobs: Sequence[Job],
+    waiting: Sequence[Job],
+    engine: Engine,
+    workers: int,
+    scheduler: str | None,
+    slurm: Mapping[str, Any] | None,
+    force: bool,
+    only: str | None,
+) -> int:
     output = Path(places.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     atomic_write_json(output / "matrix.json", dict(spec.source))

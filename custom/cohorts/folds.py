@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import ConfigError, DataError
-from ..core.files import atomic_write_text, expanded
-from ..core.stamps import stamp_lists
+from ..core.files import atomic_write_text, changing, expanded
+from ..core.stamps import is_stamped, stamp_lists
 from ..volumes.records import case_id_of, checked_id, without_nifti_ending
 from .datasets import DatasetDeclaration, get_dataset
 
@@ -128,7 +128,8 @@ def make_splits(
     """Write the split lists of a data set and its entry in ``splits.json``; return the files.
 
     Healthy data sets get train and val per fold and one test list; patient data sets get val (share ``val_fraction``,
-    default one third) and test. Existing lists are replaced only with ``force``.
+    default one third) and test. Existing lists are replaced only with ``force``; those of the same call that was killed
+    are completed.
     """
     declaration = get_dataset(dataset, data_root)
     rows = list_scans(data_root, declaration, ages or {})
@@ -147,17 +148,23 @@ def make_splits(
             raise DataError(f"{declaration.title}: {len(order)} subjects are too few for a val and a test list")
         lists = {declaration.split_file("val"): order[:n_val], declaration.split_file("test"): order[n_val:]}
     folder = Path(data_root) / "splits"
-    present = present_lists(data_root, dataset)
-    if present and not force:
-        raise ConfigError(f"{', '.join(present)} exist already in {folder}; they are replaced only with --force")
     folder.mkdir(parents=True, exist_ok=True)
     texts = {name: _table([row for s in sorted(subjects) for row in rows[s]]) for name, subjects in lists.items()}
-    for name, text in texts.items():
-        atomic_write_text(folder / name, text)
-    for name in {*present} - {*texts}:
-        (folder / name).unlink()
-    stamp_lists(folder, declaration.name, texts, seed=seed, subjects=len(rows))
+    with changing(folder / f"{declaration.name} lists"):
+        present = present_lists(data_root, dataset)
+        if present and not force and (is_stamped(folder, declaration.name) or not _begun(folder, present, texts)):
+            raise ConfigError(f"{', '.join(present)} exist already in {folder}; they are replaced only with --force")
+        for name, text in texts.items():
+            atomic_write_text(folder / name, text)
+        for name in {*present} - {*texts}:
+            (folder / name).unlink()
+        stamp_lists(folder, declaration.name, texts, seed=seed, subjects=len(rows))
     return [folder / name for name in texts]
+
+
+def _begun(folder: Path, present: Sequence[str], texts: Mapping[str, str]) -> bool:
+    """Tell whether the lists that are there are some of these, as a killed process leaves them."""
+    return all(name in texts and (folder / name).read_bytes() == texts[name].encode() for name in present)
 
 
 def present_lists(data_root: str | Path, dataset: str) -> list[str]:

@@ -38,3 +38,13 @@ def stamp_lists(folder: str | Path, dataset: str, texts: Mapping[str, str], **fa
         entries = read_checked_json(stamp, "delete it and make all splits again.") if stamp.is_file() else {}
         entries[dataset] = {**facts, "content_hash": content_hash, "files": digests}
         write_checked_json(stamp, dict(sorted(entries.items())))
+
+
+def is_stamped(folder: str | Path, dataset: str) -> bool:
+    """Tell whether ``splits.json`` in a folder has an entry for a data set.
+
+    Raises:
+        DamagedFileError: ``splits.json`` was changed after it was written.
+    """
+    stamp = Path(folder) / STAMP_FILE
+    return stamp.is_file() and dataset in read_checked_json(stamp, "delete it and make all splits again.")

@@ -184,11 +184,12 @@ def _stamp(folder: Path) -> None:
 
 
 def _digests(root: Path) -> dict[str, str]:
-    hidden = {path for path in root.iterdir() if path.name.startswith(".")}  # caches of later runs are not ours
     files = sorted(
         path
         for path in root.rglob("*")
-        if path.is_file() and path.name != MANIFEST and hidden.isdisjoint([path, *path.parents])
+        if path.is_file()
+        and path.name != MANIFEST
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)  # locks, caches of later runs
     )
     return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 

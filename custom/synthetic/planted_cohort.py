@@ -51,10 +51,20 @@ def write_planted(
         raise ConfigError(f"planting needs scans of one contrast, got {', '.join(sorted(contrasts)) or 'no scan'}.")
     if copies < 1:
         raise ConfigError(f"each scan must give one case or more, got copies={copies}.")
-    root, counts = Path(data_root), {}
+    root = Path(data_root)
+    with changing(root / "planted"):
+        return _write_all(records, root, kinds, seed, copies)
+
+
+def _write_all(
+    records: Sequence[ScanRecord], root: Path, kinds: Sequence[str], seed: int, copies: int
+) -> dict[str, int]:
+    counts = {}
     for kind in kinds:
         name = f"planted_{kind}"
         cases = [(record, copy) for record in records for copy in range(copies)]
+        # while scans are replaced, no list may name an image of the new seed beside a lesion mask of the old one
+        (root / "splits" / f"{name}_test.csv").unlink(missing_ok=True)
         rows = [_write(*case, root, kind, seed) for case in progress(cases, desc=f"planting {kind}", unit="scan")]
         lines = [",".join(("", *COLUMNS)), *(",".join((str(n), *row)) for n, row in enumerate(rows))]
         (root / "splits").mkdir(parents=True, exist_ok=True)

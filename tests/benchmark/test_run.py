@@ -13,6 +13,7 @@ import pytest
 
 from custom.benchmark.run import run_matrix
 from custom.core.errors import ConfigError, DiskFullError
+from custom.runs.lock import RunLock
 
 pytestmark = [
     pytest.mark.fault(52),
@@ -117,6 +118,7 @@ def test_a_failed_job_is_counted_and_its_fold_is_missing(world, capsys):
     "the matrix ends with exit code 1 instead of failing job after job; finished jobs and the earlier tables stay",
     "mended",
 )
+@pytest.mark.fault(130)
 def test_a_full_disk_ends_the_matrix_and_leaves_the_earlier_tables(world, monkeypatch):
     """A stage that finds no space ends all, and so do tables that do not fit; nothing half-written is left."""
     out, spec = world.root / "out", world.spec(folds=[0])
@@ -140,7 +142,11 @@ def test_a_full_disk_ends_the_matrix_and_leaves_the_earlier_tables(world, monkey
     with pytest.raises(OSError, match="No space left"):
         run_matrix(spec, world.places, command=world.command, only="tables")
     assert {path.name: path.read_bytes() for path in (out / "tables").iterdir()} == before
-    assert {path.name for path in out.iterdir()} == {"matrix.json", "runs", "tables", "tracking.jsonl"}
+    assert {path.name for path in out.glob("[!.]*")} == {"matrix.json", "runs", "tables", "tracking.jsonl"}
+    (out / "matrix.json").unlink()
+    with RunLock(out), pytest.raises(ConfigError, match="in use by another process"):
+        run_matrix(spec, world.places, command=world.command)
+    assert not (out / "matrix.json").exists()
 
 
 @pytest.mark.fault(

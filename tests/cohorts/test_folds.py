@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from custom.cohorts import folds
 from custom.cohorts.datasets import get_dataset
 from custom.cohorts.folds import hashed_order, make_splits, plan_folds, read_ages
 from custom.cohorts.gate.cohort import name_faults
@@ -96,6 +97,34 @@ def test_written_lists_are_clean_stamped_and_repeatable(make_root):
     assert stamp["ixi"]["seed"] == 3
     assert set(stamp) == {"ixi", "mslub"}
     assert len(stamp["mslub"]["content_hash"]) == 64
+
+
+@pytest.mark.fault(
+    128, "`uad splits` killed between two lists", "the same command completes them; lists of another seed or made by hand are not touched",
+    "mended",
+)  # fmt: skip
+def test_lists_of_a_killed_call_are_completed_by_the_same(make_root, monkeypatch):
+    root = make_root(train=[f"IXI{i:03d}-A-{i}" for i in range(20)])
+    for path in (root / "splits").glob("*"):
+        path.unlink()
+    write, written = folds.atomic_write_text, []
+
+    def killed(path, text):
+        if len(written) == 3:
+            pytest.fail("killed")
+        written.append(path)
+        write(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folds, "atomic_write_text", killed)
+        with pytest.raises(pytest.fail.Exception):
+            make_splits(root, "ixi", seed=3, folds=2)
+    with pytest.raises(ConfigError, match="--force"):
+        make_splits(root, "ixi", seed=4, folds=2)
+    assert len(make_splits(root, "ixi", seed=3, folds=2)) == 5
+    assert lists_and_faults(root)[1] == set()
+    with pytest.raises(ConfigError, match="--force"):  # finished
+        make_splits(root, "ixi", seed=3, folds=2)
 
 
 def test_fewer_folds_leave_no_old_lists(make_root):

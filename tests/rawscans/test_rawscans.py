@@ -22,6 +22,7 @@ from custom.rawscans.chain import RawSettings
 from custom.rawscans.find import find_bids, find_raw_scans, participants, with_lesions
 from custom.rawscans.papers import write_papers_layout
 from custom.rawscans.raw_scan import RawScan
+from custom.runs.lock import RunLock
 
 AFFINE = np.array([[0, 0, -4.0, 84], [-4.0, 0, 0, 110], [0, 4.0, 0, -80], [0, 0, 0, 1]])  # posterior, superior, left
 CALLS: list[str] = []
@@ -152,6 +153,12 @@ def test_a_failed_measure_leaves_the_scan_out(scans, tmp_path, monkeypatch) -> N
     assert not batch.usable(records[0])
 
 
+@pytest.mark.fault(
+    130,
+    "`uad prepare` or `uad matrix` twice at once in one output",
+    "the second is refused before it changes anything",
+    "mended",
+)
 def test_command(scans, tmp_path, capsys) -> None:
     arguments = ["prepare", str(tmp_path / "in"), "-o", str(tmp_path / "o"), "--contrast", "T2", "--spacing", "2"]
     (tmp_path / "in" / "seg.nii.gz").rename(tmp_path / "one_seg.nii.gz")
@@ -162,6 +169,9 @@ def test_command(scans, tmp_path, capsys) -> None:
     assert main([*arguments, "--extractor", "atlas", "--seg", str(lesions)]) == 4
     assert "no head here" in capsys.readouterr().out
     assert (tmp_path / "o" / "sub-one" / "anat" / output_names(scans[0])["seg"]).is_file()
+    with RunLock(tmp_path / "o"):
+        assert main([*arguments, "--extractor", "atlas"]) == 2
+    assert "in use by another process" in capsys.readouterr().err
 
 
 def test_command_makes_a_data_set_of_any_contrast(scans, tmp_path) -> None:

@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...rawscans.downloads import find_download
     from ...rawscans.find import find_raw_scans, participants, with_lesions
     from ...rawscans.papers import write_papers_layout
+    from ...runs.lock import RunLock
 
     if arguments.download and arguments.seg:
         raise ConfigError("--seg is not for --download: the lesion masks of a known data set are found with its scans")
@@ -117,27 +118,39 @@ def run(arguments: argparse.Namespace) -> int:
         spacing_mm=arguments.spacing,
         compare_extractors=arguments.compare_extractors,
     )
-    records = prepare_batch(scans, output, settings, arguments.workers)
-    width = max(len(record["case_id"]) for record in records)
-    for record in records:
-        print(f"{record['case_id']:<{width}}  {record['verdict']:<7}{record.get('error', '')}")
-    written: dict[str, str | Path] = {"pages": output / "index.html", "summary": output / "summary.json"}
-    following = {
-        "look at every page, then": command_line("uad", "predict", arguments.input, "-o", "maps", "--model", "MODEL")
-    }
-    if arguments.layout:
-        data = Path(arguments.layout[1])
-        written["list"] = write_papers_layout(
-            scans, records, output, data, arguments.name, arguments.patients, people, known.folder if known else None
-        )
-        complete = all(usable(record) for record in records)
-        if not known and any(usable(record) for record in records):
-            declared = declare(data, arguments.name, not arguments.patients, r"([^_]+)")  # the subject, not the session
-            written |= {"data set": declared} if declared else {}
-        following = {"make the lists": command_line("uad", "splits", data, "--dataset", arguments.name)}
-        if arguments.splits and complete:
-            if not present_lists(data, arguments.name):
-                written |= {file.name: file for file in make_splits(data, arguments.name)}
-            following = {"look for faults in lists and scans": command_line("uad", "check", data)}
+    with RunLock(output):
+        records = prepare_batch(scans, output, settings, arguments.workers)
+        width = max(len(record["case_id"]) for record in records)
+        for record in records:
+            print(f"{record['case_id']:<{width}}  {record['verdict']:<7}{record.get('error', '')}")
+        written: dict[str, str | Path] = {"pages": output / "index.html", "summary": output / "summary.json"}
+        following = {
+            "look at every page, then": command_line(
+                "uad", "predict", arguments.input, "-o", "maps", "--model", "MODEL"
+            )
+        }
+        if arguments.layout:
+            data = Path(arguments.layout[1])
+            written["list"] = write_papers_layout(
+                scans,
+                records,
+                output,
+                data,
+                arguments.name,
+                arguments.patients,
+                people,
+                known.folder if known else None,
+            )
+            complete = all(usable(record) for record in records)
+            if not known and any(usable(record) for record in records):
+                declared = declare(
+                    data, arguments.name, not arguments.patients, r"([^_]+)"
+                )  # the subject, not the session
+                written |= {"data set": declared} if declared else {}
+            following = {"make the lists": command_line("uad", "splits", data, "--dataset", arguments.name)}
+            if arguments.splits and complete:
+                if not present_lists(data, arguments.name):
+                    written |= {file.name: file for file in make_splits(data, arguments.name)}
+                following = {"look for faults in lists and scans": command_line("uad", "check", data)}
     closing(written, following)
     return 0 if all(usable(record) for record in records) else 4

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...core.digests import DamagedFileError, read_checked_json, write_checked_json
 from ...core.errors import DataError
-from ...core.files import atomic_path, atomic_write_bytes
+from ...core.files import atomic_path, atomic_write_bytes, changing
 from ...volumes.records import ScanRecord
 from ...volumes.resampling import affine_distance_mm
 from ..datasets import get_dataset
@@ -66,13 +66,16 @@ def repair(root: str | Path, faults: Iterable[Fault]) -> list[Repair]:
         DataError: ``repairs.json`` is damaged; nothing is changed.
     """
     root = Path(root)
-    _read_record(root)  # a damaged one stops this before anything is changed
     named = dict.fromkeys((f.dataset, f.file) for f in faults if f.code in REPAIRABLE and f.file)
+    if not named:
+        return []
     done = []
-    for dataset, file in named:
-        record = _record(root, dataset, file)
-        if record is not None:
-            done.append(_repair_one(root, record, file))
+    with changing(root / RECORD):
+        _read_record(root)  # a damaged one stops this before anything is changed
+        for dataset, file in named:
+            record = _record(root, dataset, file)
+            if record is not None:
+                done.append(_repair_one(root, record, file))
     return done
 
 
