@@ -17,7 +17,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-WAYS = {"as the library does": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}
+WAYS: dict[str, dict[str, str]] = {
+    "as the library does": {},
+    "shortly": {"GOMP_SPINCOUNT": "20000"},
+    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+}
 STEPS = 3
 _BUSY = "while True: pass"
 

@@ -162,3 +162,8 @@ def test_every_public_class_has_an_example_that_runs(pytestconfig):
     examples = {name: DocTestParser().get_examples(text) for name, text in public.items()}
     without = [name for name, found in examples.items() if not found or any(one.options.get(SKIP) for one in found)]
     assert not without, f"classes without an example: {', '.join(without)}"
+
+
+def test_no_module_is_longer_than_a_reader_can_hold():
+    lines = {_name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name: count for name, count in lines.items() if count > 300} == {}

@@ -157,10 +157,9 @@ class SliceDataset(_SlicesInMemory):
         transform: Callable[..., Any] | None = None,
         slices_per_case: int = 1,
         device: torch.device | str = "cpu",
-        repeats: int = 1,
     ) -> None:
-        if slices_per_case < 1 or repeats < 1:
-            raise ConfigError(f"slices_per_case and repeats must be at least 1, got {slices_per_case} and {repeats}")
+        if slices_per_case < 1:
+            raise ConfigError(f"slices_per_case must be at least 1, got {slices_per_case}")
         if len(cases) < 2:
             raise DataError(f"{len(cases)} training scans; at least 2 are needed, look at the training list")
         super().__init__(cases, transform, slices, dtype, device)

@@ -17,12 +17,14 @@ from skimage.metrics import structural_similarity
 from ..core.errors import DataError
 from .arrays import Array, to_mask, to_scores
 
+_WINDOW = 11  # voxels of the Gaussian window of sigma 1.5, cut at 3.5 sigma
+
 
 def reconstruction_metrics(image: Array, reconstruction: Array, brain_mask: Array) -> dict[str, float | None]:
     """Return l1, SSIM and PSNR (dB) of one volume over the whole grid and inside the brain (``_brain``), and ``entropy_difference``.
 
     Args:
-        image: ``[X, Y, Z]`` in [0, 1], at least 11 voxels along every axis (the width of the SSIM window).
+        image: ``[X, Y, Z]`` in [0, 1], at least 11 voxels along every axis.
         reconstruction: same shape.
         brain_mask: same shape, > 0 = brain, not empty.
 
@@ -31,10 +33,10 @@ def reconstruction_metrics(image: Array, reconstruction: Array, brain_mask: Arra
     """
     x, y = to_scores(image, "image").astype(np.float64), to_scores(reconstruction, "reconstruction").astype(np.float64)
     brain = to_mask(brain_mask, x.shape, "brain mask")
-    if x.shape != y.shape or x.ndim != 3 or not brain.any():
+    if x.shape != y.shape or x.ndim != 3 or min(x.shape) < _WINDOW or not brain.any():
         raise DataError(
-            f"Reconstruction metrics need two volumes [X, Y, Z] of one shape and a brain mask that is not empty, got "
-            f"{list(x.shape)}, {list(y.shape)} and {int(brain.sum())} brain voxels."
+            f"Reconstruction metrics need two volumes [X, Y, Z] of one shape, at least {_WINDOW} voxels along every axis, and a "
+            f"brain mask that is not empty, got {list(x.shape)}, {list(y.shape)} and {int(brain.sum())} brain voxels."
         )
     mean_ssim, ssim = structural_similarity(
         x, y, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True

@@ -4,7 +4,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..core.description import build, describe
 from ..core.errors import ConfigError
@@ -36,6 +36,16 @@ def refuse_old(folder: Path, remedy: str) -> None:
         raise ConfigError(f"{folder} holds a model of an older version ({old} instead of model.json); {remedy}.")
 
 
+def refuse_missing(folder: Path, name: str) -> NoReturn:
+    """Refuse a folder without a model; ``name`` is the file that would hold it."""
+    refuse_old(folder, "train the model again, then evaluate it and promote the evaluation")
+    raise ConfigError(
+        f"no trained model in {folder} ({name} is missing); train one there first (uad train BUNDLE --data DATA -o FOLDER, or MONAI's "
+        "training workflow with --output_dir), or name the folder of a finished run (of a release: its models folder, which "
+        "--bundle_root RELEASE finds)."
+    )
+
+
 def leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
     """Yield (dotted place, value) of everything in nested objects; lists of plain values count as values."""
     if isinstance(value, Mapping) and value:
@@ -57,7 +67,17 @@ def differences(before: Any, after: Any) -> Iterator[str]:
             yield f"{name} was {old.get(place)!r} and is {new.get(place)!r}"
 
 
-def of_today(part: Any) -> Any:
+def changes(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Return in words what differs between the definition of a model and the one that a training would write.
+
+    A setting that a later version added has its default in the older model.
+    """
+    if list(differences(known, wanted)):
+        known = {**known, "parts": {name: _of_today(part) for name, part in known["parts"].items()}}
+    return list(differences(known, wanted))
+
+
+def _of_today(part: Any) -> Any:
     """Return a description as this version would write it; as it is, if it cannot be built."""
     try:
         return describe(build(part))

@@ -26,8 +26,7 @@
 ``reference``, ``spacing_mm``, ``reconstruction`` (``test_timesteps`` and the like), ``weights_sha256`` and ``trial`` (null, or
 why it may not be promoted); :class:`custom.prediction.calibration.Calibration` reads it. More keys are allowed.
 
-``content_sha256`` is that of everything else in the file (:mod:`custom.core.digests`). It protects against accidents, not
-against someone who can compute it; what the file may name is limited by :mod:`custom.core.description`.
+``content_sha256`` protects against accidents (:mod:`custom.core.digests`); :mod:`custom.core.description` limits what the file may name.
 """
 
 import json
@@ -42,7 +41,7 @@ from ..core.digests import file_sha256, read_checked_json, write_checked_json
 from ..core.errors import ConfigError
 from ..core.files import atomic_path
 from .lock import RunLock
-from .model_content import AGAIN, FORMAT, check_content, differences, leaves, of_today, refuse_old
+from .model_content import AGAIN, FORMAT, changes, check_content, leaves, refuse_missing, refuse_old
 
 __all__ = ["FILE_NAME", "WEIGHTS", "ModelFolder", "build", "describe"]
 FILE_NAME, WEIGHTS = "model.json", "model.safetensors"
@@ -101,10 +100,7 @@ class ModelFolder:
             folder: of the run.
             bundle: folder name of the bundle that trains the model and applies it.
             method: name of the method in tables; variants of one bundle have several.
-            contrast: of the training scans.
-            dataset: name of the training set.
-            fold: of the training set.
-            seed: of the run.
+            contrast, dataset, fold, seed: of the training.
             parts: by name, everything that changes a map; at least ``network`` and ``preparation``.
             training: further settings (JSON values) that a resumed training must share, for example ``batch_size``.
         """
@@ -129,11 +125,7 @@ class ModelFolder:
                 self._write()
             return self
         known = ModelFolder.read(self.folder)
-        changed = list(differences(known.definition(), self.definition()))
-        if changed:  # a setting that a later version added has its default in the older model
-            parts = {name: of_today(part) for name, part in known.content["parts"].items()}
-            changed = list(differences({**known.definition(), "parts": parts}, self.definition()))
-        if changed:
+        if changed := changes(known.definition(), self.definition()):
             more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
             raise ConfigError(
                 f"{self.folder} holds a model trained with other settings ({', '.join(changed[:_NAMED])}{more}); choose "
@@ -154,12 +146,7 @@ class ModelFolder:
         """
         path = Path(folder) / FILE_NAME
         if not path.is_file():
-            refuse_old(path.parent, "train the model again, then evaluate it and promote the evaluation")
-            raise ConfigError(
-                f"no trained model in {path.parent} ({FILE_NAME} is missing); train one there first (uad train BUNDLE --data DATA -o "
-                "FOLDER, or MONAI's training workflow with --output_dir), or name the folder of a finished run (of a release: its "
-                "models folder, which --bundle_root RELEASE finds)."
-            )
+            refuse_missing(path.parent, FILE_NAME)
         content = read_checked_json(path, AGAIN)
         check_content(content, path)
         if bundle is not None and content["bundle"] != bundle:
@@ -198,10 +185,7 @@ class ModelFolder:
             return ModelFolder.read(self.folder)._calibrated(calibration)
 
     def copy(self, folder: Path, calibration: Mapping[str, Any]) -> "ModelFolder":
-        """Write this model with another calibration of the same weights into a folder, and return that.
-
-        ``model.json`` comes last: a copy that was killed is no model, and the same command makes it.
-        """
+        """Write this model with another calibration into a folder, ``model.json`` last, and return that."""
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / self.weights.name) as temporary:
             shutil.copyfile(self.weights, temporary)
@@ -224,7 +208,7 @@ class ModelFolder:
             raise ConfigError(f"{self.folder / FILE_NAME}, {part}: {error}") from error
 
     def network(self) -> Any:
-        """Return the network, with fresh weights."""
+        """Return the network with fresh weights."""
         return self.build("network")()
 
     @property

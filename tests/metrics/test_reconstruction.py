@@ -77,6 +77,8 @@ def test_faults_are_refused(volumes: tuple[NDArray, NDArray, NDArray]) -> None:
         reconstruction_metrics(image, reconstruction, np.zeros_like(mask))
     with pytest.raises(DataError, match="one shape"):
         reconstruction_metrics(image, reconstruction[:-1], mask)
+    with pytest.raises(DataError, match="11 voxels"):
+        reconstruction_metrics(image[:10], reconstruction[:10], mask[:10])
     reconstruction[0, 0, 0] = np.nan
     with pytest.raises(DataError, match="reconstruction has 1"):
         reconstruction_metrics(image, reconstruction, mask)
