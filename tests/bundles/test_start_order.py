@@ -71,7 +71,7 @@ def test_batch_that_is_never_full_leaves_nothing_behind(start, tmp_path):
     103,
     "a training larger than the memory, found before its folder is begun",
     "refused with the `micro_batch_size` or batch that fits; nothing is left behind",
-    "mended",
+    "unrecorded",
 )
 def test_a_training_larger_than_the_memory_leaves_nothing_behind(start, tmp_path, monkeypatch):
     if start.bundle in ("atlas_baseline", "threshold_baseline"):

@@ -87,7 +87,7 @@ def test_help_of_a_bundle_lists_its_settings_with_defaults(capsys):
     111,
     "a device that is none (`--device gpu`); a password in an error of any command",
     "one sentence, without the password",
-    "mended",
+    "unrecorded",
 )
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),

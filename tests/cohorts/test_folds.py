@@ -208,7 +208,7 @@ def test_fractions_that_are_none(make_root, fraction):
     112,
     "another umask; a full disk while lists are replaced",
     "files have the rights that the umask leaves; the old lists stay",
-    "mended",
+    "unrecorded",
 )
 def test_a_failed_write_leaves_the_old_list_and_the_umask_decides_who_reads_it(make_root, monkeypatch):
     root = make_root(train=[f"IXI{i:03d}-A-{i}" for i in range(12)])

@@ -11,7 +11,7 @@ pytestmark = [
         114,
         "a record of repairs or of a job, a table, a made list or declaration that was changed",
         "refused by its digest",
-        "mended",
+        "unrecorded",
     ),
 ]
 

@@ -218,7 +218,7 @@ def test_series_and_scans_in_deeper_folders_are_mentioned_beside_those_that_are_
     109,
     "paths in quotes and `~` of nobody in a list, a folder called `x.txt`",
     "quotes are dropped, the name is taken as it is, a folder is a folder",
-    "mended",
+    "unrecorded",
 )
 def test_paths_in_quotes_and_of_nobody_in_lists_and_a_folder_called_like_a_list(tmp_path) -> None:
     touch(tmp_path / "a b.nii", tmp_path / "folder.txt" / "c.nii")
@@ -228,7 +228,10 @@ def test_paths_in_quotes_and_of_nobody_in_lists_and_a_folder_called_like_a_list(
 
 
 @pytest.mark.fault(
-    108, "file names as long as the file system takes", "names of results are shortened and end in a digest", "mended"
+    108,
+    "file names as long as the file system takes",
+    "names of results are shortened and end in a digest",
+    "unrecorded",
 )
 def test_the_longest_file_names_leave_room_for_those_of_results(tmp_path) -> None:
     names = [f"{'x' * 230}{end}.nii.gz" for end in "ab"] + [f"sub-{'y' * 230}{end}_T1w.nii.gz" for end in "ab"]

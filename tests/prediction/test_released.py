@@ -118,7 +118,7 @@ def test_a_frozen_release_carries_the_terms_of_the_weights(tmp_path):
     101,
     "a broken scan among several where the model is chosen by their look",
     "refused by itself, the others are done",
-    "mended",
+    "unrecorded",
 )
 def test_a_broken_scan_does_not_keep_the_others_from_their_model(monkeypatch) -> None:
     known = released.released_models()[0]

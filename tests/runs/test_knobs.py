@@ -69,7 +69,7 @@ def test_out_of_range_is_one_sentence_that_names_the_setting(name, value):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.fault(110, "a threshold and a sensitivity, which both decide", "refused", "mended")
+@pytest.mark.fault(110, "a threshold and a sensitivity, which both decide", "refused", "unrecorded")
 def test_two_settings_for_one_decision_are_refused():
     with pytest.raises(ConfigError, match="--threshold and --sensitivity both decide"):
         check_knobs({"threshold": 0.2, "sensitivity": "healthy_fpr_0.01"})

@@ -99,7 +99,7 @@ def test_run_of_a_dead_process_is_marked_failed(database, tmp_path, repository):
     93,
     "the tracking record was cut or a line damaged",
     "damaged lines are left out and mentioned; a file shorter than what was sent is refused",
-    "mended",
+    "unrecorded",
 )
 def test_a_damaged_line_is_left_out_and_mentioned_and_the_others_arrive(database, tmp_path, caplog):
     outbox = Outbox(tmp_path)

@@ -212,7 +212,7 @@ def test_loss_that_is_no_number_stops_with_the_cases_and_the_last_good_state(tmp
     97,
     "two Ctrl-C in a training",
     "the first saves after the step, the second ends at once; the last checkpoint is whole",
-    "mended",
+    "unrecorded",
 )
 def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
     trainer = build(tmp_path)
@@ -234,7 +234,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
     98,
     "a training that was stopped has no weights yet",
     "the message says with which `--max_epochs` it ends and exports the best so far",
-    "mended",
+    "unrecorded",
 )
 def test_a_stopped_training_ends_with_fewer_epochs_and_its_weights_can_be_exported(tmp_path):
     trainer = build(tmp_path)

@@ -18,7 +18,7 @@ pytestmark = [
         84,
         "a training larger than the memory",
         "refused before it starts, with the batch size that fits and the small preset",
-        "mended",
+        "unrecorded",
     ),
     pytest.mark.fault(103),
 ]

@@ -392,7 +392,7 @@ def test_surplus_bytes_of_a_plain_file(tmp_path):
     106,
     "a scan compressed by bzip2, xz or Zstandard; JSON that a server answered instead of it",
     "named as what it is",
-    "mended",
+    "unrecorded",
 )
 @pytest.mark.parametrize(
     ("content", "code", "message"),
