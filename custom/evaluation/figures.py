@@ -80,8 +80,9 @@ class EvaluationFigures:
                 f"{point.threshold:.3g} ({point.name}), {found}"
             )
             figure = case_panel(
-                image, reconstruction, anomaly_map, binary, seg, mask, None, vmax, max(point.threshold, 0.0), title
-            )
+                image, reconstruction, anomaly_map, binary, seg, mask, None, vmax, max(point.threshold, 0.0), title,
+                collector.spacing_mm[0],
+            )  # fmt: skip
             save_figure(figure, folder / f"{case.case_id}_{variant}.png")
 
     def _draw_curves(

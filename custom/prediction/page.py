@@ -109,6 +109,9 @@ def _model_facts(settings: Mapping[str, Any], result: CaseResult) -> dict[str, A
         facts["training"] = model.get("training") or "not recorded"
     if (steps := result.calibration.iterations) is not None:
         facts["training steps"] = steps
+        training = (model or {}).get("training")
+        if isinstance(training, Mapping) and isinstance(batch := training.get("batch_size"), int):
+            facts["training steps"] = f"{steps:,} of {batch} slices each: {steps * batch:,} slices in all"
     if healthy.number:
         facts["calibrated on"] = (
             f"{healthy.number} healthy scans of {healthy.source or (model or {}).get('dataset', 'its data set')}"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOSAIC_SLICES = 21
 BAR_MM = 50.0
 _ENLARGE = 4
+_COLUMNS = 7
 _PLANES = ((2, "axial", "LRAP"), (1, "coronal", "LRSI"), (0, "sagittal", "PASI"))
 Voxel = tuple[int, int, int]
 
@@ -76,11 +77,15 @@ def comparison(result: CaseResult, position: NDArray[Any], focus: Voxel, view: V
         "anomaly map": overlays.heat(flat + black, place, _ENLARGE, 1.0),
         "mask": overlays.flat(grid["mask"], grid["brain"], _ENLARGE),
     }
-    return [{"name": name, "image": data_uri(overlays.png(_turned(p, 2, view)))} for name, p in pictures.items()]
+    bar = BAR_MM * _ENLARGE / _spacing(result)
+    return [
+        {"name": name, "image": data_uri(overlays.png(overlays.scale_bar(_turned(p, 2, view), bar)))}
+        for name, p in pictures.items()
+    ]
 
 
-def mosaic(result: CaseResult, position: NDArray[Any], view: View) -> dict[str, str]:
-    """Return axial slices from bottom to top, cut to the brain, and the first and last height."""
+def mosaic(result: CaseResult, position: NDArray[Any], view: View) -> dict[str, Any]:
+    """Return rows of axial slices from bottom to top, cut to the brain, and the first and last height."""
     height = np.flatnonzero(result.grid["brain"].any(axis=(0, 1)))
     slices = np.linspace(height[0] + 1, height[-1] - 1, MOSAIC_SLICES).round().astype(int)
     brain = np.argwhere(result.grid["brain"].any(axis=2))
@@ -89,7 +94,12 @@ def mosaic(result: CaseResult, position: NDArray[Any], view: View) -> dict[str, 
     rows = result.grid["map"].shape[1]
     cut = [_turned(p[2 * max(rows - front, 0) : 2 * (rows - back), 2 * left : 2 * right], 2, view) for p in pictures]
     low, high = (result.grid_affine[2, :3] @ [0, 0, z] + result.grid_affine[2, 3] for z in slices[[0, -1]])
-    return {"image": data_uri(overlays.png(overlays.mosaic(cut, 7))), "low": f"{low:.0f}", "high": f"{high:.0f}"}
+    bar = BAR_MM * 2 / _spacing(result)
+    images = []
+    for first in range(0, len(cut), _COLUMNS):
+        row = overlays.scale_bar(overlays.mosaic(cut[first : first + _COLUMNS], _COLUMNS), bar)
+        images.append(data_uri(overlays.png(row)))
+    return {"images": images, "low": f"{low:.0f}", "high": f"{high:.0f}"}
 
 
 def data_uri(image: bytes, kind: str = "png") -> str:

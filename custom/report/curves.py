@@ -52,20 +52,23 @@ def precision_recall_figure(
         dashes = DASHES[number % len(DASHES)]
         line: dict[str, Any] = {"color": colours[label], "linestyle": dashes, "label": label}
         axes.plot(recall[order], precision[order], drawstyle="steps-pre", **line)
-    for number, (label, (recall_at, precision_at)) in enumerate(operating_points.items()):
-        colour = colours.get(label, next(iter(colours.values()), NEUTRAL))
-        mark = _MARKS[number % len(_MARKS)]
-        name = f"{label}: operating point" if label in curves else label
-        axes.plot(
-            recall_at, precision_at, mark, ms=7, mfc=colour, mec="white", mew=1.0, label=name, zorder=3, clip_on=False
-        )
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    bottom = 0.0
     heights = [
         np.asarray(precision, dtype=np.float64)[np.asarray(recall) > 0.05] for recall, precision in curves.values()
     ]
     if chance > 0 and max((float(height.max()) for height in heights if height.size), default=1.0) < _LOW:
         lowest = min([chance, *(height for _, height in operating_points.values() if height > 0)])
-        axes.set(yscale="log", ylim=(lowest / 3, 1), ylabel="precision (logarithmic)")
+        bottom = lowest / 3
+        axes.set(yscale="log", ylim=(bottom, 1), ylabel="precision (logarithmic)")
+    for number, (label, (recall_at, precision_at)) in enumerate(operating_points.items()):
+        colour = colours.get(label, next(iter(colours.values()), NEUTRAL))
+        mark = _MARKS[number % len(_MARKS)]
+        name = f"{label}: operating point" if label in curves else label
+        if precision_at < bottom:  # zero has no place on a logarithmic axis, and no layout could be made with it
+            name = f"{name} (precision 0)"
+        at = (recall_at, max(precision_at, bottom))
+        axes.plot(*at, mark, ms=7, mfc=colour, mec="white", mew=1.0, label=name, zorder=3, clip_on=False)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 

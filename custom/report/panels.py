@@ -2,8 +2,9 @@
 """One scan at a glance: a row per axial slice, with input, pseudo-healthy reconstruction, anomaly map and detection.
 
 Volumes are ``[X, Y, Z]`` (or ``[1, X, Y, Z]``) in RAS orientation. Slices are shown in neurological convention, as seen
-from above: the patient's left is on the left, front is up. Nothing is scaled to the case: the grey scale is 0 to 1 and
-the colour scale 0 to ``vmax``, so that pictures of several cases and methods can be compared.
+from above: the patient's left is on the left, front is up, and every row has the letters and a scale bar. Nothing is
+scaled to the case: the grey scale is 0 to 1 and the colour scale 0 to ``vmax``, so that pictures of several cases and
+methods can be compared.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ VIEW_NOTE = "Axial slices from above (neurological view):\nleft of the picture i
 _PANEL_IN, _GAP_IN, _SIDE_IN, _BOTTOM_IN = 1.9, 0.06, 0.08, 0.78
 _TOP_IN, _TITLE_IN = 0.24, 0.28
 _MARGIN_VOXELS = 3
+_BARS_MM = (50, 20, 10, 5, 2, 1)
 
 
 @style()
@@ -42,6 +44,7 @@ def case_panel(
     vmax: float,
     threshold: float,
     title: str = "",
+    spacing_mm: float | None = None,
 ) -> Figure:
     """Return the picture of one case.
 
@@ -56,6 +59,7 @@ def case_panel(
         vmax: score at the top of the colour scale; higher scores look the same. Equal for all cases to be compared.
         threshold: score the map was cut at, marked on the colour scale.
         title: above everything.
+        spacing_mm: voxel size within a slice, for the scale bar; None draws none.
     """
     image, reconstruction, anomaly_map, binary, brain = _volumes(image, reconstruction, anomaly_map, binary, mask)
     truth = None if seg is None else _volumes(image, seg)[1] > 0
@@ -94,6 +98,8 @@ def case_panel(
                 axes.set_title(name, pad=4)
             if column == 0:
                 _mark_sides(axes, index)
+                if spacing_mm is not None:
+                    _scale_bar(axes, window, spacing_mm)
     if title:
         figure.suptitle(title, y=1 - 0.06 / height, fontsize=11, va="top")
     _footer(figure, width, height, vmax, threshold, truth is not None)
@@ -158,9 +164,22 @@ def _show(axes: Any, plane: Volume, colours: Any, norm: Normalize, **kwargs: Any
 
 def _mark_sides(axes: Any, index: int) -> None:
     letters = {"color": "white", "fontsize": 8.5, "transform": axes.transAxes}
-    axes.text(0.02, 0.02, "L", ha="left", va="bottom", **letters)
-    axes.text(0.98, 0.02, "R", ha="right", va="bottom", **letters)
+    axes.text(0.02, 0.5, "L", ha="left", va="center", **letters)
+    axes.text(0.98, 0.5, "R", ha="right", va="center", **letters)
+    axes.text(0.5, 0.98, "A", ha="center", va="top", **letters)
+    axes.text(0.5, 0.02, "P", ha="center", va="bottom", **letters)
     axes.text(0.02, 0.98, f"slice {index}", ha="left", va="top", **letters)
+
+
+def _scale_bar(axes: Any, window: tuple[float, float, float, float], spacing_mm: float) -> None:
+    """Draw a bar of a round length in the lower left corner, and say how long it is."""
+    width_mm = (window[1] - window[0]) * spacing_mm
+    length_mm = next((length for length in _BARS_MM if length <= 0.4 * width_mm), 0.4 * width_mm)
+    left, bottom = window[0] + 0.03 * (window[1] - window[0]), window[2] + 0.025 * (window[3] - window[2])
+    ends = [left, left + length_mm / spacing_mm]
+    axes.plot(ends, [bottom] * 2, color="white", linewidth=2, solid_capstyle="butt", gid="scale bar")
+    text = f"{length_mm:.3g} mm"
+    axes.annotate(text, (left, bottom), (0, 3), textcoords="offset points", color="white", fontsize=7, va="bottom")
 
 
 def _footer(figure: Figure, width: float, height: float, vmax: float, threshold: float, has_truth: bool) -> None:

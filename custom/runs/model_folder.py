@@ -42,6 +42,7 @@ from ..core.errors import ConfigError
 from ..core.files import atomic_path
 from .lock import RunLock
 from .model_content import AGAIN, FORMAT, changes, check_content, leaves, refuse_missing, refuse_old
+from .unfinished import how_to_finish
 
 __all__ = ["FILE_NAME", "WEIGHTS", "ModelFolder", "build", "describe"]
 FILE_NAME, WEIGHTS = "model.json", "model.safetensors"
@@ -273,7 +274,7 @@ class ModelFolder:
         entry: Mapping[str, Any] | None = self.content["weights"]
         if entry is None:
             raise ConfigError(
-                f"the training in {self.folder} has not finished: there are no weights yet; run it to its end."
+                f"the training in {self.folder} has not finished: there are no weights yet. {how_to_finish(self.folder)}"
             )
         return entry
 

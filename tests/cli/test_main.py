@@ -3,7 +3,9 @@
 
 import argparse
 import errno
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -238,3 +240,14 @@ def test_a_released_model_is_evaluated_and_left_as_it_is(tmp_path, monkeypatch, 
         assert ran.pop()[2] == {
             "dataset_dir": str(tmp_path), "model_dir": str(folder), "output_dir": str(tmp_path / "out")
         }  # fmt: skip
+
+
+def test_the_training_that_a_tiny_cohort_names_has_steps(tmp_path, monkeypatch, capsys, repository):
+    monkeypatch.setattr("custom.synthetic.make_demo_cohort", lambda folder, *_: Path(folder))
+    assert main(["cohort", str(tmp_path / "my data"), "--tiny"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "uad train" in line]
+    words = shlex.split(line)
+    settings = dict(zip(words[3::2], words[4::2], strict=True))
+    preset = json.loads((repository / "bundles/ddpm_ssim_ens/configs/small.json").read_text(encoding="utf-8"))
+    assert settings["--data"] == str(tmp_path / "my data")
+    assert 4 * int(settings["--slices_per_volume"]) >= preset["batch_size"]  # 4 training scans

@@ -12,9 +12,9 @@ from custom.cohorts.cases import datalist
 from custom.cohorts.datasets import get_dataset
 from custom.cohorts.datasets.own import declare
 from custom.cohorts.folds import make_splits
-from custom.cohorts.gate import check
+from custom.cohorts.gate import check, gate_splits
 from custom.cohorts.split_csv import load_split
-from custom.core.errors import ConfigError
+from custom.core.errors import ConfigError, DataError
 from custom.evaluation.cases import standard_plan
 
 pytestmark = [
@@ -157,3 +157,22 @@ def test_an_evaluation_takes_the_patients_that_have_lists_in_the_data_root(tmp_p
         (tmp_path / f"splits/{name}_test.csv").touch()
     plan = standard_plan("site", data_root=tmp_path, contrast="flair")
     assert plan.tests == {"clinic/test": "clinic/val", "planted/test": None}
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_an_undeclared_set_is_refused_with_the_file_that_declares_it(tmp_path, healthy):
+    (tmp_path / ("Train" if healthy else "Test") / "site" / "t2").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"declared in .*dataset.json: ") as refused:
+        get_dataset("site", tmp_path)
+    (tmp_path / "dataset.json").write_text(str(refused.value).split("dataset.json: ")[1], encoding="utf-8")
+    assert get_dataset("site", tmp_path).healthy == healthy
+
+
+def test_patients_without_the_healthy_scans_of_the_model_are_told_where_those_belong(tmp_path):
+    with pytest.raises(
+        DataError, match="nor does Train/ixi: the healthy scans of ixi belong into the same data folder"
+    ):
+        gate_splits(tmp_path, "ixi", "t1", 0, ("val",))
+    (tmp_path / "Train" / "ixi").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"the list does not exist\n"):
+        gate_splits(tmp_path, "ixi", "t1", 0, ("val",))

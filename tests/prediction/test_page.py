@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages: complete, self-contained, escaped, and drawn by a real browser."""
 
+import base64
 import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,8 @@ from custom.prediction import overlays
 from custom.prediction.calibration import Calibration, Threshold
 from custom.prediction.case_result import CaseResult
 from custom.prediction.findings import find_findings
-from custom.prediction.page import write_batch_report, write_case_report
+from custom.prediction.page import _model_facts, write_batch_report, write_case_report
+from custom.prediction.pictures import comparison, mosaic
 from custom.prediction.viewer.content import threshold_table
 
 pytestmark = [
@@ -60,7 +64,9 @@ def test_numbers_and_words(page, result) -> None:
     assert "exceeded by 1 % of healthy voxels" in text
     assert "No warnings" not in text
     assert "reconstructed with a mean error of 0.0456 inside the brain" in text
-    assert re.search(r"training steps.*720", text, re.DOTALL)
+    model = "trained on T1 scans (training steps: 720); healthy scans: reconstructed with a mean error of 0.0456"
+    assert model in text[: text.index('class="cards"')]  # before the first number that it explains
+    assert re.search(r"<dt>training steps</dt><dd>720<", text)
     assert f"about {result.grid['brain'].sum() * 0.008 * 0.01:.1f} ml lie above" in text  # 1 % of the brain
     assert re.search(r"99\.9[45] %</td>", text)  # the score 0.9 lies half way between the percentiles 99.9 and 99.99
     assert "left: 33.33%" in text  # the 99th percentile on a scale from the 90th to the 99.99th
@@ -71,7 +77,37 @@ def test_self_contained(page) -> None:
     assert not re.search(r"""(src|href)=["'](?!data:)""", text)
     assert "<script" not in text
     assert "http" not in re.sub(r"http-equiv", "", text)
-    assert text.count("data:image/png;base64,") == 3 + 4 + 1 + 1
+    assert text.count("data:image/png;base64,") == 3 + 4 + 3 + 1
+    rows = re.findall(r'<div class="whole">.*?</div>', text, re.DOTALL)
+    assert len(rows) == 3
+    for row in rows:  # of the mosaic: every row says where left is
+        assert re.search(r'class="l">L<.*class="r">R<', row)
+    for name in ("scan", "pseudo-healthy", "anomaly map", "mask"):
+        (letters,) = re.findall(rf'<div class="frame">((?:(?!<div).)*)</div><figcaption>{name}<', text, re.DOTALL)
+        assert re.findall(r"<i[^>]*>(.)</i>", letters) == ["L", "R", "A", "P"]
+
+
+def test_a_page_says_what_is_not_known_of_the_training(result, tmp_path) -> None:
+    unknown = replace(result, calibration=replace(result.calibration, healthy_error=None, iterations=None))
+    text = unknown.save_report(tmp_path, viewer="none").read_text(encoding="utf-8")
+    assert "trained on T1 scans; healthy scans: how well it reconstructs them was not measured." in text
+
+
+def test_every_picture_of_the_page_has_a_bar_of_five_centimetres(result) -> None:
+    position = np.zeros(SHAPE, dtype=np.float32)
+    axial = comparison(result, position, (12, 38, 14), "neurological")
+    rows = mosaic(result, position, "neurological")["images"]
+    for uri, pixels in [*((p["image"], 100) for p in axial), *((uri, 50) for uri in rows)]:
+        picture = imread(BytesIO(base64.b64decode(uri.partition(",")[2])))[..., :3]
+        assert (picture[-10, 8 : 8 + pixels] == 1).all()  # 25 voxels of 2 mm, enlarged
+        assert (picture[-10, 8 + pixels] < 1).any()
+
+
+@pytest.mark.parametrize(
+    ("training", "said"), [({"batch_size": 16}, "720 of 16 slices each: 11,520 slices in all"), (None, "720")]
+)
+def test_the_page_says_how_much_the_model_was_shown(result, training, said) -> None:
+    assert str(_model_facts({"model": {"training": training}}, result)["training steps"]) == said
 
 
 def test_texts_are_escaped(page) -> None:

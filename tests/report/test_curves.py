@@ -70,6 +70,17 @@ def test_area_under_the_drawn_curve_is_average_precision():
         assert area == pytest.approx(average_precision_score(truth, score))
 
 
+def test_a_threshold_that_marks_nothing_right_stands_at_the_bottom_of_a_logarithmic_axis(tmp_path, recwarn):
+    low = ([0.0, 0.5, 1.0], [0.02, 0.01, 0.004])
+    figure = curves.precision_recall_figure({"a": low}, {"tuned": (0.0, 0.0), "other": (0.5, 0.01)}, 0.004)
+    axes = figure.axes[0]
+    mark = _by_label(axes)["tuned (precision 0)"]
+    assert list(mark.get_ydata()) == [axes.get_ylim()[0]]
+    save_figure(figure, tmp_path / "a.png")
+    assert not [str(w.message) for w in recwarn if "constrained_layout" in str(w.message)]
+    assert axes.get_position().width > 0.5
+
+
 def test_operating_points_wear_the_colour_of_their_curve():
     axes = _precision_recall().axes[0]
     lines = _by_label(axes)

@@ -57,10 +57,22 @@ def test_left_front_of_the_patient_is_upper_left_of_the_picture(name):
 
 def test_sides_are_marked_as_they_are_shown():
     axes = _axes(case_panel(**_case()), "Input 5")
-    places = {text.get_text(): text.get_position()[0] for text in axes.texts}
-    assert places["L"] < 0.5 < places["R"]
-    low, high = axes.get_xlim()
-    assert low < high  # x grows to the right, towards the patient's right in RAS
+    places = {text.get_text(): text.get_position() for text in axes.texts}
+    assert places["L"][0] < 0.5 < places["R"][0]
+    assert places["P"][1] < 0.5 < places["A"][1]
+    for low, high in (axes.get_xlim(), axes.get_ylim()):
+        assert low < high  # x grows to the right, towards the patient's right in RAS, y to the front
+
+
+@pytest.mark.parametrize(("spacing_mm", "length_mm"), [(1.0, 5), (2.0, 10), (6.0, 50), (0.02, 0.192)])
+def test_every_row_has_a_scale_bar_that_is_as_long_as_it_says(spacing_mm, length_mm):
+    figure = case_panel(**_case(slices=[8, 5], spacing_mm=spacing_mm))
+    for name in ("Input 8", "Input 5"):
+        axes = _axes(figure, name)
+        (bar,) = [line for line in axes.lines if line.get_gid() == "scale bar"]
+        assert np.ptp(bar.get_xdata()) * spacing_mm == pytest.approx(length_mm)
+        assert f"{length_mm} mm" in [text.get_text() for text in axes.texts]
+    assert not [line for axes in case_panel(**_case()).axes for line in axes.lines if line.get_gid() == "scale bar"]
 
 
 def test_scales_do_not_depend_on_the_case():

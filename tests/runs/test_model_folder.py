@@ -143,6 +143,17 @@ def test_wrong_bundle_is_one_sentence(tmp_path):
         ModelFolder.read(tmp_path, bundle="ddpm_ssim_ens")
 
 
+def test_an_unfinished_training_is_gone_on_with_by_the_command_that_is_named(tmp_path):
+    model = define(tmp_path)
+    with pytest.raises(ConfigError, match="The command that began it goes on with it"):
+        _ = model.weights_sha256
+    write_checked_json(tmp_path / "run.json", {"command": ["uad", "train", "ae_baseline", "--data", "my data"]})
+    with pytest.raises(
+        ConfigError, match=r"no weights yet\. uad train ae_baseline --data 'my data' goes on with it; with --max_ep"
+    ):
+        _ = model.weights_sha256
+
+
 def test_missing_unfinished_old_and_foreign(tmp_path):
     with pytest.raises(ConfigError, match="no trained model"):
         ModelFolder.read(tmp_path)

@@ -43,5 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.variety,
     )
     training = ("uad", "train", "ddpm_ssim_ens", "--preset", "small", "--data", folder, "--dataset_name", "demo")
-    closing({"cohort": folder}, {"train a small model on it": command_line(*training, "--max_epochs", "40")})
+    length = (
+        "--slices_per_volume",
+        "8",
+        "--max_epochs",
+        "40",
+    )  # of the demonstration; fills a batch of the tiny cohort too
+    closing({"cohort": folder}, {"train a small model on it": command_line(*training, *length)})
     return 0

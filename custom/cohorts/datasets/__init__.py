@@ -6,6 +6,7 @@ A data set that only one data root knows stands in its ``dataset.json``, see :mo
 
 import difflib
 import importlib
+import json
 import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,9 +59,11 @@ def get_dataset(name: str, data_root: str | Path) -> DatasetDeclaration:
     hint = f"did you mean {close[0]!r}? " if close else ""
     if str(name).startswith("planted_"):
         hint = "planted lesions are made by `uad plant`, which declares them; "
+    healthy = (Path(data_root) / "Train" / str(name)).is_dir()
+    entry = json.dumps({"datasets": [{"name": str(name), "healthy": healthy}]})
     raise ConfigError(
         f"no data set is called {name!r}; {hint}known: {', '.join(sorted(known))}. A data set of your own is declared in "
-        f"{Path(data_root) / 'dataset.json'}."
+        f"{Path(data_root) / 'dataset.json'}: {entry}"
     )
 
 

@@ -91,5 +91,11 @@ def read_lists(
         elif fold is None and read.fold is not None and read.fold <= last:
             read.faults.append(fault("missing-fold", "the list does not exist", *place, file=file))
         elif read.part in required and read.fold in (None, fold, 0):
-            read.faults.append(fault("list-missing", "the list does not exist", *place, file=file))
+            text = "the list does not exist"
+            if declaration.healthy and not (root / declaration.folder).is_dir():
+                text += (
+                    f", nor does {declaration.folder}: the healthy scans of {declaration.name} belong into the same data "
+                    "folder as the patients, because a model's thresholds come from its healthy validation scans"
+                )
+            read.faults.append(fault("list-missing", text, *place, file=file))
     return [read for read in lists if read.path.is_file() or read.faults]
