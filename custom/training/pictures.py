@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from ..report.figures import new_figure, save_figure, style
 from ..runs.run_folder import RunFolder
 
-_COLUMNS = ("what the network sees", "what it answers", "what is right", "absolute difference")
+_COLUMNS = ("input", "prediction", "target", "absolute difference")
 
 
 class ValidationPictures:
     """Draw the first slices of each validation into ``pictures/epoch_00010.png`` of the run folder, and track the file.
 
-    A row is a slice: input, prediction, target and their difference; of several channels the middle one of the input and
-    the first of the others. Prediction and target of a row share their grey scale. Nothing is drawn of outputs that are no slices.
+    A row is a slice: input (for diffusion models before noise is added), prediction, target and their difference; of several
+    channels the middle one of the input and the first of the others. Prediction and target of a row share their grey scale. Nothing is drawn of outputs that are no slices.
 
     Args:
         run_folder: of the training.
