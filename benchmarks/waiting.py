@@ -4,7 +4,7 @@
 Every row is a fresh process, since OpenMP reads its settings when torch is loaded: training steps of 16 slices with a thread
 per core, the waiting as the library has it (threads spin for a while, then sleep) or ``OMP_WAIT_POLICY=PASSIVE`` (threads sleep
 at once), alone or beside as many busy processes as there are cores. Ratios are to the library's own way in the same round;
-below 1 is better. ``uad`` chooses by the load of the machine at its start, see ``custom/cli/process.py``.
+below 1 is better. ``uad`` lets them sleep, see ``custom/cli/process.py``.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 """The arrows of CONTRIBUTING.md, read off the imports."""
 
 import ast
+import importlib
 import re
 import sys
 import tomllib
@@ -167,3 +168,23 @@ def test_every_public_class_has_an_example_that_runs(pytestconfig):
 def test_no_module_is_longer_than_a_reader_can_hold():
     lines = {_name(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
     assert {name: count for name, count in lines.items() if count > 300} == {}
+
+
+def test_documents_name_modules_and_files_that_exist():
+    """``custom.mine`` and the like stand for a reader's own."""
+    missing = []
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bundles/*/docs/*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"\bcustom(?:\.\w+){2,}", text):
+            parts = name.split(".")
+            folder = ROOT.joinpath(*parts[:2])
+            depth = 3 if len(parts) > 2 and (folder / f"{parts[2]}.py").exists() else 2
+            held = importlib.import_module(".".join(parts[:depth])) if "mine" not in parts else None
+            for part in parts[depth:]:
+                held = getattr(held, part, None) if held else None
+            if held is None and "mine" not in parts:
+                missing.append(f"{page.name}: {name}")
+        for name in re.findall(r"`((?:tests|custom|scripts|benchmarks|fuzz|matrices)/[\w./-]+\w)", text):
+            if not (ROOT / name).exists() and "mine" not in name:
+                missing.append(f"{page.name}: {name}")
+    assert missing == []

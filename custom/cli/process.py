@@ -40,10 +40,9 @@ def _name_the_user() -> None:
 
 
 def _wait_politely() -> None:
-    """Let the threads of torch sleep instead of spin while they wait, if other processes want the same cores.
+    """Let the threads of torch sleep instead of spin while they wait for each other (``benchmarks/waiting.py``).
 
-    Alone, spinning is faster; beside others it takes the time away from those that work.
-    ``OMP_WAIT_POLICY`` in the environment decides instead.
+    Beside other processes, threads that spin take the time away from those that work, and a machine that is idle when a training
+    starts may not stay so. ``OMP_WAIT_POLICY`` in the environment decides instead.
     """
-    if hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
