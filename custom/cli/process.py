@@ -10,7 +10,7 @@ import warnings
 
 def prepare_process() -> None:
     """Set the environment variables, warning filters and loggers of a process that runs one command."""
-    for stream in (sys.stdout, sys.stderr):  # a file name that is no UTF-8 is shown, and ends nothing
+    for stream in (sys.stdout, sys.stderr):  # a file name that is not UTF-8 is shown, and ends nothing
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     _name_the_user()

@@ -44,8 +44,8 @@ def explain(error: BaseException) -> tuple[str | None, int]:
 def find_foreseen(error: BaseException | None) -> UADError | None:
     """Return the :class:`UADError` in the chain of causes of ``error`` (MONAI wraps errors of components), or None.
 
-    A full disk, a place that cannot be written, a name that is no UTF-8, full memory, a full or missing GPU and a killed loader process are foreseen
-    too, whoever raised the error.
+    A full disk, a place that cannot be written, a name that is not UTF-8, full memory, a full or missing GPU and a killed
+    loader process are foreseen too, whoever raised the error.
     """
     chain: list[BaseException] = []
     while error is not None and error not in chain:

@@ -43,11 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.variety,
     )
     training = ("uad", "train", "ddpm_ssim_ens", "--preset", "small", "--data", folder, "--dataset_name", "demo")
-    length = (
-        "--slices_per_volume",
-        "8",
-        "--max_epochs",
-        "40",
-    )  # of the demonstration; fills a batch of the tiny cohort too
+    # as long as the demonstration; slices enough to fill a batch from the tiny cohort too
+    length = ("--slices_per_volume", "8", "--max_epochs", "40")
     closing({"cohort": folder}, {"train a small model on it": command_line(*training, *length)})
     return 0

@@ -143,9 +143,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
             complete = all(usable(record) for record in records)
             if not known and any(usable(record) for record in records):
-                declared = declare(
-                    data, arguments.name, not arguments.patients, r"([^_]+)"
-                )  # the subject, not the session
+                subject = r"([^_]+)"  # not the session
+                declared = declare(data, arguments.name, not arguments.patients, subject)
                 written |= {"data set": declared} if declared else {}
             following = {"make the lists": command_line("uad", "splits", data, "--dataset", arguments.name)}
             if arguments.splits and complete:
