@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install ## demo cohort, short CPU training of the small preset, evaluation, figures
 	$(BIN)/uad demo --data $(DEMO_DATA) --output $(OUT)/demo
 
-matrix: install ## seven methods, two folds on the demo cohort: Table 1, figures (two CPU cores)
+matrix: install ## eleven methods, two folds on the demo cohort: tables and figures (two CPU cores, an hour or more)
 	$(BIN)/uad cohort $(DEMO_DATA)
 	$(BIN)/uad matrix matrices/demo.json --data $(DEMO_DATA) --output $(OUT)/matrix --workers 2
 

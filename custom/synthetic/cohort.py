@@ -3,7 +3,7 @@
 
 Layout under the output folder::
 
-    Train/demo/{t1,t2,mask}/DEMO001_t1.nii.gz ...
+    Train/demo/{t1,t2,mask}/DEMO001_t1.nii.gz ...      (and flair where it is asked for)
     Test/{demo_tumour,demo_ms,demo_stroke,demo_wmh}/{t1,t2,mask,seg}/TUMOUR01_t1.nii.gz ...
     splits/demo_{train,val}_fold0..4.csv, demo_test.csv, demo_<kind>_{val,test}.csv
     DEMO.json  README.txt
@@ -41,7 +41,7 @@ from ..core.progress import progress
 from ..core.seeding import derive_seed
 from ..core.stamps import FORMER_COHORT, stamp_lists
 from .anatomy import VELOCITY_SCALES
-from .contrast import TISSUES
+from .contrast import COHORT_CONTRASTS, CONTRASTS, TISSUES
 from .fields import OUTPUT_AFFINE
 from .lesions import AGES, KINDS
 from .subject import make_subject
@@ -146,8 +146,8 @@ def write_nifti(path: Path, values: NDArray[Any]) -> None:
     path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=5, mtime=0))
 
 
-def _write_subject(root: str, entry: _Entry, variety: str) -> str:
-    subject = make_subject(entry.seed, entry.age, entry.kind, named_variety(variety))
+def _write_subject(root: str, entry: _Entry, variety: str, contrasts: Sequence[str]) -> str:
+    subject = make_subject(entry.seed, entry.age, entry.kind, named_variety(variety), contrasts)
     parts: dict[str, NDArray[Any]] = {**subject.images, "mask": subject.mask}
     if entry.kind:
         parts["seg"] = subject.seg
@@ -156,7 +156,7 @@ def _write_subject(root: str, entry: _Entry, variety: str) -> str:
     return entry.name
 
 
-def _write_all(tasks: Sequence[tuple[str, _Entry, str]], workers: int) -> Iterator[str]:
+def _write_all(tasks: Sequence[tuple[str, _Entry, str, Sequence[str]]], workers: int) -> Iterator[str]:
     if workers <= 1:
         yield from starmap(_write_subject, tasks)
         return
@@ -178,28 +178,22 @@ def _stamp(folder: Path) -> None:
     """Note the digests of the lists, by data set."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.csv"))}
     for dataset in sorted({_LIST_KIND.sub("", name) for name in texts}):
-        stamp_lists(
-            folder, dataset, {name: text for name, text in texts.items() if _LIST_KIND.sub("", name) == dataset}
-        )
+        stamp_lists(folder, dataset, {k: text for k, text in texts.items() if _LIST_KIND.sub("", k) == dataset})
 
 
 def _digests(root: Path) -> dict[str, str]:
-    files = sorted(
-        path
-        for path in root.rglob("*")
-        if path.is_file()
-        and path.name != MANIFEST
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)  # locks, caches of later runs
-    )
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    found = {path.relative_to(root): path for path in sorted(root.rglob("*")) if path.is_file()}
+    found = {name: path for name, path in found.items() if not any(part.startswith(".") for part in name.parts)}
+    # without the manifest, and without the locks and caches of later runs, whose names begin with a dot
+    return {k.as_posix(): hashlib.sha256(v.read_bytes()).hexdigest() for k, v in found.items() if v.name != MANIFEST}
 
 
-def _parameters(size: CohortSize, seed: int, variety: str) -> dict[str, Any]:
-    counts = {**asdict(size), "kinds": list(KINDS), "folds": FOLDS}
-    return {"version": VERSION, "seed": seed, "variety": variety, "counts": counts}
+def _parameters(size: CohortSize, seed: int, variety: str, contrasts: Sequence[str]) -> dict[str, Any]:
+    counts = asdict(size) | {"kinds": list(KINDS), "folds": FOLDS}
+    return {"version": VERSION, "seed": seed, "variety": variety, "contrasts": list(contrasts), "counts": counts}
 
 
-def _manifest(root: Path, size: CohortSize, seed: int, variety: str) -> str:
+def _manifest(root: Path, parameters: dict[str, Any]) -> str:
     generator = {
         "module": "custom.synthetic",
         "grid": "96x96x80, 2 mm, RAS",
@@ -207,20 +201,21 @@ def _manifest(root: Path, size: CohortSize, seed: int, variety: str) -> str:
         "velocity_spacing_and_rms_mm": VELOCITY_SCALES,
         "tissue_mean_and_sd": TISSUES,
         "ages": {"healthy": HEALTHY_AGES, **AGES},
-        "variety": asdict(named_variety(variety)),
+        "variety": asdict(named_variety(parameters["variety"])),
     }
-    record = {**_parameters(size, seed, variety), "generator": generator, "sha256": _digests(root)}
-    return json.dumps(with_digest(record), indent=1) + "\n"
+    return json.dumps(with_digest({**parameters, "generator": generator, "sha256": _digests(root)}), indent=1) + "\n"
 
 
-def is_complete(root: Path, size: CohortSize, seed: int, variety: str = "demo") -> bool:
+def is_complete(
+    root: Path, size: CohortSize, seed: int, variety: str = "demo", contrasts: Sequence[str] = COHORT_CONTRASTS
+) -> bool:
     """Whether ``root`` holds exactly this cohort, every file with the recorded SHA-256."""
     try:
         manifest = read_checked_json(root / MANIFEST, "", FORMER_COHORT)
     except DamagedFileError:
         return False
-    wanted = _parameters(size, seed, variety)
-    same = {key: manifest.get(key) for key in wanted} == wanted
+    manifest.setdefault("contrasts", list(COHORT_CONTRASTS))  # a cohort from before there was a choice
+    same = _parameters(size, seed, variety, contrasts).items() <= manifest.items()
     return same and manifest.get("sha256") == _digests(root)
 
 
@@ -231,6 +226,7 @@ def make_demo_cohort(
     workers: int = 0,
     overwrite: bool = False,
     variety: str = "demo",
+    contrasts: Sequence[str] = COHORT_CONTRASTS,
 ) -> Path:
     """Make the cohort, or leave it as it is when the same one is already there and intact.
 
@@ -241,40 +237,46 @@ def make_demo_cohort(
         workers: processes; 0 means one per CPU core.
         overwrite: replace another cohort (a folder that has a DEMO.json) at ``output``.
         variety: name of the spreads of subjects and scanners, see :mod:`.variety`; ``"wide"`` is for training alone.
+        contrasts: of :data:`.contrast.CONTRASTS`, ``t1`` among them, since lists name its files.
 
     Returns:
         The output folder.
 
     Raises:
+        ConfigError: for a contrast that cannot be made.
         DataError: if ``output`` holds something else.
     """
     root = Path(output).absolute()
     size = size or CohortSize()
-    named_variety(variety)
+    named_variety(variety)  # refused before anything is made
+    if "t1" not in contrasts or not set(contrasts) <= set(CONTRASTS):
+        raise ConfigError(
+            f"a synthetic cohort has t1 and what else of {', '.join(CONTRASTS)} is asked for, not {contrasts}"
+        )
     if root.exists():
-        if not overwrite and is_complete(root, size, seed, variety):
+        if not overwrite and is_complete(root, size, seed, variety, contrasts):
             return root
         occupied = not root.is_dir() or any(root.iterdir())
         if occupied and not (overwrite and (root / MANIFEST).is_file()):
             raise DataError(
-                "the folder holds something other than this intact synthetic cohort and is left untouched. "
-                f"Choose another folder, or pass --overwrite to replace a synthetic cohort (a folder with {MANIFEST})",
+                "the folder holds something other than this intact synthetic cohort and is left untouched. Choose "
+                f"another, or pass --overwrite to replace a synthetic cohort (a folder with {MANIFEST})",
                 case=str(root),
             )
     with building(root) as folder:
         tables = plan_cohort(size, seed)
-        entries = list({entry.name: entry for table in tables.values() for entry in table}.values())
-        tasks = [(str(folder), entry, variety) for entry in entries]
+        entries = {entry.name: entry for table in tables.values() for entry in table}
+        tasks = [(str(folder), entry, variety, contrasts) for entry in entries.values()]
         written = _write_all(tasks, workers or os.cpu_count() or 1)
         for _ in progress(written, total=len(tasks), desc="synthetic cohort", unit="subject"):
             pass
         for name, table in tables.items():
-            if not table:
-                continue  # a list without a scan is a fault of a data root
-            _write_table(folder / "splits" / f"{name}.csv", table)
+            if table:  # a list without a scan is a fault of a data root
+                _write_table(folder / "splits" / f"{name}.csv", table)
         _stamp(folder / "splits")
         (folder / README).write_text(README_TEXT, encoding="utf-8")
-        (folder / MANIFEST).write_text(_manifest(folder, size, seed, variety), encoding="utf-8")
+        parameters = _parameters(size, seed, variety, contrasts)
+        (folder / MANIFEST).write_text(_manifest(folder, parameters), encoding="utf-8")
         if root.exists():
             shutil.rmtree(root)
         folder.rename(root)
@@ -285,13 +287,11 @@ def make_demo_cohort(
 def _one_thread_each() -> Iterator[None]:
     """Let processes started within compute with one thread: several threads each would fight for the same cores."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
+    before = {name: os.environ[name] for name in names if name in os.environ}
     os.environ.update(dict.fromkeys(names, "1"))
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in names:
+            del os.environ[name]
+        os.environ.update(before)

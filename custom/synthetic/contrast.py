@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From tissue fractions to T1- and T2-weighted images on the 2 mm output grid.
+"""From tissue fractions to T1-weighted, T2-weighted and FLAIR images on the 2 mm output grid.
 
 Brightness is relative to white matter = 1. Tissues are mixed at 1 mm, blurred by the scanner's point spread, averaged
 to 2 mm cells, then multiplied by texture and a smooth coil field and given Rician noise.
@@ -14,17 +14,31 @@ from .anatomy import Anatomy
 from .fields import Array, Mask, cell_mean, noise_field
 from .variety import DEMO, Variety
 
-# (mean, sd over subjects): grey matter, fluid, strength of the template's residual, darkening by iron
+# (mean, sd over subjects): grey matter, fluid, strength of the template's residual, darkening by iron, and on FLAIR the bright
+# rims of the ventricles that healthy people have
 TISSUES = {
     "t1": {"grey": (0.75, 0.03), "csf": (0.24, 0.06), "residual": (1.2, 0.1), "iron": (-0.02, 0.01)},
     "t2": {"grey": (1.38, 0.07), "csf": (3.4, 0.3), "residual": (-1.8, 0.2), "iron": (0.25, 0.06)},
+    "flair": {
+        "grey": (1.25, 0.05),
+        "csf": (0.3, 0.08),
+        "residual": (-0.7, 0.2),
+        "iron": (0.1, 0.04),
+        "rim": (0.15, 0.08),
+    },
 }
 SULCAL_DIMMING = 0.15  # vessels and membranes among the fluid of the sulci
 TEXTURE = ((1.25, 0.025), (3.0, 0.025), (10.0, 0.03))  # (spacing in 2 mm cells, sd)
-DURA = {"t1": (0.2, 0.6), "t2": (0.05, 0.4)}  # range of the median darkening of the outermost 2 mm, in patches
-THROUGH_PLANE_MM = {"t1": (0.3, 0.7), "t2": (0.5, 1.3)}  # range of the point spread's sigma
+DURA = {
+    "t1": (0.2, 0.6),
+    "t2": (0.05, 0.4),
+    "flair": (0.1, 0.5),
+}  # range of the median darkening of the outermost 2 mm, in patches
+THROUGH_PLANE_MM = {"t1": (0.3, 0.7), "t2": (0.5, 1.3), "flair": (0.5, 1.3)}  # range of the point spread's sigma
 BIAS_SPACING_CELLS = 27.5
+RIM_MM = 2.0  # depth over which the rim of a ventricle fades
 CONTRASTS = tuple(TISSUES)
+COHORT_CONTRASTS = ("t1", "t2")  # unless others are asked for
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,7 @@ class Levels:
         csf: of fluid.
         residual: strength of the template's residual.
         iron: share by which iron-rich nuclei are darker.
+        rim: by which white matter is brighter at the ventricles.
 
     >>> levels = draw_levels(np.random.default_rng(0), "t2")
     >>> levels.csf > levels.grey > 1
@@ -46,6 +61,7 @@ class Levels:
     csf: float
     residual: float
     iron: float
+    rim: float = 0.0
 
 
 def draw_levels(rng: np.random.Generator, contrast: str, variety: Variety = DEMO) -> Levels:
@@ -59,6 +75,9 @@ def mix_tissues(anatomy: Anatomy, levels: Levels) -> Array:
     fluid = anatomy.csf * (1 - np.float32(SULCAL_DIMMING) * anatomy.cortical) * np.float32(levels.csf)
     image = anatomy.white + np.float32(levels.grey) * anatomy.grey + fluid
     solid = anatomy.white + anatomy.grey
+    if levels.rim > 0:
+        rim = np.exp(-np.maximum(anatomy.ventricle_distance, 0) / np.float32(RIM_MM))
+        image += np.float32(levels.rim) * rim * anatomy.white
     image += np.float32(levels.residual) * np.clip(anatomy.residual, -0.2, 0.2) * solid
     image *= 1 - np.float32(levels.iron * (0.6 + 0.6 * anatomy.atrophy)) * anatomy.iron
     return np.asarray(np.maximum(image, 0))

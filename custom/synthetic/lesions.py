@@ -28,7 +28,7 @@ class Lesion:
 
     Attributes:
         opacity: 0..1 on the fine grid.
-        brightness: of each contrast (``t1``, ``t2``) on the fine grid, white matter = 1.
+        brightness: of each contrast (``t1``, ``t2``, ``flair``) on the fine grid, white matter = 1.
 
     >>> lesion = Lesion(np.array([0.0, 0.75], np.float32), {"t1": np.array([0.5, 0.5], np.float32)})
     >>> lesion.blend(np.ones(2, np.float32), "t1").tolist(), lesion.mask.tolist()
@@ -110,12 +110,21 @@ def _tumour(rng: np.random.Generator, anatomy: Anatomy, scans: Scans, seed: int)
     dead = expit((necrosis - radius) * plan.radius_mm / 0.8)
     texture = 1 + 0.12 * _shape_noise(rng, 4.0)
     rim = rng.uniform(1.5, 2.0)
-    t1, t2 = scans["t1"], scans["t2"]
-    solid = {"t1": rng.uniform(0.62, 0.75) * texture, "t2": np.maximum(rim * t2.grey * texture, 1.25 * t2.grey)}
-    liquid = {"t1": t1.csf + 0.15, "t2": 0.85 * t2.csf}
-    swollen = {"t1": 0.78, "t2": rng.uniform(0.56, 0.66) * t2.csf}
+    t1, t2, flair = scans["t1"], scans["t2"], scans["flair"]
+    dark, wet = rng.uniform(0.62, 0.75), rng.uniform(0.56, 0.66)
+    solid = {
+        "t1": dark * texture,
+        "t2": np.maximum(rim * t2.grey * texture, 1.25 * t2.grey),
+        "flair": (0.7 + 0.3 * rim) * flair.grey * texture,
+    }
+    liquid = {
+        "t1": t1.csf + 0.15,
+        "t2": 0.85 * t2.csf,
+        "flair": flair.csf + 0.3,
+    }  # not wholly suppressed: rich in protein
+    swollen = {"t1": 0.78, "t2": wet * t2.csf, "flair": 2.9 * wet}
     brightness = {}
-    for contrast in ("t1", "t2"):
+    for contrast in solid:
         inner = solid[contrast] + dead * (liquid[contrast] - solid[contrast])
         brightness[contrast] = (swollen[contrast] + core * (inner - swollen[contrast])).astype(np.float32)
     opacity = 0.95 * np.maximum(core, 0.9 * oedema) * anatomy.inside
@@ -186,7 +195,8 @@ def _ms(rng: np.random.Generator, anatomy: Anatomy, scans: Scans, seed: int) -> 
         t2[box][stronger] = rng.uniform(0.55, 0.80)
         t1[box][stronger] = rng.uniform(0.50, 0.65) if rng.random() < 0.2 else rng.uniform(0.76, 0.86)
     tissue = expit((ndimage.gaussian_filter(anatomy.white, 0.7, truncate=3.0) - 0.35) / 0.08)
-    return Lesion((0.95 * opacity * tissue).astype(np.float32), {"t1": t1, "t2": t2 * np.float32(scans["t2"].csf)})
+    images = {"t1": t1, "t2": t2 * np.float32(scans["t2"].csf), "flair": np.float32(2.6) * t2}
+    return Lesion((0.95 * opacity * tissue).astype(np.float32), images)
 
 
 # right-side centres of the arteries' territories in mm; (weight of being hit, points)
@@ -221,11 +231,12 @@ def _stroke(rng: np.random.Generator, anatomy: Anatomy, scans: Scans, seed: int)
     opacity = 0.95 * expit(inside / 1.2) * expit((solid - 0.55) / 0.06) * anatomy.inside
     opacity *= anatomy.ventricle_distance > 0.5
     severity = np.clip(rng.uniform(0.35, 0.8) + 0.25 * _shape_noise(rng, 10.0), 0.1, 1)
-    t1, t2 = scans["t1"], scans["t2"]
+    t1, t2, flair = scans["t1"], scans["t2"], scans["flair"]
     wet = 0.55 * t2.grey + 0.45 * t2.csf
     brightness = {
         "t1": t1.grey * (1 - 0.4 * severity),
         "t2": 1.15 * t2.grey + severity * (wet - 1.15 * t2.grey),
+        "flair": flair.grey * (1.05 + 0.6 * severity),
     }
     return Lesion(opacity.astype(np.float32), {name: value.astype(np.float32) for name, value in brightness.items()})
 
@@ -248,7 +259,8 @@ def _wmh(rng: np.random.Generator, anatomy: Anatomy, scans: Scans, seed: int) ->
     tissue = tissue * expit((anatomy.ventricle_distance - 0.3) / 0.3)
     level = np.clip(rng.uniform(0.50, 0.60) + 0.03 * _shape_noise(rng, 5.0), 0.46, 0.64)
     t2 = (level * scans["t2"].csf).astype(np.float32)
-    return Lesion((0.95 * opacity * tissue).astype(np.float32), {"t1": np.full_like(t2, 0.80), "t2": t2})
+    images = {"t1": np.full_like(t2, 0.80), "t2": t2, "flair": (3 * level).astype(np.float32)}
+    return Lesion((0.95 * opacity * tissue).astype(np.float32), images)
 
 
 _MAKERS: Mapping[str, Callable[[np.random.Generator, Anatomy, Scans, int], Lesion]] = {

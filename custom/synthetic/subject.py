@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One synthetic subject: brain, optional lesion, both contrasts, mask and lesion mask on the 2 mm output grid."""
+"""One synthetic subject: brain, optional lesion, its contrasts, mask and lesion mask on the 2 mm output grid."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .anatomy import make_anatomy
-from .contrast import CONTRASTS, acquire, draw_levels, mix_tissues
+from .contrast import COHORT_CONTRASTS, CONTRASTS, acquire, draw_levels, mix_tissues
 from .fields import add_air, cell_mean
 from .lesions import make_lesion, mass_effect
 from .variety import DEMO, Variety
@@ -32,7 +32,13 @@ class Subject:
     seg: NDArray[np.uint8]
 
 
-def make_subject(seed: int, age: float, kind: str | None = None, variety: Variety = DEMO) -> Subject:
+def make_subject(
+    seed: int,
+    age: float,
+    kind: str | None = None,
+    variety: Variety = DEMO,
+    contrasts: Sequence[str] = COHORT_CONTRASTS,
+) -> Subject:
     """Make a subject.
 
     Args:
@@ -41,6 +47,7 @@ def make_subject(seed: int, age: float, kind: str | None = None, variety: Variet
         age: years.
         kind: ``None`` for a healthy subject, or one of :data:`.lesions.KINDS`.
         variety: how much subjects and scanners differ.
+        contrasts: which of :data:`.contrast.CONTRASTS` to scan; an image does not depend on the others.
     """
     streams = np.random.SeedSequence(seed).generate_state(4, np.uint64)
     body, disease, scanner, gain = (int(state) for state in streams)
@@ -53,6 +60,8 @@ def make_subject(seed: int, age: float, kind: str | None = None, variety: Variet
     scale = WHITE_LEVEL * np.random.default_rng(gain).uniform(0.8, 1.25, len(CONTRASTS))
     images = {}
     for name, factor in zip(CONTRASTS, scale, strict=True):
+        if name not in contrasts:
+            continue
         fine = mix_tissues(anatomy, levels[name])
         if lesion:
             fine = lesion.blend(fine, name)

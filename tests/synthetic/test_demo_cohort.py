@@ -174,13 +174,15 @@ def test_upsampling_keeps_linear_functions_and_cell_mean_undoes_it():
 # From here on the brains are replaced by boxes, so that whole cohorts cost nothing.
 
 
-def box(seed: int, age: float, kind: str | None = None, variety: Variety | None = None) -> Subject:
+def box(
+    seed: int, age: float, kind: str | None = None, variety: Variety | None = None, contrasts: tuple[str, ...] = ()
+) -> Subject:
     mask = np.zeros(OUTPUT_SHAPE, dtype=np.uint8)
     mask[AIR_CELLS:-AIR_CELLS, 20:70, 20:60] = 1
     image = (mask * np.random.default_rng(seed).integers(1, 300)).astype(np.int16)
     seg = np.zeros_like(mask)
     seg[40:50, 40:50, 40:50] = int(kind is not None)
-    return Subject({"t1": image, "t2": image + mask}, mask, seg)
+    return Subject({name: image + index * mask for index, name in enumerate(contrasts)}, mask, seg)
 
 
 SIZE = CohortSize(healthy=9, healthy_test=2, patients_val=1, patients_test=2)
@@ -299,6 +301,15 @@ def test_a_wide_cohort_is_another_one_and_needs_no_patients(quick, tmp_path):
         make_demo_cohort(root, size, seed=1, workers=1)
     with pytest.raises(ConfigError, match="no variety"):
         make_demo_cohort(tmp_path / "other", size, variety="wild")
+
+
+def test_flair_is_scanned_where_it_is_asked_for(quick, tmp_path):
+    root = make_demo_cohort(tmp_path / "demo", SIZE, workers=1, contrasts=("t1", "t2", "flair"))
+    assert (root / "Test" / "demo_ms" / "flair" / "MS01_flair.nii.gz").is_file()
+    assert cohort.is_complete(root, SIZE, 0, contrasts=("t1", "t2", "flair"))
+    assert not cohort.is_complete(root, SIZE, 0)
+    with pytest.raises(ConfigError, match="t1 and what else of t1, t2, flair"):
+        make_demo_cohort(tmp_path / "other", SIZE, contrasts=("flair",))
 
 
 def test_the_wide_variety_contains_the_demo():

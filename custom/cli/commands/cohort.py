@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="demo",
         help="how much subjects and scanners differ: demo (default), or wide, for training models for scanners nobody has seen",
     )
+    parser.add_argument("--flair", action="store_true", help="scan FLAIR too, beside T1 and T2")
     parser.add_argument("--tiny", action="store_true", help="fewest subjects: only to see that things run")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default 0)")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per CPU core (default)")
@@ -29,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Make the cohort."""
     require_writable(arguments.output)
     from ...synthetic import CohortSize, make_demo_cohort
+    from ...synthetic.contrast import COHORT_CONTRASTS
 
     numbers = {"healthy": 6, "healthy_test": 1, "patients_val": 1, "patients_test": 1} if arguments.tiny else {}
     for name in ("healthy", "healthy_test", "patients_val", "patients_test"):
@@ -41,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.workers,
         arguments.overwrite,
         arguments.variety,
+        (*COHORT_CONTRASTS, "flair") if arguments.flair else COHORT_CONTRASTS,
     )
     training = ("uad", "train", "ddpm_ssim_ens", "--preset", "small", "--data", folder, "--dataset_name", "demo")
     # as long as the demonstration; slices enough to fill a batch from the tiny cohort too
