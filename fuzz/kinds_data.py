@@ -73,11 +73,11 @@ def _read_prepared(folder: Path) -> Any:
 
 
 def _make_reports(folder: Path) -> list[Path]:
-    cache = FileCache(folder, 10**6)
+    cache = FileCache(folder)
     for number in range(2):
         path = write_scan(folder / f"IXI00{number}_t1.nii.gz", number)
         os.utime(path, ns=(0, 0))
-        cache.put(path, "image", inspect_file(path, "image", 10**6))
+        cache.put(path, "image", inspect_file(path, "image"))
     cache.save()
     other = folder / "other" / CACHE_FILE
     other.parent.mkdir()
@@ -86,9 +86,9 @@ def _make_reports(folder: Path) -> list[Path]:
 
 
 def _read_reports(folder: Path) -> Any:
-    cache = FileCache(folder, 10**6)
+    cache = FileCache(folder)
     paths = [folder / f"IXI00{number}_t1.nii.gz" for number in range(2)]
-    return [repr(cache.get(path, "image") or inspect_file(path, "image", 10**6)) for path in paths]
+    return [repr(cache.get(path, "image") or inspect_file(path, "image")) for path in paths]
 
 
 def _make_declaration(folder: Path) -> list[Path]:

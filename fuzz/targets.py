@@ -35,8 +35,6 @@ from custom.runs.record import RunRecord
 from custom.volumes.read import read_label, read_scan
 from custom.volumes.scan import Scan
 
-_MAX_VOXELS = 1 << 20
-
 
 @dataclass(frozen=True)
 class Target:
@@ -87,11 +85,11 @@ def _nifti(data: bytes, folder: Path) -> None:
     packed = gzip.compress(data, 1) if not data.startswith(b"\x1f\x8b") else data
     for path in (_file(folder, "a.nii", data), _file(folder, "a.nii.gz", packed)):
         for kind in ("image", "label"):
-            report = inspect_file(path, kind, _MAX_VOXELS)  # type: ignore[arg-type]
+            report = inspect_file(path, kind)  # type: ignore[arg-type]
             if FileReport.from_json(json.loads(json.dumps(vars(report)))) != report and "nan" not in repr(report):
                 raise AssertionError("the report changes when it is stored")
         _tolerant(
-            lambda path=path: read_scan(path, "case", _MAX_VOXELS),
+            lambda path=path: read_scan(path, "case"),
             lambda path=path: read_label(path, image, "case", "seg"),
             lambda path=path: read_label(path, image, "case", "mask", 0.5),
         )
@@ -131,7 +129,7 @@ _SIDECARS: tuple[tuple[str, str, Callable[[Path], object]], ...] = (
     ("promoted", "calibration.json", lambda folder: promote(folder, folder)),
     ("record", "run.json", RunRecord.read),
     ("stamp", "splits/splits.json", lambda folder: check_stamp(folder / "splits/IXI_test.csv")),
-    ("cache", CACHE_FILE, lambda folder: FileCache(folder, 1).get(folder / "splits/IXI_test.csv", "image")),
+    ("cache", CACHE_FILE, lambda folder: FileCache(folder).get(folder / "splits/IXI_test.csv", "image")),
     (
         "arguments",
         "c.json",

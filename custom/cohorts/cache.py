@@ -13,7 +13,6 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -26,47 +25,40 @@ from ..core.digests import (
     write_sealed,
 )
 from ..core.errors import DataError, DiskFullError, ResourceError
-from ..core.files import NO_SPACE
+from ..core.files import NO_SPACE, file_state
 from ..preparation.prepare import Preparation, PreparedCase, prepare_case
 from ..volumes.records import ScanRecord
 
 CACHE_VERSION = 2
-StorageType = Literal["float32", "float16"]
+_ARRAYS = ("image", "mask", "seg", "affine")
 _LOG = logging.getLogger(__name__)
 
 
-def cached_case(
-    record: ScanRecord, preparation: Preparation, cache_dir: str | Path | None, dtype: StorageType = "float32"
-) -> PreparedCase:
+def cached_case(record: ScanRecord, preparation: Preparation, cache_dir: str | Path | None) -> PreparedCase:
     """Return the prepared case, from the cache if it is there, else prepared now and stored.
 
     Args:
         record: scan with its files.
         preparation: how the scan is prepared.
         cache_dir: folder of the cache; None prepares without one.
-        dtype: type of the stored image; float16 halves the size at a relative error of 5e-4.
     """
     if cache_dir is None:
         return prepare_case(record, preparation)
     root = Path(cache_dir)
-    entry = entry_path(record, preparation, root, dtype)
+    entry = entry_path(record, preparation, root)
     found = _read(entry, record.case_id)
-    if found is not None:
-        return found
-    prepared = prepare_case(record, preparation)
-    stored = PreparedCase(
-        prepared.image.astype(dtype).astype(np.float32), prepared.mask, prepared.seg, prepared.affine, prepared.notes
-    )
-    _write(entry, stored, dtype)
-    return stored
+    if found is None:
+        found = prepare_case(record, preparation)
+        _write(entry, found)
+    return found
 
 
-def entry_path(record: ScanRecord, preparation: Preparation, root: Path, dtype: StorageType = "float32") -> Path:
+def entry_path(record: ScanRecord, preparation: Preparation, root: Path) -> Path:
     """Return the file of a case in the cache; its name is the hash of everything that it depends on."""
     files = [
         file_digest(path, root, record.case_id) if path else "" for path in (record.image, record.mask, record.seg)
     ]
-    key = hashlib.sha256(json.dumps([CACHE_VERSION, preparation.digest(), dtype, *files]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([CACHE_VERSION, preparation.digest(), "float32", *files]).encode()).hexdigest()
     return root / key[:2] / f"{key}.npz"
 
 
@@ -75,8 +67,7 @@ def file_digest(path: Path, root: Path, case: str) -> str:
     name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
     note = root / "files" / name[:2] / f"{name}.json"
     try:
-        stat = path.stat()
-        state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
+        state = file_state(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; check the path", case=case) from error
     if note.is_file():
@@ -107,25 +98,14 @@ def _read(entry: Path, case: str) -> PreparedCase | None:
         _LOG.warning("%s: %s", case, error)
         return None
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        return PreparedCase(
-            arrays["image"].astype(np.float32),
-            arrays["mask"],
-            arrays["seg"],
-            arrays["affine"],
-            tuple(json.loads(str(arrays["notes"]))),
-        )
+        volumes = {name: arrays[name] for name in _ARRAYS}
+        return PreparedCase(**volumes, notes=tuple(json.loads(str(arrays["notes"]))))
 
 
-def _write(entry: Path, case: PreparedCase, dtype: StorageType) -> None:
+def _write(entry: Path, case: PreparedCase) -> None:
     stream = io.BytesIO()
-    np.savez(
-        stream,
-        image=case.image.astype(dtype),
-        mask=case.mask,
-        seg=case.seg,
-        affine=case.affine,
-        notes=np.asarray(json.dumps(case.notes)),
-    )
+    arrays = {name: getattr(case, name) for name in _ARRAYS}
+    np.savez(stream, **arrays, notes=np.asarray(json.dumps(case.notes)))
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         write_sealed(entry, stream.getvalue(), entry.stem)

@@ -10,8 +10,10 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import nibabel as nib
+import numpy as np
 import torch
 
 from ..core.errors import ConfigError, DataError
@@ -20,7 +22,7 @@ from ..preparation.prepare import Preparation
 from ..preparation.prepare import preparation as preset
 from ..volumes.records import ScanRecord
 from ..volumes.resampling import spacing_of
-from .cache import StorageType, cached_case
+from .cache import cached_case
 from .datasets import DatasetDeclaration, get_dataset
 from .split_csv import load_split
 
@@ -38,8 +40,6 @@ def datalist(
     preparation: Preparation | str = "standard",
     cache_dir: str | Path | None = None,
     workers: int = 1,
-    on_error: Literal["raise", "skip"] = "raise",
-    dtype: StorageType = "float32",
     only: Callable[[Sequence[ScanRecord]], Sequence[ScanRecord]] | None = None,
 ) -> list[Case]:
     """Return the prepared datalist of one split; the role follows from the data set (see :func:`role_of`).
@@ -52,7 +52,7 @@ def datalist(
     if note:
         _LOG.info(note)
     records = records if only is None else list(only(records))
-    return build_cases(records, preparation, cache_dir, role_of(declaration, split), workers, on_error, dtype)
+    return build_cases(records, preparation, cache_dir, role_of(declaration, split), workers)
 
 
 def role_of(declaration: DatasetDeclaration, split: str) -> str:
@@ -71,9 +71,6 @@ def build_cases(
     cache_dir: str | Path | None = None,
     role: str = "test",
     workers: int = 1,
-    on_error: Literal["raise", "skip"] = "raise",
-    dtype: StorageType = "float32",
-    failures: list[DataError] | None = None,
 ) -> list[Case]:
     """Prepare all records and return their datalist entries, in the order of the records.
 
@@ -83,27 +80,24 @@ def build_cases(
         cache_dir: folder of the prepared volumes; without one every access prepares anew.
         role: one of :data:`ROLES`.
         workers: threads that prepare at the same time.
-        on_error: "raise" tries all and names the faulty ones in one error; "skip" leaves them out and logs them.
-        dtype: storage of the image in the cache.
-        failures: list that receives the errors of skipped cases.
+
+    Raises:
+        DataError: names all faulty scans.
     """
     if role not in ROLES:
         raise ConfigError(f"role must be one of {', '.join(ROLES)}, got {role!r}")
-    if on_error not in ("raise", "skip"):
-        raise ConfigError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
     settings = preset(preparation) if isinstance(preparation, str) else preparation
     folder = None if cache_dir is None else str(cache_dir)
 
     def attempt(record: ScanRecord) -> Case | DataError:
         try:
-            prepared = cached_case(record, settings, folder, dtype)
+            prepared = cached_case(record, settings, folder)
         except DataError as error:
             return error
         return {
             "record": record,
             "preparation": settings,
             "cache_dir": folder,
-            "dtype": dtype,
             "role": role,
             "case_id": record.case_id,
             "dataset": record.dataset,
@@ -115,24 +109,25 @@ def build_cases(
     with ThreadPoolExecutor(max(1, workers)) as pool:
         results = list(progress(pool.map(attempt, records), len(records), f"preparing {role} scans", "scan"))
     errors = [result for result in results if isinstance(result, DataError)]
-    cases = [result for result in results if not isinstance(result, DataError)]
-    if errors and (on_error == "raise" or not cases):
+    if errors:
         raise DataError(f"{len(errors)} of {len(records)} scans cannot be used:\n  " + "\n  ".join(map(str, errors)))
-    for error in errors:
-        _LOG.warning("left out: %s", error)
-    if failures is not None:
-        failures.extend(errors)
-    return cases
+    return [result for result in results if not isinstance(result, DataError)]
+
+
+def example_cases(folder: str | Path, role: str = "train") -> list[Case]:
+    """Return a datalist of two small made-up scans, A and B, which are written into ``folder``: for trying things out."""
+    voxels = np.pad(100 + np.arange(512.0).reshape(8, 8, 8) / 10, 4)
+    scan = Path(folder) / "made_up_t1.nii"
+    nib.Nifti1Image(voxels, np.diag([2, 2, 2, 1])).to_filename(scan)
+    records = [ScanRecord(name, name, "t1", scan, None, None, 0, None, "own") for name in ("A", "B")]
+    return build_cases(records, preset("standard", shape=(16, 16, 16)), role=role)
 
 
 def load_case(case: Case) -> Case:
     """Return the prepared-case dictionary of a datalist entry (from the cache, or prepared again if it is gone)."""
-    prepared = cached_case(case["record"], case["preparation"], case["cache_dir"], case["dtype"])
+    prepared = cached_case(case["record"], case["preparation"], case["cache_dir"])
     return {
-        "image": torch.from_numpy(prepared.image),
-        "mask": torch.from_numpy(prepared.mask),
-        "seg": torch.from_numpy(prepared.seg),
-        "affine": torch.from_numpy(prepared.affine),
+        **{name: torch.from_numpy(getattr(prepared, name)) for name in ("image", "mask", "seg", "affine")},
         "spacing_mm": torch.from_numpy(spacing_of(prepared.affine)),
         **{key: case[key] for key in ("case_id", "dataset", "role", "label", "contrast", "notes")},
     }

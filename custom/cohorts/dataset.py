@@ -32,18 +32,9 @@ class CaseDataset(Dataset):
         transform: MONAI transform applied to the dictionary of the case.
 
     >>> import tempfile
-    >>> from pathlib import Path
-    >>> import nibabel as nib
-    >>> import numpy as np
-    >>> from custom.cohorts.cases import build_cases
-    >>> from custom.preparation.prepare import preparation
-    >>> from custom.volumes.records import ScanRecord
-    >>> voxels = np.pad(100 + np.arange(512.0).reshape(8, 8, 8) / 10, 4)
+    >>> from custom.cohorts.cases import example_cases
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     scan = Path(folder) / "A_t1.nii.gz"
-    ...     nib.Nifti1Image(voxels, np.diag([2, 2, 2, 1])).to_filename(scan)
-    ...     record = ScanRecord("A", "A", "t1", scan, None, None, 0, None, "own")
-    ...     case = CaseDataset(build_cases([record], preparation("standard", shape=(16, 16, 16))))[0]
+    ...     case = CaseDataset(example_cases(folder, "test"))[0]
     >>> case["case_id"], case["image"].shape, case["role"]
     ('A', torch.Size([1, 16, 16, 16]), 'test')
     """
@@ -92,22 +83,22 @@ class _SlicesInMemory(Dataset, ABC):
     def __getitems__(self, keys: Sequence[Any]) -> list[Any]:
         """Return the items of a batch, gathered at once; torch's ``DataLoader`` asks for them in this way."""
         places = [self._place(key) for key in keys]
-        flat = torch.tensor([case * self.images.shape[1] + index for case, index, _, _ in places])
-        flat = sent_to(flat, self.images.device)
-        images, masks = (array.flatten(0, 1).index_select(0, flat) for array in (self.images, self.masks))
-        images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        images, masks = self._gathered([(case, index) for case, index, _, _ in places])
         items = [
-            {
-                "image": image,
-                "mask": mask,
-                "case_id": self.data[case]["case_id"],
-                "slice": index,
-                "epoch": epoch,
-                "position": position,
-            }
-            for image, mask, (case, index, epoch, position) in zip(images, masks, places, strict=True)
+            {"image": image, "mask": mask, **self._names(*place)}
+            for image, mask, place in zip(images, masks, places, strict=True)
         ]
         return [self.transform(item) for item in items] if self._transforms else items
+
+    def _gathered(self, slices: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """Return images (float32) and masks ``[n, 1, X, Y]`` of the slices that (case, slice) name."""
+        flat = torch.tensor([case * self.images.shape[1] + index for case, index in slices])
+        flat = sent_to(flat, self.images.device)
+        images, masks = (array.flatten(0, 1).index_select(0, flat) for array in (self.images, self.masks))
+        return images.float() / 255 if images.dtype == torch.uint8 else images.float(), masks
+
+    def _names(self, case: int, index: int, epoch: int, position: int) -> dict[str, Any]:
+        return {"case_id": self.data[case]["case_id"], "slice": index, "epoch": epoch, "position": position}
 
     @abstractmethod
     def _place(self, key: Any) -> tuple[int, int, int, int]:
@@ -131,18 +122,9 @@ class SliceDataset(_SlicesInMemory):
         device: where the arrays are kept and items come from.
 
     >>> import tempfile
-    >>> from pathlib import Path
-    >>> import nibabel as nib
-    >>> import numpy as np
-    >>> from custom.cohorts.cases import build_cases
-    >>> from custom.preparation.prepare import preparation
-    >>> from custom.volumes.records import ScanRecord
-    >>> voxels = np.pad(100 + np.arange(512.0).reshape(8, 8, 8) / 10, 4)
+    >>> from custom.cohorts.cases import example_cases
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     scan = Path(folder) / "A_t1.nii.gz"
-    ...     nib.Nifti1Image(voxels, np.diag([2, 2, 2, 1])).to_filename(scan)
-    ...     records = [ScanRecord(name, name, "t1", scan, None, None, 0, None, "own") for name in ("A", "B")]
-    ...     dataset = SliceDataset(build_cases(records, preparation("standard", shape=(16, 16, 16)), role="train"), seed=0)
+    ...     dataset = SliceDataset(example_cases(folder), seed=0)
     >>> epoch_3 = [dataset[3, index] for index in range(len(dataset))]
     >>> [item["case_id"] for item in epoch_3], epoch_3[0]["image"].shape
     (['A', 'B'], torch.Size([1, 16, 16]))
@@ -189,21 +171,11 @@ class FixedSliceDataset(_SlicesInMemory):
         repeats: how often all slices come, one round behind the other; what is drawn for a slice differs between the rounds.
 
     >>> import tempfile
-    >>> from pathlib import Path
-    >>> import nibabel as nib
-    >>> import numpy as np
-    >>> from custom.cohorts.cases import build_cases
-    >>> from custom.preparation.prepare import preparation
-    >>> from custom.volumes.records import ScanRecord
-    >>> voxels = np.pad(100 + np.arange(512.0).reshape(8, 8, 8) / 10, 4)
+    >>> from custom.cohorts.cases import example_cases
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     scan = Path(folder) / "A_t1.nii.gz"
-    ...     nib.Nifti1Image(voxels, np.diag([2, 2, 2, 1])).to_filename(scan)
-    ...     record = ScanRecord("A", "A", "t1", scan, None, None, 0, None, "own")
-    ...     cases = build_cases([record], preparation("standard", shape=(16, 16, 16)), role="healthy_val")
-    ...     dataset = FixedSliceDataset(cases, slices_per_case=4)
-    >>> [item["slice"] for item in dataset]
-    [5, 7, 9, 11]
+    ...     dataset = FixedSliceDataset(example_cases(folder, "healthy_val"), slices_per_case=2)
+    >>> [(item["case_id"], item["slice"]) for item in dataset]
+    [('A', 6), ('A', 10), ('B', 6), ('B', 10)]
     """
 
     def __init__(

@@ -16,10 +16,8 @@ from pathlib import Path
 from ..core.errors import ConfigError, DataError
 from ..core.files import atomic_write_text, changing, expanded
 from ..core.stamps import is_stamped, stamp_lists
-from ..volumes.records import case_id_of, checked_id, without_nifti_ending
+from ..volumes.records import case_id_of, checked_id, list_text, without_nifti_ending
 from .datasets import DatasetDeclaration, get_dataset
-
-HEADER = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def make_splits(
         lists = {declaration.split_file("val"): order[:n_val], declaration.split_file("test"): order[n_val:]}
     folder = Path(data_root) / "splits"
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {name: _table([row for s in sorted(subjects) for row in rows[s]]) for name, subjects in lists.items()}
+    texts = {name: list_text(row for s in sorted(subjects) for row in rows[s]) for name, subjects in lists.items()}
     with changing(folder / f"{declaration.name} lists"):
         present = present_lists(data_root, dataset)
         if present and not force and (is_stamped(folder, declaration.name) or not _begun(folder, present, texts)):
@@ -214,11 +212,3 @@ def _rows_of(path: Path) -> list[dict[str, str]]:
         raise DataError(f"cannot read the ages: {error.strerror}; check the path", case=str(path)) from error
     except UnicodeDecodeError as error:
         raise DataError("the table of ages is not UTF-8 text; save it as 'CSV UTF-8'", case=path.name) from error
-
-
-def _table(rows: Sequence[Mapping[str, str]]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, HEADER, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()

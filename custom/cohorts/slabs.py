@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.seeding import derive_seed, sent_to
+from ..core.seeding import derive_seed
 from .cases import Case
 from .dataset import FixedSliceDataset, SliceDataset, _SlicesInMemory
 
@@ -39,18 +39,13 @@ class _Slabs(_SlicesInMemory):
             wanted += [self._foreign(case, height, epoch, position, nth) for nth in range(self.foreign_slabs)]
         last = self.images.shape[1] - 1
         around = range(-self.neighbours, self.neighbours + 1)
-        flat = [case * (last + 1) + min(max(height + step, 0), last) for case, height in wanted for step in around]
-        index = sent_to(torch.tensor(flat), self.images.device)
+        slices = [(case, min(max(height + step, 0), last)) for case, height in wanted for step in around]
         shape = (len(places), 1 + self.foreign_slabs, len(around), *self.images.shape[3:])
-        images, masks = (array.flatten(0, 2).index_select(0, index).view(shape) for array in (self.images, self.masks))
-        images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        images, masks = (array.view(shape) for array in self._gathered(slices))
         return [
-            {
-                "image": image[0], "mask": mask[0], "foreign": image[1:], "foreign_mask": mask[1:],
-                "case_id": self.data[case]["case_id"], "slice": height, "epoch": epoch, "position": position,
-            }
-            for image, mask, (case, height, epoch, position) in zip(images, masks, places, strict=True)
-        ]  # fmt: skip
+            {"image": image[0], "mask": mask[0], "foreign": image[1:], "foreign_mask": mask[1:], **self._names(*place)}
+            for image, mask, place in zip(images, masks, places, strict=True)
+        ]
 
     def _foreign(self, case: int, height: int, epoch: int, position: int, nth: int) -> tuple[int, int]:
         """Return case and height of a slab of another subject, at most ``foreign_distance`` slices higher or lower."""
@@ -73,19 +68,9 @@ class SlabDataset(_Slabs, SliceDataset):
         **kwargs: see :class:`~custom.cohorts.dataset.SliceDataset`.
 
     >>> import tempfile
-    >>> from pathlib import Path
-    >>> import nibabel as nib
-    >>> import numpy as np
-    >>> from custom.cohorts.cases import build_cases
-    >>> from custom.preparation.prepare import preparation
-    >>> from custom.volumes.records import ScanRecord
-    >>> voxels = np.pad(100 + np.arange(512.0).reshape(8, 8, 8) / 10, 4)
+    >>> from custom.cohorts.cases import example_cases
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     scan = Path(folder) / "A_t1.nii.gz"
-    ...     nib.Nifti1Image(voxels, np.diag([2, 2, 2, 1])).to_filename(scan)
-    ...     records = [ScanRecord(name, name, "t1", scan, None, None, 0, None, "own") for name in ("A", "B")]
-    ...     cases = build_cases(records, preparation("standard", shape=(16, 16, 16)), role="train")
-    ...     item = SlabDataset(cases, seed=0, neighbours=1, foreign_slabs=2)[0]
+    ...     item = SlabDataset(example_cases(folder), seed=0, neighbours=1, foreign_slabs=2)[0]
     >>> item["image"].shape, item["foreign"].shape
     (torch.Size([3, 16, 16]), torch.Size([2, 3, 16, 16]))
     """
@@ -117,21 +102,12 @@ class FixedSlabDataset(_Slabs, FixedSliceDataset):
         **kwargs: see :class:`~custom.cohorts.dataset.FixedSliceDataset`.
 
     >>> import tempfile
-    >>> from pathlib import Path
-    >>> import nibabel as nib
-    >>> import numpy as np
-    >>> from custom.cohorts.cases import build_cases
-    >>> from custom.preparation.prepare import preparation
-    >>> from custom.volumes.records import ScanRecord
-    >>> voxels = np.pad(100 + np.arange(512.0).reshape(8, 8, 8) / 10, 4)
+    >>> from custom.cohorts.cases import example_cases
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     scan = Path(folder) / "A_t1.nii.gz"
-    ...     nib.Nifti1Image(voxels, np.diag([2, 2, 2, 1])).to_filename(scan)
-    ...     records = [ScanRecord(name, name, "t1", scan, None, None, 0, None, "own") for name in ("A", "B")]
-    ...     cases = build_cases(records, preparation("standard", shape=(16, 16, 16)), role="healthy_val")
+    ...     cases = example_cases(folder, "healthy_val")
     ...     dataset = FixedSlabDataset(cases, slices_per_case=2, seed=0, neighbours=1, foreign_slabs=1)
-    >>> [(item["case_id"], item["slice"]) for item in dataset]
-    [('A', 6), ('A', 10), ('B', 6), ('B', 10)]
+    >>> dataset[3]["slice"], dataset[3]["foreign"].shape
+    (10, torch.Size([1, 3, 16, 16]))
     """
 
     def __init__(

@@ -17,11 +17,10 @@ from typing import NamedTuple
 from ..core.digests import read_checked_json
 from ..core.errors import ConfigError, DataError
 from ..core.stamps import STAMP_FILE, text_digest
-from ..volumes.records import ScanRecord, case_id_of, checked_id
+from ..volumes.records import LIST_COLUMNS, ScanRecord, case_id_of, checked_id
 from .datasets import DatasetDeclaration, get_dataset
 from .list_paths import SHOWN, in_contrast, relative_path
 
-COLUMNS = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
 _LISTED = 20
 _MAX_BYTES = 64 << 20
 
@@ -141,7 +140,7 @@ class ParsedList:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "list.csv"
-    ...     _ = path.write_text(",".join(COLUMNS) + "\nA_t1.nii.gz,40,2,/t1/A_t1.nii.gz,,\n")
+    ...     _ = path.write_text(",".join(LIST_COLUMNS) + "\nA_t1.nii.gz,40,2,/t1/A_t1.nii.gz,,\n")
     ...     parsed = parse_list(path, Path(folder), ("t1",))
     >>> parsed.rows, parsed.faults[0].line, parsed.faults[0].what
     ([], 2, "label must be 0 (healthy) or 1 (pathological), found '2'")
@@ -175,10 +174,10 @@ def parse_list(path: Path, root: Path, contrasts: Sequence[str]) -> ParsedList:
         parsed.faults.append(RowFault("list-changed", error.what))
     numbered = [(line, cells) for line, cells in numbered if any(cells)]
     header = numbered[0][1] if numbered else []
-    if absent := [column for column in COLUMNS if column not in header]:
+    if absent := [column for column in LIST_COLUMNS if column not in header]:
         hint = "; the separator is ';' instead of ','" if len(header) == 1 and ";" in header[0] else ""
         found = ",".join(header)[:200] or "an empty file"
-        what = f"no column {', '.join(absent)}: expected {','.join(COLUMNS)} (others are ignored), found {found}{hint}"
+        what = f"no column {', '.join(absent)}: expected {','.join(LIST_COLUMNS)} (others are ignored), found {found}{hint}"
         parsed.faults.append(RowFault("list-columns", what))
         return parsed
     parsed.understood = True

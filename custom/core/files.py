@@ -102,6 +102,15 @@ def read_json(path: str | Path, remedy: str) -> dict[str, Any]:
     return value
 
 
+def file_state(path: Path) -> list[int]:
+    """Return numbers of which one differs if a file was changed: size, both times of change, inode, device.
+
+    The kernel's own time of change cannot be set back, so a file of equal size and time is noticed too.
+    """
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev]
+
+
 def refuse_pointer(path: str | Path) -> None:
     """Raise a ``ConfigError`` if a file only stands for one that Git LFS has not fetched."""
     with suppress(OSError), open(path, "rb") as stream:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random numbers and smooth random fields, drawn where the generator is and sent to where they are used."""
 
+from dataclasses import fields
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,6 +11,14 @@ from torch import Tensor
 from ..core.seeding import sent_to
 
 Range = tuple[float, float]
+
+
+def lists_as_tuples(part: Any) -> None:
+    """Turn the lists among the fields of a frozen dataclass, which JSON has instead of tuples, into tuples."""
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, list):
+            object.__setattr__(part, field.name, tuple(value))
 
 
 def uniform(shape: tuple[int, ...], limits: Range, generator: torch.Generator, device: torch.device) -> Tensor:

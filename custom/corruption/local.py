@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.errors import ConfigError
-from .draws import Range, uniform
+from .draws import Range, lists_as_tuples, uniform
 from .shapes import BlobShapes
 from .textures import LesionTextures
 
@@ -48,7 +48,7 @@ class LocalCorruption:
     easy_radius_px: float = 5.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "severity", tuple(self.severity))
+        lists_as_tuples(self)
         if self.layers < 1 or not 0 < self.severity[0] <= self.severity[1] <= 1 or not 0 <= self.clean_share <= 1:
             raise ConfigError(
                 f"a local corruption needs layers >= 1, severities within (0, 1] and a share of clean samples within "

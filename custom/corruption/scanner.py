@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .draws import Range, normal, uniform
+from .draws import Range, lists_as_tuples, normal, uniform
 
 BLUR_RADIUS_PX = 3
 
@@ -46,8 +46,7 @@ class ScannerVariation:
     shift_px: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("log_gamma", "gain", "offset", "blur_px", "noise_sd"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        lists_as_tuples(self)
 
     @torch.no_grad()
     def __call__(self, slabs: Tensor, brain: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .draws import Range, choice, normal, smooth_field, uniform
+from .draws import Range, choice, lists_as_tuples, normal, smooth_field, uniform
 
 ROUGHNESS_SPACINGS_PX = (10.0, 5.0)
 MOST = 3
@@ -43,9 +43,7 @@ class BlobShapes:
     edge_px: Range = (0.3, 2.5)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "count_weights", tuple(self.count_weights))
-        for name in ("radius_px", "roughness", "edge_px"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        lists_as_tuples(self)
 
     @torch.no_grad()
     def __call__(

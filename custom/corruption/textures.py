@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .draws import Range, choice, normal, smooth_field, uniform
+from .draws import Range, choice, lists_as_tuples, normal, smooth_field, uniform
 
 TEXTURE_SPACING_PX = 6.0
 BIAS_SPACING_PX = 16.0
@@ -51,8 +51,7 @@ class LesionTextures:
     bias_variation: float = 0.25
 
     def __post_init__(self) -> None:
-        for name in ("weights", "shift_px", "gain", "offset", "texture_sd", "grain_sd", "bias"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        lists_as_tuples(self)
 
     @torch.no_grad()
     def __call__(

@@ -18,7 +18,6 @@ from ..core.description import build
 from ..core.errors import ConfigError
 from ..metrics import INDISCRIMINATE_FPR
 from ..models.weights import metadata_of
-from ..preparation.quality import usable_reference
 from ..runs.model_folder import ModelFolder
 from .healthy_scans import HealthyScans
 
@@ -107,7 +106,7 @@ class Calibration:
             model.contrast,
             str(found["score"]),
             *_thresholds_and_quantiles(found),
-            usable_reference(found.get("reference")),
+            found.get("reference") or None,
             {_OLD_NAMES.get(name, name): value for name, value in (found.get("reconstruction") or {}).items()},
             build(found["scoring"]),
             build(found["postprocessing"]),

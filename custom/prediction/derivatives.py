@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from ..core.digests import write_checked_json
 from ..core.files import atomic_path, atomic_write_json
-from ..volumes.itk_io import write_with_itk
+from ..volumes.itk_images import write_with_itk
+from ..volumes.records import BIDS_SUFFIXES
 
 _TEXTS = ("descrip", "aux_file", "db_name", "intent_name")
 
@@ -39,7 +40,7 @@ def case_folder(root: Path, case_id: str) -> Path:
 
 def image_names(case_id: str, contrast: str) -> dict[str, str]:
     """Return the file names (without ending) of map, mask and pseudo-healthy image."""
-    suffix = {"t1": "T1w", "t2": "T2w", "flair": "FLAIR"}.get(contrast.lower(), "MRI")
+    suffix = BIDS_SUFFIXES.get(contrast.lower(), "MRI")
     return {
         "anomaly_map": f"{case_id}_desc-anomaly_map",
         "mask": f"{case_id}_desc-anomaly_mask",

@@ -167,9 +167,9 @@ def write_batch_report(
     return path
 
 
-def template(name: str) -> Any:
-    """Return a template of this package; every text that it is given is escaped."""
-    loader = PackageLoader("custom.prediction", "templates")
+def template(name: str, package: str = "custom.prediction") -> Any:
+    """Return a template of a package; every text that it is given is escaped."""
+    loader = PackageLoader(package, "templates")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

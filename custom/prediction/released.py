@@ -22,7 +22,7 @@ from ..core.foreseen import find_foreseen
 from ..core.resources import PREFERRED_BUNDLE, resource
 from ..preparation.grid_dictionary import ToModelGridd
 from ..preparation.picture_place import PicturePlace
-from ..preparation.quality import compare, usable_reference
+from ..preparation.quality import compare
 from ..preparation.scan_dictionary import ReadScand
 from ..runs.model_folder import ModelFolder
 from ..volumes.picture import read_picture
@@ -147,12 +147,17 @@ def _agreed(choices: Mapping[str, Choice]) -> Choice:
     return list(choices.values())[-1]
 
 
+def _reference(model: ModelFolder) -> Mapping[str, Any]:
+    """Return what healthy scans look like to a model; empty if it has no calibration by three or more of them."""
+    return (model.calibration or {}).get("reference") or {}
+
+
 def _recognise_picture(path: Path, models: Sequence[ModelFolder], known: str) -> Choice:
     picture = read_picture(path, path.name).array[:, :, 0].astype(np.float64)
     places: dict[str, PicturePlace] = {}
     for model in models:
-        reference = usable_reference((model.calibration or {}).get("reference"))
-        if reference is not None and "picture" in reference and model.contrast not in places:
+        reference = _reference(model)
+        if reference and model.contrast not in places:
             shape = model.build("preparation").shape
             places[model.contrast] = find_place(picture, reference, shape, case=path.name)[0]
     best = max(places, key=lambda contrast: places[contrast].likeness, default=None)
@@ -177,8 +182,8 @@ def _recognise(source: ScanSource, models: Sequence[ModelFolder], known: str, ex
     correlation: dict[str, float] = {}
     grids: dict[Any, Any] = {}  # models that share a preparation share its result
     for model in models:
-        reference = usable_reference((model.calibration or {}).get("reference"))
-        if reference is None or "picture" not in reference or model.contrast in likeness:
+        reference = _reference(model)
+        if not reference or model.contrast in likeness:
             continue
         preparation = model.build("preparation")
         if preparation not in grids:

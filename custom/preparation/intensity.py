@@ -48,17 +48,10 @@ class ScaleIntensity:
                 scaled = ((subject.image - np.float32(low)) / np.float32(high - low)).astype(np.float32)
                 return subject.replaced(image=scaled, intensity_range=(low, high))
             seen = seen * _inside_grid(seen.shape, subject.affine, grid)
-        scaled, limits = scaled_to_percentiles(subject.image, seen, self.percentiles, subject.case)
-        return subject.replaced(image=scaled, intensity_range=limits)
-
-
-def scaled_to_percentiles(
-    image: Floats, brain: Mask, percentiles: tuple[float, float], case: str
-) -> tuple[Floats, tuple[float, float]]:
-    """Return the image clipped to percentiles of the voxels inside the brain and scaled, and the two intensities."""
-    low, high = (np.float32(limit) for limit in _limits(image[brain > 0], percentiles, case))
-    scaled: Floats = (np.clip(image, low, high) - low) / (high - low)
-    return scaled, (float(low), float(high))
+        low, high = _limits(subject.image[seen > 0], self.percentiles, subject.case)
+        clipped = np.clip(subject.image, np.float32(low), np.float32(high))
+        scaled = (clipped - np.float32(low)) / (np.float32(high) - np.float32(low))
+        return subject.replaced(image=scaled, intensity_range=(low, high))
 
 
 def brain_on_grid(image: Floats, brain: Mask, affine: Affine, grid: TargetGrid) -> tuple[Floats, Mask]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..core.errors import ConfigError, DataError
 from .picture_brain import Mask
 from .picture_frame import Array, PictureFrame
-from .quality import BLOCK
+from .quality import BLOCK, mean_picture
 
 _UPRIGHT_MARGIN = 0.1  # in likeness, by which another turn must be better
 _LEAST_CELLS = 60  # blocks of brain in a slice of the reference
@@ -104,18 +104,17 @@ def place_picture(
 
 
 def healthy_picture(reference: Mapping[str, Any] | None) -> Array:
-    """Return the mean healthy brain of a reference in blocks ``[X, Y, Z]``, NaN outside the brain.
+    """Return the mean healthy brain of a model's reference, see :func:`.quality.mean_picture`.
 
     Raises:
-        ConfigError: the reference has none.
+        ConfigError: the model has no reference.
     """
-    if reference is None or "picture" not in reference:
+    if not reference:
         raise ConfigError(
             "the model does not know what a healthy brain looks like, so it cannot say which slice a picture shows; evaluate "
             "it with three or more healthy scans and promote that evaluation."
         )
-    values = [np.nan if value is None else value for value in reference["picture"]]
-    return np.asarray(values, dtype=np.float64).reshape(reference["picture_shape"])
+    return mean_picture(reference)
 
 
 def scaled_like_healthy(picture: Array, brain: Mask, healthy: Array, height: int) -> tuple[Array, tuple[float, float]]:

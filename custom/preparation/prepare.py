@@ -24,6 +24,7 @@ import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -180,6 +181,27 @@ def _steps(
     return tuple(step for step in steps if step is not None)
 
 
+def read_subject(
+    case: str,
+    image: Path,
+    mask: Path | None,
+    seg: Path | None,
+    label_threshold: float | None = None,
+    registered: bool = False,
+) -> Subject:
+    """Return a scan as its files store it, with brain mask and segmentation; see :class:`Preparation`, :class:`Subject`."""
+    scan = read_scan(image, case)
+    labels = {
+        kind: read_label(path, scan, case, kind, label_threshold)
+        for kind, path in (("mask", mask), ("seg", seg))
+        if path is not None
+    }
+    missing = (NOTE_NO_MASK,) if registered and mask is None else ()
+    notes = (*scan.note_texts, *missing, *(note for label in labels.values() for note in label.notes))
+    brain, truth = (labels[kind].array if kind in labels else None for kind in ("mask", "seg"))
+    return Subject(case, scan.array, scan.affine, mask=brain, truth_mask=truth, registered=registered, notes=notes)
+
+
 @dataclass(frozen=True, eq=False)
 class PreparedCase:
     """A case on the working grid: arrays ``[1, X, Y, Z]`` in RAS axes and the affine of this grid (mm).
@@ -210,28 +232,9 @@ def prepare_case(record: ScanRecord, preparation: Preparation) -> PreparedCase:
     Raises:
         DataError: unusable file, spacing other than 1 or 2 mm, mask empty on the working grid, no contrast.
     """
-    case = record.case_id
-    scan = read_scan(record.image, case)
-    mask, seg = (
-        None if path is None else read_label(path, scan, case, kind, preparation.label_threshold)
-        for path, kind in ((record.mask, "mask"), (record.seg, "seg"))
-    )
-    notes = [
-        *scan.note_texts,
-        *(() if mask else (NOTE_NO_MASK,)),
-        *(note for label in (mask, seg) if label is not None for note in label.notes),
-    ]
-    subject = preparation(
-        Subject(
-            case,
-            scan.array,
-            scan.affine,
-            mask=None if mask is None else mask.array,
-            truth_mask=None if seg is None else seg.array,
-            registered=True,
-            notes=tuple(notes),
-        )
-    )
+    threshold = preparation.label_threshold
+    files = record.image, record.mask, record.seg
+    subject = preparation(read_subject(record.case_id, *files, label_threshold=threshold, registered=True))
     truth = np.zeros_like(subject.brain) if subject.truth_mask is None else subject.truth_mask
     return PreparedCase(
         np.ascontiguousarray(subject.image, dtype=np.float32)[None],

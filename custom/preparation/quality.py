@@ -43,8 +43,8 @@ def build_reference(scans: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> dict[
     for i in range(len(curve)):
         others = np.arange(len(curve)) != i
         distances.append(_distance(curve[i], curve[others].mean(axis=0)))
-        correlations.append(_correlation(picture[i], _mean_picture(picture[others])))
-    mean = _mean_picture(picture)
+        correlations.append(_correlation(picture[i], _mean_of(picture[others])))
+    mean = _mean_of(picture)
     return {
         "n": len(curve),
         "cumulative_histogram": np.round(curve.mean(axis=0), 5).tolist(),
@@ -55,31 +55,19 @@ def build_reference(scans: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> dict[
     }
 
 
-def usable_reference(stored: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return a stored reference; from bare histograms of healthy scans the part without picture is made.
-
-    Args:
-        stored: what :func:`build_reference` gave, or ``{"edges": [...], "histograms": [[...], ...]}``, or None.
-    """
-    if not stored or "cumulative_histogram" in stored:
-        return stored or None
-    curves = np.cumsum(np.array(stored["histograms"], dtype=np.float64), axis=1)
-    if len(curves) < 3:
-        return None
-    mean = curves.mean(axis=0)
-    distances = [_distance(c, (mean * len(curves) - c) / (len(curves) - 1)) for c in curves]
-    return {"cumulative_histogram": mean.tolist(), "max_distance": 2 * float(np.percentile(distances, 95))}
-
-
 def compare(image: NDArray[Any], mask: NDArray[Any], reference: Mapping[str, Any]) -> dict[str, float]:
-    """Return ``distance`` and (with a picture) ``correlation`` of a scan on the model's grid to the reference."""
+    """Return ``distance`` and ``correlation`` of a scan on the model's grid to the reference."""
     curve = np.array(reference["cumulative_histogram"])
-    found = {"distance": _distance(_cumulative(image, mask, len(curve)), curve)}
-    if "picture" not in reference:
-        return found
-    picture = np.array([np.nan if v is None else v for v in reference["picture"]], dtype=np.float64)
-    mean = picture.reshape(reference["picture_shape"])
-    return found | {"correlation": _correlation(_blocks(image, mask), mean)}
+    return {
+        "distance": _distance(_cumulative(image, mask, len(curve)), curve),
+        "correlation": _correlation(_blocks(image, mask), mean_picture(reference)),
+    }
+
+
+def mean_picture(reference: Mapping[str, Any]) -> Floats:
+    """Return the mean healthy brain of a reference in blocks ``[X, Y, Z]``, NaN outside the brain."""
+    values = [np.nan if value is None else value for value in reference["picture"]]
+    return np.asarray(values, dtype=np.float64).reshape(reference["picture_shape"])
 
 
 def quality_warnings(
@@ -117,7 +105,7 @@ def quality_warnings(
     if reference is None:
         return [*warnings, "the model has no reference histogram: contrast and intensities were not checked"]
     found = compare(image, mask, reference)
-    if "correlation" in found and found["correlation"] < reference["min_correlation"]:
+    if found["correlation"] < reference["min_correlation"]:
         warnings.append(
             f"this does not look like the contrast that the model was trained on (correlation {found['correlation']:.2f}, "
             f"expected at least {reference['min_correlation']:.2f}): the map may mean nothing"
@@ -151,7 +139,7 @@ def _blocks(image: NDArray[Any], mask: NDArray[Any]) -> Floats:
     return np.where(weight > 0.5, means(image * (mask > 0)) / np.maximum(weight, 1e-6), np.nan)
 
 
-def _mean_picture(pictures: Floats) -> Floats:
+def _mean_of(pictures: Floats) -> Floats:
     """Return the mean over scans where at least half of them have brain."""
     count = np.isfinite(pictures).sum(axis=0)
     total = np.nansum(pictures, axis=0)

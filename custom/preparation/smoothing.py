@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from ..volumes.resampling import Floats
 from .subject import Subject
@@ -56,11 +57,6 @@ def curvature_flow(image: Floats, spacing_mm: tuple[float, float, float], steps:
 
 def _box_of_others(image: Floats, margin: int) -> tuple[slice, ...]:
     """Return the box of all voxels that are not 0, ``margin`` wider where there is room; all of an empty image."""
-    other = image != 0
-    box = []
-    for axis in range(image.ndim):
-        places = np.flatnonzero(other.any(axis=tuple(a for a in range(image.ndim) if a != axis)))
-        if not len(places):
-            return (slice(None),) * image.ndim
-        box.append(slice(max(int(places[0]) - margin, 0), int(places[-1]) + margin + 1))
-    return tuple(box)
+    found = ndimage.find_objects((image != 0).astype(np.uint8))
+    box = found[0] if found else (slice(0, n) for n in image.shape)
+    return tuple(slice(max(part.start - margin, 0), part.stop + margin) for part in box)

@@ -39,16 +39,16 @@ from ..core.progress import progress
 from ..prediction.dataset import sentence
 from ..prediction.derivatives import case_folder
 from ..preparation.brain_extraction import installed_extractor, weights_sha256
+from ..preparation.prepare import read_subject
 from ..preparation.scan_quality import FAIL
-from ..preparation.subject import Subject
-from ..volumes.read import read_label, read_scan, read_stored
+from ..volumes.read import read_stored
+from ..volumes.records import BIDS_SUFFIXES
 from .chain import RawSettings, prepare_scan
 from .page import write_index, write_quality_page
 from .raw_scan import RawScan
 
 Record = dict[str, Any]
 SPACE = "cohort"
-_SUFFIX = {"t1": "T1w", "t2": "T2w", "flair": "FLAIR"}
 
 
 def prepare_batch(scans: Sequence[RawScan], folder: Path, settings: RawSettings, workers: int = 1) -> list[Record]:
@@ -114,20 +114,9 @@ def _failed(scan: RawScan, reason: str) -> Record:
 
 
 def _prepare(scan: RawScan, folder: Path, settings: RawSettings) -> Record:
-    read = read_scan(scan.image, scan.case_id)
-    mask = None if scan.mask is None else read_label(scan.mask, read, scan.case_id)
-    seg = None if scan.seg is None else read_label(scan.seg, read, scan.case_id, "seg")
-    if seg is not None and scan.labels:
-        seg = dataclasses.replace(seg, array=_relabelled(scan, seg.array))
-    notes = [*read.note_texts, *(note for label in (mask, seg) if label is not None for note in label.notes)]
-    subject = Subject(
-        scan.case_id,
-        read.array,
-        read.affine,
-        mask=None if mask is None else mask.array,
-        truth_mask=None if seg is None else seg.array,
-        notes=tuple(notes),
-    )
+    subject = read_subject(scan.case_id, scan.image, scan.mask, scan.seg)
+    if subject.truth_mask is not None and scan.labels:
+        subject = subject.replaced(truth_mask=_relabelled(scan, subject.truth_mask))
     made = prepare_scan(subject, settings)
     names = output_names(scan)
     place = case_folder(folder, scan.case_id)
@@ -136,7 +125,7 @@ def _prepare(scan: RawScan, folder: Path, settings: RawSettings) -> Record:
     write_nifti(place / names["mask"], made.mask, made.affine)
     if made.seg is not None:
         write_nifti(place / names["seg"], made.seg, made.affine)
-    write_nifti(place / names["native_mask"], in_stored_order(made.native.brain, read.affine), read.affine)
+    write_nifti(place / names["native_mask"], in_stored_order(made.native.brain, subject.affine), subject.affine)
     matrix = made.moved.to_scan_world
     atomic_write_json(
         place / names["transform"], {"matrix_ras_mm": np.round(matrix, 6).tolist(), "from": SPACE, "to": "scan"}
@@ -170,7 +159,7 @@ def _relabelled(scan: RawScan, seg: NDArray[Any]) -> NDArray[np.uint8]:
 
 def output_names(scan: RawScan) -> dict[str, str]:
     """Return the file names of a prepared scan by role."""
-    suffix, case_id = _SUFFIX.get(scan.contrast, scan.contrast.upper()), scan.case_id
+    suffix, case_id = BIDS_SUFFIXES.get(scan.contrast, scan.contrast.upper()), scan.case_id
     return {
         "image": f"{case_id}_space-{SPACE}_desc-preproc_{suffix}.nii.gz",
         "mask": f"{case_id}_space-{SPACE}_desc-brain_mask.nii.gz",

@@ -11,10 +11,10 @@ from ..core.errors import DataError
 from ..prediction.find import find_scans
 from ..prediction.group_table import entity
 from ..prediction.names import ENDINGS, stem_of
+from ..volumes.records import BIDS_SUFFIXES
 from .raw_scan import RawScan
 
 LESION_ENDINGS = ("", "_seg", "_lesion", "_lesions", "_label-lesion_mask", "_label-L_mask", "_lesion_mask", "_gt")
-SUFFIXES = {"t1": "T1w", "t2": "T2w", "flair": "FLAIR"}
 People = Mapping[str, Mapping[str, str]]
 
 
@@ -106,7 +106,7 @@ def find_bids(
     present = {folder.name for folder in root.glob("sub-*") if folder.is_dir()}
     if wanted is not None and wanted - present:
         raise DataError(f"no subject {', '.join(sorted(wanted - present))} in {root}")
-    suffix = SUFFIXES.get(contrast, contrast)
+    suffix = BIDS_SUFFIXES.get(contrast, contrast)
     pattern = re.compile(rf"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)_{re.escape(suffix)}\.nii(\.gz)?")
     scans = []
     for subject in sorted(present if wanted is None else wanted):
@@ -120,11 +120,11 @@ def find_bids(
 
 
 def contrasts_of(root: Path) -> list[str]:
-    """Return the contrasts of which a BIDS data set has anatomical scans, of those in :data:`SUFFIXES`."""
+    """Return the contrasts of which a BIDS data set has anatomical scans, of those in :data:`BIDS_SUFFIXES`."""
     names = {path.name for where in ("sub-*/anat/*", "sub-*/ses-*/anat/*") for path in root.glob(where)}
     return [
         contrast
-        for contrast, suffix in SUFFIXES.items()
+        for contrast, suffix in BIDS_SUFFIXES.items()
         if any(name.endswith((f"_{suffix}.nii", f"_{suffix}.nii.gz")) for name in names)
     ]
 

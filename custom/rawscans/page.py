@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The quality page of a prepared scan: template edges and mask outline over the scan, histograms, measures."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..core.files import atomic_write_text
 from ..prediction import overlays
+from ..prediction.page import template
+from ..prediction.pictures import data_uri
+from ..volumes.grid import halved_affine
 from ..volumes.packaged_template import brain_template
 from ..volumes.resampling import resample
 from .chain import PreparedScan
 
 COLUMNS = 5
 BINS = 60
+_PACKAGE = "custom.rawscans"
 EDGES, OUTLINE = (1.0, 0.62, 0.1), (0.2, 0.95, 0.95)
 Picture = NDArray[np.float32]
 
@@ -26,14 +28,11 @@ Picture = NDArray[np.float32]
 def write_quality_page(folder: Path, case_id: str, record: Mapping[str, Any], scan: PreparedScan, scale: float) -> Path:
     """Write ``<folder>/<case id>.html`` and return its path."""
     path = folder / f"{case_id}.html"
-    text = _template("scan.html").render(
+    text = template("scan.html", _PACKAGE).render(
         record=record,
         case_id=case_id,
-        measures=[
-            {"words": m.words, "value": f"{m.value:.3g}", "expected": m.expected, "verdict": m.verdict}
-            for m in scan.found
-        ],
-        picture=_uri(overlays.png(quality_picture(scan, scale))),
+        measures=scan.found,
+        picture=data_uri(overlays.png(quality_picture(scan, scale))),
         histogram=histogram_svg(scan),
     )
     atomic_write_text(path, text)
@@ -45,22 +44,18 @@ def write_index(folder: Path, records: Sequence[Mapping[str, Any]]) -> Path:
     order = {"failed": 0, "fail": 0, "warn": 1, "ok": 2}
     rows = sorted(records, key=lambda record: (order.get(str(record.get("verdict")), 0), record["case_id"]))
     path = folder / "index.html"
-    atomic_write_text(path, _template("scans.html").render(rows=rows))
+    atomic_write_text(path, template("scans.html", _PACKAGE).render(rows=rows))
     return path
 
 
 def quality_picture(scan: PreparedScan, scale: float) -> Picture:
     """Return 3 x 5 slices of the moved scan, skull included, with template edges (orange) and mask outline (cyan)."""
-    shape, affine = (
-        tuple(n // 2 for n in scan.image.shape) if scan.image.shape[0] > 120 else scan.image.shape,
-        scan.affine,
-    )
-    if shape != scan.image.shape:
-        affine = affine.copy()
-        affine[:3, 3] += affine[:3, :3] @ [0.5, 0.5, 0.5]
-        affine[:3, :3] *= 2
-    template = brain_template()
-    placed = resample(template.t1, np.diag([scale] * 3 + [1.0]) @ template.affine, affine, shape, antialias=False)
+    shape, affine = scan.image.shape, scan.affine
+    if shape[0] > 120:
+        shape, affine = tuple(n // 2 for n in shape), halved_affine(affine)
+    brain_average = brain_template()
+    space = np.diag([scale] * 3 + [1.0]) @ brain_average.affine
+    placed = resample(brain_average.t1, space, affine, shape, antialias=False)
     edges = _edges(placed)
     image = resample(scan.moved.image, scan.moved.affine, affine, shape)
     mask = resample((scan.moved.brain > 0).astype(np.float32), scan.moved.affine, affine, shape) > 0.5
@@ -106,14 +101,3 @@ def _cell(grey: NDArray[Any], brain: NDArray[Any], edge: NDArray[Any], size: int
     top, left = (2 * size - picture.shape[0]) // 2, (2 * size - picture.shape[1]) // 2
     cell[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     return cell
-
-
-def _template(name: str) -> Any:
-    loader = PackageLoader("custom.rawscans", "templates")
-    return Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).get_template(name)
-
-
-def _uri(image: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(image).decode()}"

@@ -13,7 +13,6 @@ begin with ``/Train`` or ``/Test``. Healthy test subjects are in no fold; the fo
 each being validation once. Patients for validation and test are different ones.
 """
 
-import csv
 import gzip
 import hashlib
 import json
@@ -21,13 +20,13 @@ import multiprocessing
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import starmap
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import nibabel as nib
 import numpy as np
@@ -36,10 +35,12 @@ from numpy.typing import NDArray
 from ..core.building import building
 from ..core.digests import DamagedFileError, read_checked_json, with_digest
 from ..core.errors import ConfigError, DataError
+from ..core.files import atomic_write_text
 from ..core.processes import end_with_parent
 from ..core.progress import progress
 from ..core.seeding import derive_seed
 from ..core.stamps import FORMER_COHORT, stamp_lists
+from ..volumes.records import list_text
 from .anatomy import VELOCITY_SCALES
 from .contrast import COHORT_CONTRASTS, CONTRASTS, TISSUES
 from .fields import OUTPUT_AFFINE
@@ -52,7 +53,6 @@ FOLDS = 5
 HEALTHY_AGES = (20, 80)
 MANIFEST, README = "DEMO.json", "README.txt"
 _LIST_KIND = re.compile(r"_(train|val|test)(_fold\d+)?\.csv$")
-COLUMNS = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
 README_TEXT = """Synthetic brain MRI: no scan of any person is in this folder.
 
 Every image was computed from a seed and from the ICBM152 2009a non-linear symmetric average brain, as packaged by
@@ -161,24 +161,24 @@ def _write_all(tasks: Sequence[tuple[str, _Entry, str, Sequence[str]]], workers:
         yield from starmap(_write_subject, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with _one_thread_each(), ProcessPoolExecutor(min(workers, len(tasks)), context, end_with_parent) as pool:
+    # several threads in each process would fight for the same cores
+    one_thread = patch.dict(
+        os.environ, dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    )
+    with one_thread, ProcessPoolExecutor(min(workers, len(tasks)), context, end_with_parent) as pool:
         yield from pool.map(_write_subject, *zip(*tasks, strict=True))
 
 
-def _write_table(path: Path, entries: Iterable[_Entry]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ["", *COLUMNS], lineterminator="\n")
-        writer.writeheader()
-        for index, entry in enumerate(entries):
-            writer.writerow({"": str(index), **entry.row()})
-
-
-def _stamp(folder: Path) -> None:
-    """Note the digests of the lists, by data set."""
-    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.csv"))}
-    for dataset in sorted({_LIST_KIND.sub("", name) for name in texts}):
-        stamp_lists(folder, dataset, {k: text for k, text in texts.items() if _LIST_KIND.sub("", k) == dataset})
+def _write_lists(folder: Path, tables: Mapping[str, Sequence[_Entry]]) -> None:
+    """Write the lists and note their digests, by data set; a list without a scan would be a fault of a data root."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts: dict[str, dict[str, str]] = {}
+    for file, table in sorted((f"{name}.csv", table) for name, table in tables.items() if table):
+        text = list_text((entry.row() for entry in table), numbered=True)
+        atomic_write_text(folder / file, text)
+        texts.setdefault(_LIST_KIND.sub("", file), {})[file] = text
+    for dataset, listed in sorted(texts.items()):
+        stamp_lists(folder, dataset, listed)
 
 
 def _digests(root: Path) -> dict[str, str]:
@@ -270,10 +270,7 @@ def make_demo_cohort(
         written = _write_all(tasks, workers or os.cpu_count() or 1)
         for _ in progress(written, total=len(tasks), desc="synthetic cohort", unit="subject"):
             pass
-        for name, table in tables.items():
-            if table:  # a list without a scan is a fault of a data root
-                _write_table(folder / "splits" / f"{name}.csv", table)
-        _stamp(folder / "splits")
+        _write_lists(folder / "splits", tables)
         (folder / README).write_text(README_TEXT, encoding="utf-8")
         parameters = _parameters(size, seed, variety, contrasts)
         (folder / MANIFEST).write_text(_manifest(folder, parameters), encoding="utf-8")
@@ -281,17 +278,3 @@ def make_demo_cohort(
             shutil.rmtree(root)
         folder.rename(root)
     return root
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes started within compute with one thread: several threads each would fight for the same cores."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ[name] for name in names if name in os.environ}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name in names:
-            del os.environ[name]
-        os.environ.update(before)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..volumes.grid import halve_mean
 from .anatomy import Anatomy
-from .fields import Array, Mask, cell_mean, noise_field
+from .fields import Array, Mask, noise_field
 from .variety import DEMO, Variety
 
 # (mean, sd over subjects): grey matter, fluid, strength of the template's residual, darkening by iron, and on FLAIR the bright
@@ -94,8 +95,8 @@ def acquire(
     sigmas = [in_plane, in_plane, through_plane * variety.through_plane_factor]
     if variety.any_slice_axis:
         sigmas = list(np.roll(sigmas, rng.integers(3)))
-    image = cell_mean(ndimage.gaussian_filter(fine, sigmas, truncate=3.0))
-    share = cell_mean(ndimage.gaussian_filter((edge_distance > 0).astype(np.float32), 0.5, truncate=3.0))
+    image = halve_mean(ndimage.gaussian_filter(fine, sigmas, truncate=3.0))
+    share = halve_mean(ndimage.gaussian_filter((edge_distance > 0).astype(np.float32), 0.5, truncate=3.0))
     image /= np.maximum(share, np.float32(0.5))
     for spacing, sd in TEXTURE:
         image *= 1 + np.float32(sd) * noise_field(rng, image.shape, spacing)

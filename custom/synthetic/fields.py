@@ -19,16 +19,8 @@ Mask = NDArray[np.bool_]
 
 FINE_SHAPE = (160, 192, 160)
 FINE_ORIGIN_MM = (-79.5, -109.5, -72.5)
-OUTPUT_SHAPE = (96, 96, 80)
 OUTPUT_AFFINE = np.array([[2, 0, 0, -95], [0, 2, 0, -109], [0, 0, 2, -72], [0, 0, 0, 1]], dtype=np.float64)
 AIR_CELLS = 8  # output cells left and right of the fine grid
-
-
-def cell_mean(fine: Array) -> Array:
-    """Mean of every 2 x 2 x 2 block: the partial volume of a 2 mm cell. ``[X, Y, Z] -> [X/2, Y/2, Z/2]``."""
-    pairs = fine[0::2] + fine[1::2]
-    pairs = pairs[:, 0::2] + pairs[:, 1::2]
-    return np.asarray((pairs[:, :, 0::2] + pairs[:, :, 1::2]) * np.float32(0.125), dtype=np.float32)
 
 
 def add_air(cells: NDArray[Any]) -> NDArray[Any]:

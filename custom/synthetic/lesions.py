@@ -13,9 +13,10 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
+from ..volumes.grid import halve_mean
 from .anatomy import Anatomy, Push, inverse_mean_affine
 from .contrast import Levels
-from .fields import FINE_ORIGIN_MM, FINE_SHAPE, Array, Mask, cell_mean, noise_field
+from .fields import FINE_ORIGIN_MM, FINE_SHAPE, Array, Mask, noise_field
 from .template import load_template, world_mm
 
 Scans = Mapping[str, Levels]
@@ -81,9 +82,9 @@ def plan_tumour(seed: int) -> TumourPlan:
     """Choose a place deep in the white matter of a hemisphere, before the anatomy is made."""
     rng = np.random.default_rng([seed, 1])
     template = load_template()
-    white = ndimage.gaussian_filter(cell_mean(template.white), 2.0)
-    room = (cell_mean(template.ventricle_distance) > 8) & (cell_mean(template.depth) > 16)
-    cells = np.argwhere((white > 0.5) & room & (cell_mean(template.cortical) > 0.5))
+    white = ndimage.gaussian_filter(halve_mean(template.white), 2.0)
+    room = (halve_mean(template.ventricle_distance) > 8) & (halve_mean(template.depth) > 16)
+    cells = np.argwhere((white > 0.5) & room & (halve_mean(template.cortical) > 0.5))
     place = 2.0 * cells[rng.integers(len(cells))] + np.asarray(FINE_ORIGIN_MM) + 0.5
     radius, displaced = rng.uniform(9, 20), rng.uniform(0.3, 0.75)
     return TumourPlan(inverse_mean_affine(place), float(radius), float(displaced))

@@ -19,11 +19,9 @@ from ..core.progress import progress
 from ..core.seeding import derive_seed
 from ..core.stamps import stamp_lists
 from ..volumes.read import read_label, read_scan
-from ..volumes.records import ScanRecord
+from ..volumes.records import ScanRecord, list_text
 from ..volumes.resampling import spacing_of, to_closest_ras
 from .planting import KINDS, plant
-
-COLUMNS = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
 
 
 def write_planted(
@@ -52,33 +50,23 @@ def write_planted(
     if copies < 1:
         raise ConfigError(f"each scan must give one case or more, got copies={copies}.")
     root = Path(data_root)
+    cases = [(record, copy) for record in records for copy in range(copies)]
     with changing(root / "planted"):
-        return _write_all(records, root, kinds, seed, copies)
-
-
-def _write_all(
-    records: Sequence[ScanRecord], root: Path, kinds: Sequence[str], seed: int, copies: int
-) -> dict[str, int]:
-    counts = {}
-    for kind in kinds:
-        name = f"planted_{kind}"
-        cases = [(record, copy) for record in records for copy in range(copies)]
-        # while scans are replaced, no list may name an image of the new seed beside a lesion mask of the old one
-        (root / "splits" / f"{name}_test.csv").unlink(missing_ok=True)
-        rows = [_write(*case, root, kind, seed) for case in progress(cases, desc=f"planting {kind}", unit="scan")]
-        lines = [",".join(("", *COLUMNS)), *(",".join((str(n), *row)) for n, row in enumerate(rows))]
         (root / "splits").mkdir(parents=True, exist_ok=True)
-        listed = {f"{name}_test.csv": "\n".join(lines) + "\n"}
-        for file, text in listed.items():
-            atomic_write_text(root / "splits" / file, text)
-        stamp_lists(root / "splits", name, listed, seed=seed)
-        counts[name] = len(rows)
-    with changing(root / "dataset.json"):
-        _declare(root, kinds, records[0], copies)
-    return counts
+        for kind in kinds:
+            path = root / "splits" / f"planted_{kind}_test.csv"
+            # while scans are replaced, no list may name an image of the new seed beside a lesion mask of the old one
+            path.unlink(missing_ok=True)
+            rows = [_write(*case, root, kind, seed) for case in progress(cases, desc=f"planting {kind}", unit="scan")]
+            text = list_text(rows, numbered=True)
+            atomic_write_text(path, text)
+            stamp_lists(path.parent, f"planted_{kind}", {path.name: text}, seed=seed)
+        with changing(root / "dataset.json"):
+            _declare(root, kinds, records[0], copies)
+    return {f"planted_{kind}": len(cases) for kind in kinds}
 
 
-def _write(record: ScanRecord, copy: int, root: Path, kind: str, seed: int) -> tuple[str, ...]:
+def _write(record: ScanRecord, copy: int, root: Path, kind: str, seed: int) -> dict[str, str]:
     case = record.case_id
     if record.mask is None:
         raise DataError("a lesion can only be planted inside a brain mask, and the list names none", case=case)
@@ -96,9 +84,14 @@ def _write(record: ScanRecord, copy: int, root: Path, kind: str, seed: int) -> t
         (root / paths[part]).parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(root / paths[part]) as temporary:
             nib.save(nib.Nifti1Image(volume, affine), temporary)
-    listed = f"{folder}/t1/{stem}_t1.nii.gz"  # lists name the T1 file, whatever the contrast
-    age = "" if record.age is None else f"{record.age:g}"
-    return f"{stem}_t1.nii.gz", age, "1", f"/{listed}", f"/{paths['mask']}", f"/{paths['seg']}"
+    return {
+        "img_name": f"{stem}_t1.nii.gz",  # lists name the T1 file, whatever the contrast
+        "age": "" if record.age is None else f"{record.age:g}",
+        "label": "1",
+        "img_path": f"/{folder}/t1/{stem}_t1.nii.gz",
+        "mask_path": f"/{paths['mask']}",
+        "seg_path": f"/{paths['seg']}",
+    }
 
 
 def _declare(root: Path, kinds: Sequence[str], record: ScanRecord, copies: int) -> None:

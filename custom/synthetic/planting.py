@@ -52,20 +52,16 @@ class Planted:
     Attributes:
         image: float32 ``[X, Y, Z]``, as given wherever the lesion is not.
         seg: the lesion, uint8, 0 or 1.
-        kind: one of :data:`KINDS`.
-        volume_ml: of ``seg``.
 
     >>> brain = np.ones((16, 16, 16), bool)
     >>> scan = np.random.default_rng(0).uniform(80, 120, brain.shape)
     >>> planted = plant(scan, brain, "bleeding", "t2", seed=1, spacing_mm=(4.0, 4.0, 4.0))
-    >>> planted.kind, planted.seg.shape, bool(planted.seg.any())
-    ('bleeding', (16, 16, 16), True)
+    >>> planted.seg.shape, bool(planted.seg.any())
+    ((16, 16, 16), True)
     """
 
     image: Volume
     seg: NDArray[np.uint8]
-    kind: str
-    volume_ml: float
 
 
 def plant(
@@ -107,20 +103,17 @@ def plant(
         solid = solid & (tissue > 0.5)
     depth_mm = np.where(solid & brain, depth_mm, -np.inf)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
-    wanted = max(round(target_ml / voxel_ml), 1)
     flat = np.sort(depth_mm[np.isfinite(depth_mm)])
-    if len(flat) < wanted:
-        wanted = len(flat)
-    if wanted == 0:
+    if not len(flat):
         raise DataError("there is no room for a lesion in this brain")
-    level = flat[-wanted]
+    level = flat[-min(max(round(target_ml / voxel_ml), 1), len(flat))]
     opacity = (0.97 * expit((depth_mm - level) / EDGE_MM + 1e-3)).astype(np.float32)
     low, high = BRIGHTNESS[kind]["t1" if contrast == "t1" else "other"]
     brightness = np.clip(rng.uniform(low, high) + texture, 0, 1)
     changed = relative + opacity * (brightness - relative)
     seg = (opacity > 0.485) & brain
     planted = np.where(brain & (opacity > 0.01), changed * (bright - dark) + dark, values).astype(np.float32)
-    return Planted(planted, seg.astype(np.uint8), kind, float(seg.sum()) * voxel_ml)
+    return Planted(planted, seg.astype(np.uint8))
 
 
 @dataclass(frozen=True, eq=False)

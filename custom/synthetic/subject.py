@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..volumes.grid import halve_mean
 from .anatomy import make_anatomy
 from .contrast import COHORT_CONTRASTS, CONTRASTS, acquire, draw_levels, mix_tissues
-from .fields import add_air, cell_mean
+from .fields import add_air
 from .lesions import make_lesion, mass_effect
 from .variety import DEMO, Variety
 
@@ -55,8 +56,8 @@ def make_subject(
     generators = {name: np.random.default_rng([scanner, index]) for index, name in enumerate(CONTRASTS)}
     levels = {name: draw_levels(generators[name], name, variety) for name in CONTRASTS}
     lesion = make_lesion(kind, disease, anatomy, levels) if kind else None
-    brain = cell_mean(anatomy.inside.astype(np.float32)) > MASK_SHARE
-    seg = brain & (cell_mean(lesion.mask.astype(np.float32)) > LESION_SHARE) if lesion else np.zeros_like(brain)
+    brain = halve_mean(anatomy.inside) > MASK_SHARE
+    seg = brain & (halve_mean(lesion.mask) > LESION_SHARE) if lesion else np.zeros_like(brain)
     scale = WHITE_LEVEL * np.random.default_rng(gain).uniform(0.8, 1.25, len(CONTRASTS))
     images = {}
     for name, factor in zip(CONTRASTS, scale, strict=True):

@@ -16,7 +16,8 @@ import numpy as np
 from scipy import ndimage
 
 from ..core.errors import DataError
-from .fields import FINE_ORIGIN_MM, FINE_SHAPE, Array, Mask, cell_mean, upsample
+from ..volumes.grid import halve_mean
+from .fields import FINE_ORIGIN_MM, FINE_SHAPE, Array, Mask, upsample
 
 PACKAGED_NAME = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 
@@ -97,7 +98,7 @@ def _signed_distance(share: Array) -> Array:
 
     Found on the 2 mm cells and smoothed, which is exact enough for weights and five times faster.
     """
-    inside = cell_mean(share) > 0.5
+    inside = halve_mean(share) > 0.5
     distance = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
     distance = 2 * (distance - 0.5 * np.sign(distance))
     return upsample(ndimage.gaussian_filter(distance.astype(np.float32), 0.5), FINE_SHAPE)
@@ -138,7 +139,7 @@ def load_template() -> Template:
     """Read and prepare the maps."""
     t1, grey, white = (_on_fine_grid(kind) / np.float32(255) for kind in ("t1", "gm", "wm"))
     brain = (t1 > 0.1) & (grey + white > 0.05)
-    brain |= ndimage.binary_fill_holes(cell_mean(brain.astype(np.float32)) > 0.5).repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    brain |= ndimage.binary_fill_holes(halve_mean(brain) > 0.5).repeat(2, 0).repeat(2, 1).repeat(2, 2)
     csf = np.maximum(1 - grey - white, 0)
     grey, white = (np.where(brain, tissue / (grey + white + csf), 0).astype(np.float32) for tissue in (grey, white))
     csf = 1 - grey - white
@@ -168,7 +169,7 @@ def load_template() -> Template:
     falx = np.exp(-((x / 2.5) ** 2)) * cortical_weight  # the membrane leaves little room for fluid in the midline
     sulcal = sulcal * (1 - 0.9 * falx) - 0.2 * falx
 
-    coarse = ndimage.gaussian_filter(cell_mean(ventricle_distance), 0.7)
+    coarse = ndimage.gaussian_filter(halve_mean(ventricle_distance), 0.7)
     gradient = np.stack(np.gradient(coarse)).astype(np.float32)
     gradient /= np.maximum(np.linalg.norm(gradient, axis=0), np.float32(0.25))
     return Template(

@@ -6,6 +6,7 @@ and passes over files that it cannot read. Here each of these is a sentence. Fil
 over with a note. Enhanced (multi-frame) objects are in :mod:`.dicom_enhanced`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 from ..core.errors import DataError
 from .dicom_enhanced import read_enhanced
 from .dicom_stack import Slice, as_scan, in_order
-from .limits import MAX_VOXELS, check_size
+from .limits import check_size
 from .scan import Note, Scan
 from .stored_file import check_regular, name_of
 
@@ -40,20 +41,19 @@ def is_dicom_series(folder: Path) -> bool:
     return any(is_dicom_file(path) for path in sorted(folder.iterdir()) if not path.name.startswith("."))
 
 
-def read_dicom(path: Path, case: str, max_voxels: int = MAX_VOXELS) -> Scan:
+def read_dicom(path: Path, case: str) -> Scan:
     """Return the volume of a folder with one DICOM series, or of one multi-frame file.
 
     Raises:
         DataError: no series or several, several volumes in one, missing or contradictory geometry, unreadable files.
     """
     files, notes = _files(path, case)
-    first = _header_of(files[0], case)
-    if int(first.get("0028|0008") or 1) > 1:
+    columns, rows, frames = _size_of(files[0], case)
+    if frames > 1:
         if len(files) > 1:
             raise DataError.of("dicom-several", f"{path.name} holds {len(files)} multi-frame DICOM files", case)
-        return read_enhanced(files[0], case, tuple(notes), max_voxels)
-    shape = (int(first.get("0028|0011") or 0), int(first.get("0028|0010") or 0), len(files))
-    check_size(shape, name_of(path), case, max_voxels)
+        return read_enhanced(files[0], case, notes)
+    check_size((columns, rows, len(files)), name_of(path), case)
     slices = [_slice(file, case) for file in files]
     _check_one_series(slices, path, case)
     ordered, step = in_order(slices, name_of(path), case)
@@ -79,7 +79,8 @@ def _files(path: Path, case: str) -> tuple[list[Path], list[Note]]:
     return files, [Note("dicom-note", f"{len(others)} files in the folder that are no DICOM were passed over")]
 
 
-def _header_of(file: Path, case: str) -> dict[str, str]:
+def _size_of(file: Path, case: str) -> tuple[int, int, int]:
+    """Return columns, rows and frames of an image, from its header."""
     import itk  # takes seconds to load
 
     reader = itk.GDCMImageIO.New(FileName=str(file))
@@ -88,11 +89,7 @@ def _header_of(file: Path, case: str) -> dict[str, str]:
     except RuntimeError as error:
         raise _cut_short(file, case) from error
     frames = int(reader.GetDimensions(2)) if reader.GetNumberOfDimensions() > 2 else 1
-    return {
-        "0028|0011": str(reader.GetDimensions(0)),
-        "0028|0010": str(reader.GetDimensions(1)),
-        "0028|0008": str(frames),
-    }
+    return int(reader.GetDimensions(0)), int(reader.GetDimensions(1)), frames
 
 
 def _slice(file: Path, case: str) -> Slice:
@@ -124,9 +121,7 @@ def _cut_short(file: Path, case: str) -> DataError:
 
 
 def _check_one_series(slices: Sequence[Slice], path: Path, case: str) -> None:
-    series: dict[str, int] = {}
-    for one in slices:
-        series[one.tags.get("0020|000e", "")] = series.get(one.tags.get("0020|000e", ""), 0) + 1
+    series = Counter(one.tags.get("0020|000e", "") for one in slices)
     if len(series) > 1:
         sizes = ", ".join(str(count) for count in series.values())
         raise DataError.of(

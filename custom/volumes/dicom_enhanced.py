@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.errors import DataError
 from .dicom_stack import Slice, as_scan, in_order
-from .limits import MAX_VOXELS, check_size
+from .limits import check_size
 from .scan import Note, Scan
 from .scanner import DICOM_TAGS
 from .stored_file import name_of
@@ -20,7 +20,7 @@ from .stored_file import name_of
 _SCANNER_TAGS = {name.replace("Manufacturers", "Manufacturer"): tag for name, tag in DICOM_TAGS.items()}
 
 
-def read_enhanced(file: Path, case: str, notes: tuple[Note, ...], max_voxels: int = MAX_VOXELS) -> Scan:
+def read_enhanced(file: Path, case: str, notes: list[Note]) -> Scan:
     """Return the one volume of a multi-frame file.
 
     Raises:
@@ -38,8 +38,7 @@ def read_enhanced(file: Path, case: str, notes: tuple[Note, ...], max_voxels: in
         header = pydicom.dcmread(file, stop_before_pixels=True)
         shared = header.SharedFunctionalGroupsSequence[0]
         frames = list(header.PerFrameFunctionalGroupsSequence)
-        shape = (int(header.Columns), int(header.Rows), len(frames))
-        check_size(shape, name, case, max_voxels)
+        check_size((int(header.Columns), int(header.Rows), len(frames)), name, case)
         pixels = np.asarray(itk.array_from_image(itk.imread(str(file), itk.F)), dtype=np.float32)
         slices = [
             Slice(file, pixels[number].T, *_place(frame, shared), _tags(header, frame, shared))
@@ -57,7 +56,7 @@ def read_enhanced(file: Path, case: str, notes: tuple[Note, ...], max_voxels: in
     if len({s.tags["slope"] for s in slices}) > 1:
         raise DataError.of("bad-scaling", f"the frames of {name} are scaled differently (RescaleSlope)", case)
     ordered, step = in_order(slices, name, case)
-    return as_scan(ordered, step, list(notes), (str(file),), case)
+    return as_scan(ordered, step, notes, (str(file),), case)
 
 
 def _place(frame: Any, shared: Any) -> tuple[Any, Any]:
@@ -70,7 +69,7 @@ def _tags(header: Any, frame: Any, shared: Any) -> dict[str, str]:
     """Return what the check of a series looks at, under the tags that single slices have it."""
     spacing = _group(frame, shared, "PixelMeasuresSequence").PixelSpacing
     content = _optional(frame, shared, "FrameContentSequence")
-    tags = {
+    return {
         "0028|0030": "\\".join(str(float(v)) for v in spacing),
         "0028|0004": str(header.get("PhotometricInterpretation", "")),
         "0008|103e": str(header.get("SeriesDescription", "")),
@@ -80,7 +79,6 @@ def _tags(header: Any, frame: Any, shared: Any) -> dict[str, str]:
         "0018|9087": str(getattr(_optional(frame, shared, "MRDiffusionSequence"), "DiffusionBValue", "")),
         "slope": str(getattr(_optional(frame, shared, "PixelValueTransformationSequence"), "RescaleSlope", "")),
     }
-    return tags
 
 
 def _group(frame: Any, shared: Any, keyword: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
-from .itk_io import LPS_TO_RAS
+from .itk_images import LPS_TO_RAS
 from .limits import check_spacing
 from .scan import Note, Scan
 from .scanner import scanner_of_dicom
@@ -127,14 +127,13 @@ def _several_volumes(ordered: Sequence[Slice], distinct: int, name: str, case: s
             f"the DICOM series {name} has {len(ordered)} slices at {distinct} places: some are doubled",
             case,
         )
-    differing: dict[str, list[str]] = {}
-    for tag, word in _TELLING.items():
-        values = sorted({s.tags.get(tag, "") for s in ordered[: len(ordered) // distinct]})
-        if len(values) > 1:
-            differing[word] = values
-    word, values = next(iter(differing.items()), ("", []))
-    which = f" ({word} {', '.join(values[:6])})" if word else ""
     count = len(ordered) // distinct
+    which = ""
+    for tag, word in _TELLING.items():
+        values = sorted({s.tags.get(tag, "") for s in ordered[:count]})
+        if len(values) > 1:
+            which = f" ({word} {', '.join(values[:6])})"
+            break
     return DataError.of(
         "dicom-several", f"the DICOM series {name} holds {count} volumes of {distinct} slices{which}", case
     )

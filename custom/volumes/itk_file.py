@@ -14,8 +14,8 @@ import numpy as np
 
 from ..core.digests import file_sha256
 from ..core.errors import DataError
-from .itk_io import affine_of
-from .limits import MAX_VOXELS, check_size, check_spacing
+from .itk_images import affine_of
+from .limits import check_size, check_spacing
 from .scan import Note, Scan
 from .stored_file import name_of
 
@@ -28,7 +28,7 @@ _NO_GEOMETRY = Note(
 )
 
 
-def read_itk_file(path: Path, case: str, max_voxels: int = MAX_VOXELS) -> Scan:
+def read_itk_file(path: Path, case: str) -> Scan:
     """Return the scan of a NRRD or MetaImage file in its own order.
 
     Raises:
@@ -54,7 +54,7 @@ def read_itk_file(path: Path, case: str, max_voxels: int = MAX_VOXELS) -> Scan:
         raise DataError.of(
             "bad-spacing", f"{name}: the voxel size is {spacing} mm, expected three positive numbers", case
         )
-    check_size(shape, name, case, max_voxels)
+    check_size(shape, name, case)
     _check_data(path, fields, start, int(reader.GetImageSizeInBytes()), case)
     try:
         image = itk.imread(str(path), itk.F)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arrays ``[X, Y, Z]`` with RAS affines as ITK images (LPS world), and affine maps between the two worlds."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,23 @@ def from_itk(image: Any) -> NDArray[Any]:
     import itk
 
     return np.asarray(itk.array_from_image(image)).transpose(2, 1, 0)
+
+
+def affine_of(image: Any) -> Affine:
+    """Return voxels to world (RAS, mm) of an ITK image."""
+    import itk
+
+    affine = np.eye(4)
+    affine[:3, :3] = itk.array_from_matrix(image.GetDirection()) * np.array(image.GetSpacing())
+    affine[:3, 3] = np.array(image.GetOrigin())
+    return LPS_TO_RAS @ affine
+
+
+def write_with_itk(path: Path, array: NDArray[Any], affine: Affine) -> None:
+    """Write ``array`` ``[X, Y, Z]`` with its RAS affine in the format of the file's ending."""
+    import itk
+
+    itk.imwrite(to_itk(array, affine), str(path), compression=True)
 
 
 def to_itk_affine(matrix: Affine, centre_mm: Affine) -> Any:

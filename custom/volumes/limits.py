@@ -17,12 +17,12 @@ _BYTES_PER_VOXEL = 24  # stored voxels, float32 in two axis orders, masks, a con
 _CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def check_size(shape: Sequence[int], name: str, case: str, max_voxels: int = MAX_VOXELS) -> None:
+def check_size(shape: Sequence[int], name: str, case: str) -> None:
     """Raise a ``DataError`` if a scan of ``shape`` is larger than any brain scan, or than this machine's memory."""
     voxels = int(np.prod([int(n) for n in shape], dtype=object))
-    if voxels > max_voxels:
+    if voxels > MAX_VOXELS:
         raise DataError.of(
-            "too-large", f"{name}: the header claims {list(shape)} voxels, more than the limit of {max_voxels}", case
+            "too-large", f"{name}: the header claims {list(shape)} voxels, more than the limit of {MAX_VOXELS}", case
         )
     need, there = voxels * _BYTES_PER_VOXEL, available_memory()
     if need > there:

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
-from .limits import MAX_VOXELS
 from .nifti_header import LONGEST_HEADER, NiftiLayout, read_layout
 from .scan import Scan
 from .stored_file import StoredFile, name_of
@@ -20,7 +19,7 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS)
 
 
-def read_nifti(path: Path, case: str, max_voxels: int = MAX_VOXELS) -> Scan:
+def read_nifti(path: Path, case: str) -> Scan:
     """Return the scan of a NIfTI file, whatever its voxels hold.
 
     Raises:
@@ -36,7 +35,7 @@ def read_nifti(path: Path, case: str, max_voxels: int = MAX_VOXELS) -> Scan:
         raw = file.read(LONGEST_HEADER)
         if len(raw) < LONGEST_HEADER:
             file.finish()  # a stream that is cut short says so
-        layout = read_layout(bytes(raw), name, case, max_voxels)
+        layout = read_layout(bytes(raw), name, case)
         raw += file.read(max(0, layout.nbytes - len(raw)))
         if len(raw) < layout.nbytes:
             raise DataError.of("damaged", f"{name} is truncated: {len(raw)} of {layout.nbytes} bytes", case)

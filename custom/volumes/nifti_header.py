@@ -42,7 +42,7 @@ class NiftiLayout:
         header_bytes: length of the header.
 
     >>> file = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.diag([1.0, 1, 2, 1])).to_bytes()
-    >>> layout = read_layout(file, "scan.nii", "case1", max_voxels=1000)
+    >>> layout = read_layout(file, "scan.nii", "case1")
     >>> layout.shape, str(layout.dtype), layout.nbytes == len(file)
     ((4, 5, 6), 'int16', True)
     """
@@ -87,7 +87,7 @@ class _Judge:
             raise self.refusal("not-nifti", f" is not a NIfTI file (magic {magic!r})")
         return header, length
 
-    def shape(self, max_voxels: int) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, int, int]:
         ndim = int(self.header["dim"][0])
         if not 1 <= ndim <= 7:
             raise self.refusal("bad-dimensions", f": dim[0] is {ndim}, expected 3")
@@ -99,7 +99,7 @@ class _Judge:
             raise self.refusal("not-3d", f" is {ndim}-D with {volumes} volumes {dims}")
         if len(dims) < 3 or min(dims[:3]) == 1:
             raise self.refusal("not-3d", f" is a 2-D image {dims}")
-        check_size(dims[:3], self.name, self.case, max_voxels)
+        check_size(dims[:3], self.name, self.case)
         if ndim > 3:
             self.notes.append(Note("trailing-dimensions", f"trailing dimensions of size 1 dropped from {dims}"))
         return dims[0], dims[1], dims[2]
@@ -201,20 +201,19 @@ class _Judge:
         self.notes.append(Note("forms-differ", f"{what}: the matrix is used"))
 
 
-def read_layout(raw: bytes, name: str, case: str, max_voxels: int) -> NiftiLayout:
+def read_layout(raw: bytes, name: str, case: str) -> NiftiLayout:
     """Judge a header and return where its voxels lie.
 
     Args:
         raw: the first :data:`LONGEST_HEADER` bytes of the file, or all if it has fewer.
         name: of the file, for messages.
         case: name put in front of errors.
-        max_voxels: limit for the size that the header claims.
 
     Raises:
         DataError: the header cannot be used.
     """
     judge = _Judge(raw, name, case)
-    shape = judge.shape(max_voxels)
+    shape = judge.shape()
     dtype = judge.dtype()
     affine = judge.affine()
     offset = judge.offset()

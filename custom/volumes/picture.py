@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
-from .limits import MAX_VOXELS, check_size
+from .limits import check_size
 from .scan import Note, Scan
 from .stored_file import check_regular, name_of
 
@@ -27,7 +27,7 @@ _AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 _GREY_MODES = ("L", "F", "I")
 
 
-def read_picture(path: Path, case: str, max_voxels: int = MAX_VOXELS) -> Scan:
+def read_picture(path: Path, case: str) -> Scan:
     """Return a picture.
 
     Raises:
@@ -40,7 +40,7 @@ def read_picture(path: Path, case: str, max_voxels: int = MAX_VOXELS) -> Scan:
     raw = path.read_bytes()
     try:
         with Image.open(io.BytesIO(raw)) as header:
-            check_size((*header.size, 1), name, case, max_voxels)
+            check_size((*header.size, 1), name, case)
             pages = int(getattr(header, "n_frames", 1))
             if pages > 1:
                 raise DataError.of("not-3d", f"{name} has {pages} pages, expected one picture", case)

@@ -16,7 +16,6 @@ from ..core.errors import DataError
 from .dicom import is_dicom_file, read_dicom
 from .itk_file import ENDINGS as ITK_ENDINGS
 from .itk_file import read_itk_file
-from .limits import MAX_VOXELS
 from .nifti import is_nifti, read_nifti
 from .picture import ENDINGS as PICTURE_ENDINGS
 from .picture import read_picture
@@ -30,38 +29,37 @@ _AFFINE_TOLERANCE_MM = 0.1
 _MASK_SHARE = (0.05, 0.90)
 
 
-def read_scan(path: str | Path, case: str, max_voxels: int = MAX_VOXELS) -> Scan:
+def read_scan(path: str | Path, case: str) -> Scan:
     """Read a scan that can be scored.
 
     Args:
         path: NIfTI, NRRD or MetaImage file, a DICOM file, a folder with one DICOM series, or a PNG, JPEG or TIFF picture.
         case: name put in front of errors.
-        max_voxels: limit for the size that a header claims, tested before memory is taken.
 
     Raises:
         DataError: one sentence about what is wrong and what to do, and its code.
     """
-    scan = read_stored(path, case, max_voxels)
+    scan = read_stored(path, case)
     for code, what in scan_faults(scan.array):
         raise DataError.of(code, f"{name_of(Path(path))} has {what}", case)
     return scan
 
 
-def read_stored(path: str | Path, case: str, max_voxels: int = MAX_VOXELS) -> Scan:
+def read_stored(path: str | Path, case: str) -> Scan:
     """Return what a file holds, with any finite or infinite voxels; see :func:`read_scan`."""
     path = Path(path)
     name = path.name.lower()
     if path.is_dir():
-        return read_dicom(path, case, max_voxels)
+        return read_dicom(path, case)
     if is_nifti(path):
-        return read_nifti(path, case, max_voxels)
+        return read_nifti(path, case)
     check_regular(path, case)
     if name.endswith(ITK_ENDINGS):
-        return read_itk_file(path, case, max_voxels)
+        return read_itk_file(path, case)
     if name.endswith(PICTURE_ENDINGS):
-        return read_picture(path, case, max_voxels)
+        return read_picture(path, case)
     if is_dicom_file(path):
-        return read_dicom(path, case, max_voxels)
+        return read_dicom(path, case)
     raise DataError.of("not-nifti", f"{name_of(path)} is in no known format", case)
 
 
@@ -76,8 +74,7 @@ def read_label(path: str | Path, scan: Scan, case: str, kind: str = "mask", thre
         threshold: value above which a voxel of an interpolated file counts; None refuses such files.
     """
     path = Path(path)
-    stored = read_stored(path, case, max(MAX_VOXELS, scan.array.size))
-    return as_label(stored, scan, case, f"the {kind} {name_of(path)}", kind, threshold)
+    return as_label(read_stored(path, case), scan, case, f"the {kind} {name_of(path)}", kind, threshold)
 
 
 def as_label(

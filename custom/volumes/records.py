@@ -5,14 +5,18 @@ A case id is ``img_name`` without the NIfTI extension and the contrast suffix (`
 part of it that stands for one person (``IXI105``), so that two sessions of a person never face each other.
 """
 
+import csv
+import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import DataError
 
-CONTRASTS = ("t1", "t2", "flair")
+LIST_COLUMNS = ("img_name", "age", "label", "img_path", "mask_path", "seg_path")
+BIDS_SUFFIXES = {"t1": "T1w", "t2": "T2w", "flair": "FLAIR"}
+CONTRASTS = tuple(BIDS_SUFFIXES)
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 _ID = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -79,3 +83,12 @@ def case_id_of(img_name: str, contrasts: Iterable[str] = ()) -> str:
         if stem.endswith(f"_{contrast}"):
             return stem[: -len(contrast) - 1]
     return stem
+
+
+def list_text(rows: Iterable[Mapping[str, str]], numbered: bool = False) -> str:
+    """Return a split list as CSV, from rows by :data:`LIST_COLUMNS`; ``numbered`` puts the papers' unnamed index first."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*([""] if numbered else []), *LIST_COLUMNS], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, **({"": str(number)} if numbered else {})} for number, row in enumerate(rows))
+    return text.getvalue()

@@ -149,15 +149,6 @@ def test_a_damaged_hash_note_is_rewritten(record, tmp_path, count):
     assert len(count) == 1
 
 
-def test_half_precision(record, tmp_path):
-    half = cache.cached_case(record, SETTINGS, tmp_path / "c", "float16")
-    full = cache.cached_case(record, SETTINGS, tmp_path / "c", "float32")
-    assert half.image.dtype == np.float32
-    np.testing.assert_allclose(half.image, full.image, rtol=5e-4, atol=1e-7)
-    same(half, cache.cached_case(record, SETTINGS, tmp_path / "c", "float16"))
-    assert len(entries(tmp_path / "c")) == 2
-
-
 def test_many_at_once_leave_one_whole_entry(record, tmp_path):
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda _: cache.cached_case(record, SETTINGS, tmp_path / "c"), range(16)))

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import logging
 import pickle
 
 import pytest
@@ -43,7 +42,7 @@ def test_order_is_that_of_the_list_with_many_workers(make_root, tmp_path):
         assert torch.equal(load_case(case)["image"], load_case(alone)["image"])
 
 
-def test_faulty_cases_are_told_together_or_left_out(make_root, caplog):
+def test_one_error_names_all_faulty_cases(make_root):
     root = make_root(train=NAMES)
     for name in NAMES[:2]:
         (root / f"Train/ixi/t1/{name}_t1.nii.gz").write_bytes(b"x")
@@ -51,14 +50,6 @@ def test_faulty_cases_are_told_together_or_left_out(make_root, caplog):
     with pytest.raises(DataError, match="2 of 3 scans cannot be used") as caught:
         build_cases(records, SETTINGS, None, "train")
     assert all(name in str(caught.value) for name in NAMES[:2])
-    failures: list[DataError] = []
-    with caplog.at_level(logging.WARNING):
-        (left,) = build_cases(records, SETTINGS, None, "train", on_error="skip", failures=failures)
-    assert left["case_id"] == NAMES[2]
-    assert [f.case for f in failures] == NAMES[:2]
-    assert caplog.text.count("left out: ") == 2
-    with pytest.raises(DataError, match="2 of 2"):
-        build_cases(records[:2], SETTINGS, None, "train", on_error="skip")
 
 
 def test_a_lost_cache_is_no_loss(make_root, tmp_path):
@@ -83,11 +74,9 @@ def test_roles(dataset, split, role):
     assert role_of(DATASETS[dataset], split) == role
 
 
-def test_unknown_role_or_policy():
+def test_unknown_role():
     with pytest.raises(ConfigError, match="role must be one of"):
         build_cases([], role="training")
-    with pytest.raises(ConfigError, match="on_error"):
-        build_cases([], on_error="ignore")
 
 
 def test_paths_with_seg_and_mask_in_them_mean_nothing(make_root, tmp_path):

@@ -25,8 +25,9 @@ from custom.cohorts.gate.fault import fault, ordered
 from custom.cohorts.gate.fingerprint import GRID, SAME_SCAN, fingerprint, similar_pairs
 from custom.cohorts.gate.inspect import inspect_file
 from custom.cohorts.gate.lists import read_lists
-from custom.cohorts.split_csv import COLUMNS, read_split
+from custom.cohorts.split_csv import read_split
 from custom.core.errors import ConfigError, DataError
+from custom.volumes.records import LIST_COLUMNS
 
 pytestmark = [
     pytest.mark.fault(22),
@@ -52,9 +53,9 @@ def opened(monkeypatch) -> list[str]:
     names: list[str] = []
     inspect = checking.inspect_file
 
-    def noted(path, kind, max_voxels):
+    def noted(path, kind):
         names.append(path.name)
-        return inspect(path, kind, max_voxels)
+        return inspect(path, kind)
 
     monkeypatch.setattr(checking, "inspect_file", noted)
     return names
@@ -113,14 +114,14 @@ def test_foreign_entries_in_the_cache_are_no_reports(tmp_path_factory, value, fi
     path = root / "a.nii.gz"
     nib.save(nib.Nifti1Image(np.arange(60, dtype=np.float32).reshape(3, 4, 5), np.eye(4)), path)
     os.utime(path, (1, 1))
-    cache = FileCache(root, 1000)
+    cache = FileCache(root)
     cache.put(path, "image", inspect_file(path, "image"))
     cache.save()
     content = json.loads((root / CACHE_FILE).read_text())
     entry = content["files"]["image a.nii.gz"]
     (entry if field in entry else entry["report"])[field] = value
     (root / CACHE_FILE).write_text(json.dumps(content))
-    report = FileCache(root, 1000).get(path, "image")
+    report = FileCache(root).get(path, "image")
     assert report is None or len(report.shape) in (0, 3)
 
 
@@ -153,8 +154,7 @@ def test_a_run_is_stopped_with_the_names_of_the_cases(root):
     (root / "Train/ixi/t1/IXI003-A_t1.nii.gz").write_bytes(b"x")
     with pytest.raises(DataError, match=r"2 faults(.|\n)*IXI002-A(.|\n)*IXI003-A(.|\n)*uad check"):
         gate_splits(root, "ixi", "t1", 0, ("train", "val"))
-    warned = gate_splits(root, ["ixi"], "t1", 0, ("train",), allow=("missing-file", "wrong-ending"))
-    assert {f.severity for f in warned} == {"warning"}
+    assert check(root, ["ixi"], "t1", 0, ("train",), allow=("missing-file", "wrong-ending")).errors == ()
     assert gate_splits(root, "mslub", "t1", parts=("val",)) == []
     assert gate_splits(root, "ixi", "t1", 0, ("val",)) == []
     with pytest.raises(DataError, match=r"list-missing.*IXI_train_fold3.csv"):
@@ -331,13 +331,13 @@ _CELLS = st.sampled_from(
 )
 
 
-@given(rows=st.lists(st.fixed_dictionaries(dict.fromkeys(COLUMNS, _CELLS)), max_size=4))
+@given(rows=st.lists(st.fixed_dictionaries(dict.fromkeys(LIST_COLUMNS, _CELLS)), max_size=4))
 def test_a_list_is_read_if_and_only_if_it_has_no_fault(tmp_path_factory, rows):
     root = tmp_path_factory.mktemp("lists")
     (root / "splits").mkdir()
     path = root / "splits/IXI_test.csv"
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, LIST_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
     declaration = get_dataset("ixi", ".")

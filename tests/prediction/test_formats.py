@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from custom.prediction.predictor import predict_batch
-from custom.volumes.itk_io import write_with_itk
+from custom.volumes.itk_images import write_with_itk
 from custom.volumes.read import read_stored
 from label.phantoms import MARKER_MM, RADIUS_MM, write_marker_model, write_phantoms
 

@@ -85,7 +85,7 @@ def test_a_brain_of_another_look_is_recognised_where_it_contradicts_the_other_co
     found = iter(correlations)
     monkeypatch.setattr(released, "compare", lambda *_: {"distance": 0.0, "correlation": next(found)})
     known = iter(limits)
-    monkeypatch.setattr(released, "usable_reference", lambda _: {"picture": [], "min_correlation": next(known)})
+    monkeypatch.setattr(released, "_reference", lambda _: {"min_correlation": next(known)})
     models = {model.contrast: model for model in released_models()}
     monkeypatch.setattr(released, "released_models", lambda: (models["t1"], models["t2"]))
     sources = find_scans(scans / "person_t1.nii.gz")

@@ -7,7 +7,7 @@ import pytest
 
 from custom.core.errors import DataError
 from custom.preparation.prepare import preparation
-from custom.preparation.quality import build_reference, compare, quality_warnings, usable_reference
+from custom.preparation.quality import build_reference, compare, quality_warnings
 from custom.preparation.subject import Subject
 
 pytestmark = [
@@ -87,18 +87,6 @@ def test_geometry(reference) -> None:
 
 def test_model_without_reference(reference) -> None:
     assert any("no reference" in w for w in warnings_for(*subject(0), None))
-
-
-def test_bare_histograms_give_the_same_distance(reference) -> None:
-    scans = [subject(seed) for seed in range(8)]
-    counts = [np.histogram(i[m > 0], np.linspace(0, 1, 65))[0] / m.sum() for i, m in scans]
-    made = usable_reference({"edges": np.linspace(0, 1, 65).tolist(), "histograms": np.array(counts).tolist()})
-    image, mask = subject(50)
-    assert compare(image, mask, made)["distance"] == pytest.approx(
-        compare(image, mask, reference)["distance"], abs=1e-4
-    )
-    assert made["max_distance"] == pytest.approx(reference["max_distance"], abs=1e-4)
-    assert usable_reference(None) is None
 
 
 def test_two_scans_are_no_reference() -> None:

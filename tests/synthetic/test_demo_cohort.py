@@ -20,10 +20,11 @@ from scipy import ndimage
 from custom.core.building import sweep
 from custom.core.errors import ConfigError, DataError
 from custom.synthetic import CohortSize, cohort, make_demo_cohort, make_subject
-from custom.synthetic.fields import AIR_CELLS, OUTPUT_AFFINE, OUTPUT_SHAPE, cell_mean, noise_field, upsample
+from custom.synthetic.fields import AIR_CELLS, OUTPUT_AFFINE, noise_field, upsample
 from custom.synthetic.lesions import KINDS, TumourPlan, plan_tumour
 from custom.synthetic.subject import Subject
 from custom.synthetic.variety import DEMO, WIDE, Variety
+from custom.volumes.grid import halve_mean
 
 SEED, AGE = 7, 45.0
 VOXEL_ML = 0.008
@@ -57,7 +58,7 @@ def test_the_same_seed_gives_the_same_bytes(twin, tmp_path):
 def test_images_are_zero_outside_the_mask_and_positive_inside(twin, patients):
     for subject in (twin, *patients.values()):
         for image in subject.images.values():
-            assert image.shape == OUTPUT_SHAPE
+            assert image.shape == (96, 96, 80)
             assert image.dtype == np.int16
             assert np.array_equal(image > 0, subject.mask > 0)
 
@@ -164,11 +165,11 @@ def test_noise_field_has_unit_variance_and_its_spacing_sets_the_smoothness():
     assert roughness[0] / roughness[1] == pytest.approx(4, rel=0.3)
 
 
-def test_upsampling_keeps_linear_functions_and_cell_mean_undoes_it():
+def test_upsampling_keeps_linear_functions_and_halving_undoes_it():
     ramp = np.broadcast_to(np.arange(8, dtype=np.float32)[:, None, None], (8, 6, 4))
     fine = upsample(ramp, (16, 12, 8))
     assert fine[2:-2, 0, 0] == pytest.approx(np.arange(16)[2:-2] / 2 - 0.25)
-    assert cell_mean(fine)[1:-1] == pytest.approx(ramp[1:-1])
+    assert halve_mean(fine)[1:-1] == pytest.approx(ramp[1:-1])
 
 
 # From here on the brains are replaced by boxes, so that whole cohorts cost nothing.
@@ -177,7 +178,7 @@ def test_upsampling_keeps_linear_functions_and_cell_mean_undoes_it():
 def box(
     seed: int, age: float, kind: str | None = None, variety: Variety | None = None, contrasts: tuple[str, ...] = ()
 ) -> Subject:
-    mask = np.zeros(OUTPUT_SHAPE, dtype=np.uint8)
+    mask = np.zeros((96, 96, 80), dtype=np.uint8)
     mask[AIR_CELLS:-AIR_CELLS, 20:70, 20:60] = 1
     image = (mask * np.random.default_rng(seed).integers(1, 300)).astype(np.int16)
     seg = np.zeros_like(mask)

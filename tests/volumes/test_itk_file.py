@@ -8,7 +8,7 @@ import pytest
 
 from custom.core.errors import DataError
 from custom.volumes import limits
-from custom.volumes.itk_io import write_with_itk
+from custom.volumes.itk_images import write_with_itk
 from custom.volumes.read import read_scan
 
 pytestmark = [

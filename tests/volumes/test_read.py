@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from custom.core.errors import DataError
-from custom.volumes.itk_io import write_with_itk
+from custom.volumes.itk_images import write_with_itk
 from custom.volumes.read import read_label, read_scan
 from custom.volumes.resampling import to_closest_ras
 

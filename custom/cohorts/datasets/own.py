@@ -67,24 +67,18 @@ def declare(data_root: str | Path, name: str, healthy: bool, subject_pattern: st
     """
     path = Path(data_root) / FILE_NAME
     with changing(path):
-        return _declare(path, name, healthy, subject_pattern)
-
-
-def _declare(path: Path, name: str, healthy: bool, subject_pattern: str) -> Path | None:
-    known = own_datasets(path.parent)
-    if name in known:
-        if known[name].healthy != healthy:
-            kinds = ("patients", "healthy scans")
-            raise ConfigError(
-                f"{path}: {name!r} holds {kinds[not healthy]}, the new scans are {kinds[healthy]}; choose another name."
-            )
-        return None
-    entry = {"name": name, "healthy": healthy, "subject_pattern": subject_pattern}
-    _declaration(
-        path, {**entry, "contrasts": ["t1"]}
-    )  # the real ones are the folders that are there, whenever it is read
-    content = read_own_json(path, "correct it, or remove it.") if path.is_file() else {"datasets": []}
-    write_checked_json(path, {"datasets": [*content.get("datasets", [content]), entry]})
+        known = own_datasets(data_root)
+        if name in known:
+            if known[name].healthy != healthy:
+                kinds = ("patients", "healthy scans")
+                raise ConfigError(
+                    f"{path}: {name!r} holds {kinds[not healthy]}, the new scans are {kinds[healthy]}; choose another name."
+                )
+            return None
+        entry = {"name": name, "healthy": healthy, "subject_pattern": subject_pattern}
+        _declaration(path, {**entry, "contrasts": ["t1"]})  # the real ones are the folders found whenever it is read
+        content = read_own_json(path, "correct it, or remove it.") if path.is_file() else {"datasets": []}
+        write_checked_json(path, {"datasets": [*content.get("datasets", [content]), entry]})
     return path
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ...core.digests import DamagedFileError, read_checked_json, with_digest
-from ...core.files import atomic_write_text
+from ...core.files import atomic_write_text, file_state
+from ...volumes.limits import MAX_VOXELS
 from .inspect import FileReport, Kind
 
 CACHE_FILE = ".check_data.json"
@@ -28,7 +29,6 @@ class FileCache:
 
     Args:
         data_root: paths are kept relative to it.
-        max_voxels: part of the key, because it decides what counts as too large.
         enabled: False neither reads nor writes.
 
     >>> import tempfile
@@ -36,14 +36,14 @@ class FileCache:
     ...     path = Path(folder) / "A_t1.nii.gz"
     ...     path.touch()
     ...     os.utime(path, (0, 0))  # long ago
-    ...     cache = FileCache(Path(folder), max_voxels=1000)
+    ...     cache = FileCache(Path(folder))
     ...     cache.put(path, "image", FileReport(faults=(("empty-file", "it is empty"),)))
     ...     cache.get(path, "image").faults, cache.get(path, "label")
     ((('empty-file', 'it is empty'),), None)
     """
 
-    def __init__(self, data_root: Path, max_voxels: int, enabled: bool = True) -> None:
-        self._root, self._enabled, self._max_voxels = data_root, enabled, max_voxels
+    def __init__(self, data_root: Path, enabled: bool = True) -> None:
+        self._root, self._enabled = data_root, enabled
         self._entries: dict[str, Any] = {}
         self.hits = 0
         self._changed = False
@@ -57,7 +57,7 @@ class FileCache:
         if entry is None:
             return None
         try:
-            if entry["state"] != self._state(path):
+            if entry["state"] != _state(path):
                 return None
             report = FileReport.from_json(entry["report"])
         except (OSError, KeyError, TypeError, ValueError):
@@ -68,7 +68,7 @@ class FileCache:
     def put(self, path: Path, kind: Kind, report: FileReport) -> None:
         """Remember a report; not of a file that changed within the last tick of the clock, it may change again."""
         try:
-            state = self._state(path)
+            state = _state(path)
         except OSError:
             return
         if time.time_ns() - state[1] > _CLOCK_TICK_NS:
@@ -99,9 +99,10 @@ class FileCache:
     def _key(self, path: Path, kind: Kind) -> str:
         return f"{kind} {path.relative_to(self._root).as_posix()}"
 
-    def _state(self, path: Path) -> list[int]:
-        stat = path.stat()
-        return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev, self._max_voxels]
+
+def _state(path: Path) -> list[int]:
+    """Return what decides whether a file is read again; the limit, because it decides what counts as too large."""
+    return [*file_state(path), MAX_VOXELS]
 
 
 def _read(path: Path) -> dict[str, Any]:

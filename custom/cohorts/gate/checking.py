@@ -14,7 +14,6 @@ from typing import Any
 from ...core.codes import CODES
 from ...core.errors import ConfigError, DataError
 from ...core.progress import progress
-from ...volumes.limits import MAX_VOXELS
 from ..datasets import DatasetDeclaration, get_dataset, known_datasets
 from .cache import FileCache
 from .cohort import name_faults, places_of, voxel_faults
@@ -67,7 +66,6 @@ def check(
     parts: Sequence[str] | None = None,
     workers: int = 0,
     cache: bool = True,
-    max_voxels: int = MAX_VOXELS,
     allow: Sequence[str] = (),
 ) -> Checked:
     """Look at the lists of all data sets and at every file that they name.
@@ -80,7 +78,6 @@ def check(
         parts: read only the files of these parts ("train", "val", "test"), which must exist; None reads all.
         workers: threads; 0 takes one per core.
         cache: read only files that changed since they were read last.
-        max_voxels: limit for the size that a header claims.
         allow: codes of errors that are reported as warnings.
     """
     root = Path(data_root)
@@ -107,8 +104,8 @@ def check(
                 wanted += [split for split in splits if parts is None or split.part in parts]
     places = places_of(wanted)
     files = list(dict.fromkeys(file for place in places for file in files_of(place.record)))
-    known = FileCache(root, max_voxels, cache)
-    reports = _inspect(files, known, workers or os.cpu_count() or 1, max_voxels)
+    known = FileCache(root, cache)
+    reports = _inspect(files, known, workers or os.cpu_count() or 1)
     for place in places:
         healthy = place.splits[0].healthy
         faults += scan_faults(place.record, healthy, reports, root, place.names)
@@ -120,31 +117,17 @@ def check(
 
 def gate_splits(
     data_root: str | Path,
-    dataset: str | Sequence[str],
+    dataset: str,
     contrast: str,
     fold: int | None = None,
     parts: Sequence[str] | None = None,
-    workers: int = 0,
-    cache: bool = True,
-    allow: Sequence[str] = (),
 ) -> list[Fault]:
-    """Check what a run is about to use; return the warnings.
-
-    Args:
-        data_root: data root.
-        dataset: one name or several.
-        contrast: for example "t1".
-        fold: fold of healthy data sets.
-        parts: parts that the run reads, for example ``("train", "val")``; None takes all.
-        workers: threads; 0 takes one per core.
-        cache: see :func:`check`.
-        allow: codes of errors that shall not stop the run.
+    """Check one data set that a run is about to use; return the warnings. Arguments are those of :func:`check`.
 
     Raises:
         DataError: at least one error; the message names the cases.
     """
-    names = [dataset] if isinstance(dataset, str) else list(dataset)
-    checked = check(data_root, names, contrast, fold, parts, workers, cache, allow=allow)
+    checked = check(data_root, [dataset], contrast, fold, parts)
     if checked.errors:
         shown = [f"{f.code}: {f.case or f.split or f.dataset} ({f.file}): {f.what}" for f in checked.errors[:_NAMED]]
         more = [f"and {len(checked.errors) - _NAMED} more"] if len(checked.errors) > _NAMED else []
@@ -152,7 +135,7 @@ def gate_splits(
             f"the data have {len(checked.errors)} fault{'s' * (len(checked.errors) > 1)}:\n  "
             + "\n  ".join(shown + more)
             + f"\nAll of them with reasons and remedies: uad check {data_root} --datasets "
-            f"{','.join(names)} --contrast {contrast}"
+            f"{dataset} --contrast {contrast}"
         )
     return list(checked.faults)
 
@@ -183,9 +166,7 @@ def _contrasts(root: Path, declaration: DatasetDeclaration, contrast: str | None
     return present or declaration.contrasts[:1]
 
 
-def _inspect(
-    files: Sequence[tuple[Path, Kind]], known: FileCache, workers: int, max_voxels: int
-) -> dict[tuple[Path, Kind], FileReport]:
+def _inspect(files: Sequence[tuple[Path, Kind]], known: FileCache, workers: int) -> dict[tuple[Path, Kind], FileReport]:
     reports: dict[tuple[Path, Kind], FileReport] = {}
     waiting = []
     for path, kind in files:
@@ -195,7 +176,7 @@ def _inspect(
         elif path.is_file():
             waiting.append((path, kind))
     with ThreadPoolExecutor(workers) as pool:
-        started = {pool.submit(inspect_file, path, kind, max_voxels): (path, kind) for path, kind in waiting}
+        started = {pool.submit(inspect_file, path, kind): (path, kind) for path, kind in waiting}
         for done in progress(as_completed(started), len(started), "checking files", "file"):
             reports[started[done]] = done.result()
             known.put(*started[done], done.result())

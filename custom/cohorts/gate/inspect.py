@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ...core.errors import DataError
 from ...preparation.brain import background_of
-from ...volumes.limits import MAX_VOXELS
 from ...volumes.read import read_stored
 from ...volumes.resampling import to_closest_ras
 from ...volumes.scan import Scan
@@ -83,10 +82,10 @@ class FileReport:
         return report
 
 
-def inspect_file(path: Path, kind: Kind, max_voxels: int = MAX_VOXELS) -> FileReport:
+def inspect_file(path: Path, kind: Kind) -> FileReport:
     """Return what is wrong with a file and what it holds; never raises for a bad file."""
     try:
-        scan = read_stored(path, "", max_voxels)
+        scan = read_stored(path, "")
     except DataError as error:
         return FileReport(((error.code or "unreadable", error.what),))
     except OSError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NOVA, a benchmark of rare findings in brain MRI: what is known about it. Nothing of it is shipped here.
+"""NOVA, a benchmark of rare findings in brain MRI (Bercea et al., NeurIPS 2025). Nothing of it is shipped here.
 
 Its figures come from case reports: any sequence, any plane, the skull is there, some show several panels. It is for
 evaluation only; thresholds are calibrated on healthy slices elsewhere, never on it. It is downloaded from Hugging Face
@@ -12,7 +12,6 @@ from types import MappingProxyType
 
 from .records import PictureSet
 
-CITATION = "Bercea et al., NOVA: a benchmark for anomaly localization and clinical reasoning in brain MRI, NeurIPS 2025"
 EXPECTED: Mapping[str | None, tuple[int, int, int]] = MappingProxyType({None: (906, 281, 1068), "T2": (335, 189, 394)})
 """Pictures, cases and agreed boxes: of all, and of those with "T2" in the caption."""
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One picture and what is known about it; a set of them."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...detection import Boxes
@@ -60,16 +60,14 @@ class PictureSet:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def where(self, wanted: Callable[[Picture], bool]) -> "PictureSet":
-        """Return the pictures for which ``wanted`` is true."""
-        return PictureSet({name: p for name, p in self.pictures.items() if wanted(p)}, self.layout, self.notes)
-
     def subset(self, word: str | None) -> "PictureSet":
         """Return the pictures with ``word`` in the caption, in this spelling; NOVA's T2 subset is ``"T2"``.
 
         A caption describes the figure of a report, which may have several panels; the picture itself need not be T2.
         """
-        return self if word is None else self.where(lambda picture: word in picture.caption)
+        if word is None:
+            return self
+        return replace(self, pictures={name: p for name, p in self.pictures.items() if word in p.caption})
 
     @property
     def gold(self) -> dict[str, Boxes]:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from ..raw_scan import RawScan
-from .found import Found, images_below, unknown_of
+from .found import Found, named_like, unknown_of
 
 _NAME = re.compile(r"(sub-r\d{3}s\d{3}_ses-\d+)_space-[A-Za-z0-9]+_(T1w|label-L_desc-T1lesion_mask)\.nii(\.gz)?")
 
@@ -17,16 +17,13 @@ _NAME = re.compile(r"(sub-r\d{3}s\d{3}_ses-\d+)_space-[A-Za-z0-9]+_(T1w|label-L_
 def find(root: Path, contrast: str) -> Found:
     """Return the T1 scans that have a lesion mask."""
     cases: dict[str, dict[str, Path]] = {}
-    known = []
-    for path in images_below(root):
-        match = _NAME.fullmatch(path.name)
-        if match is not None:
-            known.append(path)
-            cases.setdefault(match.group(1), {})[match.group(2)] = path
+    known = named_like(root, _NAME)
+    for match, path in known:
+        cases.setdefault(match[1], {})[match[2]] = path
     whole = {name: files for name, files in sorted(cases.items()) if len(files) == 2 and contrast == "t1"}
     scans = [
         RawScan(name, files["T1w"], "t1", seg=files["label-L_desc-T1lesion_mask"]) for name, files in whole.items()
     ]
     left = len(cases) - len(scans)
     notes = (f"{left} scans have no lesion mask (test set) and were passed over",) if left and scans else ()
-    return Found(tuple(scans), notes=notes, unknown=unknown_of(root, known))
+    return Found(tuple(scans), notes=notes, unknown=unknown_of(root, (path for _, path in known)))

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from ..raw_scan import RawScan
-from .found import Found, images_below, unknown_of
+from .found import Found, named_like, unknown_of
 
 _NAME = re.compile(
     r"(?P<case>BraTS2021_\d{5})_(?P<kind>t1|t1ce|t2|flair|seg)\.nii(\.gz)?"
@@ -23,11 +23,9 @@ _KINDS_2023 = {"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair", "seg": "
 def find(root: Path, contrast: str) -> Found:
     """Return the scans of one contrast with their segmentations."""
     cases: dict[str, dict[str, Path]] = {}
-    for path in images_below(root):
-        match = _NAME.fullmatch(path.name)
-        if match is None or path.parent.name != (case := match["case"] or match["case_2023"]):
-            continue
-        cases.setdefault(case, {})[match["kind"] or _KINDS_2023[match["kind_2023"]]] = path
+    for match, path in named_like(root, _NAME):
+        if path.parent.name == (case := match["case"] or match["case_2023"]):
+            cases.setdefault(case, {})[match["kind"] or _KINDS_2023[match["kind_2023"]]] = path
     scans = [
         RawScan(_case_id(name), files[contrast], contrast, seg=files.get("seg"))
         for name, files in sorted(cases.items())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a search in a downloaded data set gave."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,11 @@ class Found:
 def images_below(root: Path) -> list[Path]:
     """Return all NIfTI files below a folder, in the order of their names."""
     return sorted(path for path in root.rglob("*.nii*") if path.name.endswith((".nii", ".nii.gz")))
+
+
+def named_like(root: Path, pattern: re.Pattern[str]) -> list[tuple[re.Match[str], Path]]:
+    """Return the images below ``root`` whose whole name matches ``pattern``, with the match."""
+    return [(match, path) for path in images_below(root) if (match := pattern.fullmatch(path.name))]
 
 
 def unknown_of(root: Path, known: Iterable[Path]) -> tuple[Path, ...]:

@@ -9,19 +9,17 @@ import re
 from pathlib import Path
 
 from ..raw_scan import RawScan
-from .found import Found, images_below, unknown_of
+from .found import Found, named_like, unknown_of
 
 _NAME = re.compile(r"(IXI\d{3})-(Guys|HH|IOP)-(\d+)-(T1|T2|PD|MRA|DTI-\d+)\.nii(\.gz)?")
 
 
 def find(root: Path, contrast: str) -> Found:
     """Return the scans of one contrast."""
-    scans, known = [], []
-    for path in images_below(root):
-        match = _NAME.fullmatch(path.name)
-        if match is None:
-            continue
-        known.append(path)
-        if match.group(4).lower() == contrast:
-            scans.append(RawScan(f"sub-{match.group(1)}{match.group(2)}{match.group(3)}", path, contrast))
-    return Found(tuple(scans), unknown=unknown_of(root, known))
+    known = named_like(root, _NAME)
+    scans = (
+        RawScan(f"sub-{match[1]}{match[2]}{match[3]}", path, contrast)
+        for match, path in known
+        if match[4].lower() == contrast
+    )
+    return Found(tuple(scans), unknown=unknown_of(root, (path for _, path in known)))

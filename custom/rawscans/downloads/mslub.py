@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from ..raw_scan import RawScan
-from .found import Found, images_below, unknown_of
+from .found import Found, named_like, unknown_of
 
 _NAME = re.compile(r"(patient\d{2})_(T1W|T1WKS|T2W|FLAIR|brainmask|consensus_gt)\.nii(\.gz)?")
 _SUFFIX = {"t1": "T1W", "t2": "T2W", "flair": "FLAIR"}
@@ -19,18 +19,14 @@ _SUFFIX = {"t1": "T1W", "t2": "T2W", "flair": "FLAIR"}
 def find(root: Path, contrast: str) -> Found:
     """Return the scans of one contrast with their segmentations."""
     cases: dict[str, dict[str, Path]] = {}
-    known = []
-    for path in images_below(root):
-        match = _NAME.fullmatch(path.name)
-        if match is None:
-            continue
-        known.append(path)
+    known = named_like(root, _NAME)
+    for match, path in known:
         if "raw" not in path.relative_to(root).parts:
-            cases.setdefault(match.group(1), {})[match.group(2)] = path
+            cases.setdefault(match[1], {})[match[2]] = path
     suffix = _SUFFIX.get(contrast, contrast)
     scans = [
         RawScan(f"sub-{name}", files[suffix], contrast, seg=files.get("consensus_gt"))
         for name, files in sorted(cases.items())
         if suffix in files
     ]
-    return Found(tuple(scans), unknown=unknown_of(root, known))
+    return Found(tuple(scans), unknown=unknown_of(root, (path for _, path in known)))
