@@ -2,8 +2,11 @@
 """A table of numbers and the cells in it; :mod:`.rendering` writes it in several formats."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from ..metrics import mean_std
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,11 @@ class Cell:
     minimum: float | None = None
     maximum: float | None = None
     times: float | None = None
+
+    @classmethod
+    def over_folds(cls, values: Sequence[float]) -> "Cell":
+        """Return mean and standard deviation of one value per fold; without any, an empty cell."""
+        return cls(*mean_std(values), folds=len(values)) if values else cls()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..core.imports import modules_of, syntax_tree
 
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 # where things are and how fast they go: not part of a result
 _PLACES = {
     *(
@@ -56,12 +57,6 @@ def code_digest(config: Any) -> str:
 def _normalised(module: str) -> str:
     tree = ast.parse(ast.unparse(syntax_tree(module)))  # a copy: no comments, no layout
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()

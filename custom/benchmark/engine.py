@@ -22,6 +22,7 @@ from .jobs import Job, Outcome, execute, stop_all
 Engine = Literal["auto", "sequential", "processes", "dask", "slurm"]
 Run = Callable[[Job], Outcome]
 _POLL_S = 5.0
+_LOST_WORKERS = 3  # a job that has lost more is given up
 
 
 def run_jobs(
@@ -31,7 +32,6 @@ def run_jobs(
     scheduler: str | None = None,
     slurm: Mapping[str, Any] | None = None,
     run: Run = execute,
-    losses: int = 3,
 ) -> Iterator[Outcome]:
     """Run jobs and yield how each ended, as it ends.
 
@@ -42,7 +42,6 @@ def run_jobs(
         scheduler: address of a running Dask scheduler, ``tcp://host:8786``.
         slurm: arguments of ``dask_jobqueue.SLURMCluster``.
         run: carries out one job.
-        losses: a job that has lost this many workers is given up.
 
     Raises:
         ConfigError: Dask is asked for and missing, or the scheduler does not answer.
@@ -59,7 +58,7 @@ def run_jobs(
     elif engine == "processes":
         yield from _in_processes(jobs, workers, run)
     else:
-        with _client(engine, workers, scheduler, slurm, losses) as client:
+        with _client(engine, workers, scheduler, slurm) as client:
             yield from _with_dask(client, jobs, run)
 
 
@@ -97,16 +96,14 @@ def _with_dask(client: Any, jobs: Sequence[Job], run: Run) -> Iterator[Outcome]:
 
 
 @contextmanager
-def _client(
-    engine: str, workers: int, scheduler: str | None, slurm: Mapping[str, Any] | None, losses: int
-) -> Iterator[Any]:
+def _client(engine: str, workers: int, scheduler: str | None, slurm: Mapping[str, Any] | None) -> Iterator[Any]:
     if not _has("distributed"):
         raise ConfigError('Dask is not installed; pip install -e ".[cluster]", or use --engine processes.')
     import dask
     from distributed import Client, LocalCluster
 
     cluster = None
-    with dask.config.set({"distributed.scheduler.allowed-failures": losses}):
+    with dask.config.set({"distributed.scheduler.allowed-failures": _LOST_WORKERS}):
         if engine == "slurm":
             if not _has("dask_jobqueue"):
                 raise ConfigError('dask-jobqueue is not installed; pip install -e ".[cluster]".')

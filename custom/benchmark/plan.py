@@ -52,7 +52,6 @@ def plan_jobs(
     places: Places,
     any_code: bool = False,
     command: Sequence[str] = COMMAND,
-    environment: Mapping[str, str] | None = None,
 ) -> list[Job]:
     """Return all jobs of a matrix, folds innermost.
 
@@ -61,7 +60,6 @@ def plan_jobs(
         places: folders.
         any_code: keep finished work that only the code has changed since.
         command: between the interpreter and a stage's arguments.
-        environment: further environment variables of the jobs.
 
     Raises:
         ConfigError: the matrix cannot work.
@@ -70,7 +68,7 @@ def plan_jobs(
     _check_contrasts(spec, places)
     resolve = cache(resolved_config)  # once for every command line
     jobs = [
-        _job(resolve, spec, places, method, contrast, fold, any_code, tuple(command), environment or {})
+        _job(resolve, spec, places, method, contrast, fold, any_code, tuple(command))
         for contrast in spec.contrasts
         for method in spec.methods
         if contrast in method.contrasts
@@ -91,7 +89,7 @@ def rows_of(method: MethodSpec) -> Iterator[tuple[str, str]]:
 
 def _job(
     resolve: Resolve, spec: MatrixSpec, places: Places, method: MethodSpec, contrast: str, fold: int, any_code: bool,
-    command: tuple[str, ...], environment: Mapping[str, str],
+    command: tuple[str, ...],
 ) -> Job:  # fmt: skip
     data = spec.contrasts[contrast]
     folder = places.job_folder(method.name, contrast, fold)
@@ -126,10 +124,17 @@ def _job(
         "kind": str(resolve(training).get("method", "")),
         "rows": {name: row for row, name in rows_of(method)},
     }  # fmt: skip
+    name = f"{method.name}/{contrast}_fold{fold}"
     return Job(
-        f"{method.name}/{contrast}_fold{fold}", str(folder), tuple(stages), os.getcwd(), labels, command, dict(environment),
-        any_code, places.output_dir,
-    )  # fmt: skip
+        name,
+        str(folder),
+        tuple(stages),
+        os.getcwd(),
+        labels,
+        command,
+        any_code=any_code,
+        parent_folder=places.output_dir,
+    )
 
 
 def _arguments(run: str, files: Sequence[str], general: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, ...]:
@@ -155,9 +160,9 @@ def _stage(
     arguments: tuple[str, ...],
     product: str,
     clears: str | None,
-    lists: Sequence[tuple[str, Path]],
+    lists: Sequence[Path],
 ) -> Stage:
-    found = [path for _, path in lists if path.is_file()]  # _check_data names the missing ones
+    found = [path for path in lists if path.is_file()]  # _check_data names the missing ones
     digests = {
         "configuration": configuration_digest(config),
         "code": code_digest(config),
@@ -166,18 +171,20 @@ def _stage(
     return Stage(name, arguments, digests, product, clears)
 
 
-def _lists(places: Places, data: ContrastSpec, fold: int, test: bool) -> list[tuple[str, Path]]:
-    """Return (what, file) of the split lists that a stage reads."""
-    wanted = [(data.dataset_name, "train"), (data.dataset_name, "val")]
-    if test:
-        wanted = [(data.dataset_name, "val"), *((name, data.test_split) for name in data.test_sets)]
-        tuned = (tuned_on(name, data.tuning_sets, places.dataset_dir) for name in data.test_sets)
-        wanted += [(name, "val") for name in tuned if name]
+def _splits(places: Places, data: ContrastSpec, test: bool) -> list[tuple[str, str]]:
+    """Return (data set, split) of the lists that a training reads, or an evaluation if ``test``."""
+    if not test:
+        return [(data.dataset_name, "train"), (data.dataset_name, "val")]
+    tuned = (tuned_on(name, data.tuning_sets, places.dataset_dir) for name in data.test_sets)
+    tested = [(name, data.test_split) for name in data.test_sets]
+    return [(data.dataset_name, "val"), *tested, *((name, "val") for name in tuned if name)]
+
+
+def _lists(places: Places, data: ContrastSpec, fold: int, test: bool) -> list[Path]:
+    """Return the files of :func:`_splits`."""
     folder = Path(places.dataset_dir) / "splits"
-    return [
-        (f"{name}/{split}", folder / get_dataset(name, places.dataset_dir).split_file(split, fold))
-        for name, split in wanted
-    ]
+    wanted = _splits(places, data, test)
+    return [folder / get_dataset(name, places.dataset_dir).split_file(split, fold) for name, split in wanted]
 
 
 def _check_contrasts(spec: MatrixSpec, places: Places) -> None:
@@ -244,12 +251,8 @@ def _check_data(resolve: Resolve, spec: MatrixSpec, places: Places, jobs: Sequen
         contrast, fold = job.labels["contrast"], job.labels["fold"]
         data = spec.contrasts[contrast]
         healthy_test = any(resolve(stage.arguments).get("healthy_test") for stage in job.stages[1:])
-        wanted: list[tuple[str, str]] = [(data.dataset_name, "train"), (data.dataset_name, "val")]
-        wanted += [(data.dataset_name, "test")] if healthy_test else []
-        wanted += [(name, data.test_split) for name in data.test_sets]
-        tuned = (tuned_on(name, data.tuning_sets, places.dataset_dir) for name in data.test_sets)
-        wanted += [(name, "val") for name in tuned if name]
-        for name, split in wanted:
+        healthy = [(data.dataset_name, "test")] if healthy_test else []
+        for name, split in (*_splits(places, data, test=False), *healthy, *_splits(places, data, test=True)):
             number = fold if get_dataset(name, places.dataset_dir).has_folds(split) else None
             if (name, split, contrast, number) not in seen:
                 seen.add((name, split, contrast, number))

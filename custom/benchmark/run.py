@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole benchmark: plan, jobs, tables, figures, tracking."""
 
-import csv
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,55 +66,37 @@ def run_matrix(
     _say(f"{len(jobs)} jobs, {len(waiting)} to do")
     if only == "plan":
         return 0
-    with RunLock(places.output_dir, write=only is None):  # tables of what is finished can be made meanwhile
-        return _carry_out(spec, places, jobs, waiting, engine, workers, scheduler, slurm, force, only)
-
-
-def _carry_out(
-    spec: MatrixSpec,
-    places: Places,
-    jobs: Sequence[Job],
-    waiting: Sequence[Job],
-    engine: Engine,
-    workers: int,
-    scheduler: str | None,
-    slurm: Mapping[str, Any] | None,
-    force: bool,
-    only: str | None,
-) -> int:
     output = Path(places.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    atomic_write_json(output / "matrix.json", dict(spec.source))
-    tracking = MatrixTracking(output, places.tracking_uri)
-    failed = 0
-    if only != "tables":
-        tracking.start(
-            spec.name, {"folds": list(spec.folds), "seed": spec.seed, "methods": [m.name for m in spec.methods]}
-        )
-        start = time.monotonic()
+    with RunLock(output, write=only is None):  # tables of what is finished can be made meanwhile
+        output.mkdir(parents=True, exist_ok=True)
+        atomic_write_json(output / "matrix.json", dict(spec.source))
+        if only == "tables":
+            make_report(spec, output, jobs, force)
+            return 0
+        tracking = MatrixTracking(output, places.tracking_uri)
+        names = [method.name for method in spec.methods]
+        tracking.start(spec.name, {"folds": list(spec.folds), "seed": spec.seed, "methods": names})
+        failed, start = 0, time.monotonic()
         for number, outcome in enumerate(run_jobs(waiting, engine, workers, scheduler, slurm), 1):
             failed += outcome.error is not None
             ended = f"failed: {outcome.error}" if outcome.error else f"{', '.join(outcome.ran) or 'nothing to do'} done"
             _say(f"[{number}/{len(waiting)}, {(time.monotonic() - start) / 60:.1f} min] {outcome.name}: {ended}")
             tracking.job(outcome.folder)
             _stop_if_full(output, outcome)
-    made, headline = make_report(spec, places, jobs, force)
-    tracking.finish(headline, made, failed) if only != "tables" else None
+        headline = make_report(spec, output, jobs, force)
+        tracking.finish(headline, [output / "tables", output / "figures"], failed)
     return failed
 
 
-def make_report(
-    spec: MatrixSpec, places: Places, jobs: Sequence[Job], force: bool = False
-) -> tuple[list[Path], dict[str, float]]:
-    """Write all tables and figures of what is finished; return the folders and the headline numbers.
+def make_report(spec: MatrixSpec, output: Path, jobs: Sequence[Job], force: bool = False) -> dict[str, float]:
+    """Write all tables and figures of what is finished; return the headline numbers.
 
     Earlier ones stay until all are written.
 
     Raises:
         ConfigError: nothing is finished, or results must not stand in one table.
     """
-    output = Path(places.output_dir)
-    results = finished_results(spec, jobs)
+    results = [r for m in spec.methods for row, name in rows_of(m) for r in _finished(jobs, m.name, name, row)]
     if not results:
         raise ConfigError(
             f"no job of the matrix has finished in {output} with these settings and this code (--any_code takes other code); "
@@ -127,19 +108,14 @@ def make_report(
             shutil.rmtree(output / name, ignore_errors=True)
             if (folder / name).is_dir():
                 (folder / name).rename(output / name)
-    return [output / "tables", output / "figures"], headline
+    return headline
 
 
 def _write_report(
     spec: MatrixSpec, jobs: Sequence[Job], results: Sequence[Result], force: bool, output: Path
 ) -> dict[str, float]:
     scores = {row: method.scores for method in spec.methods for row, _ in rows_of(method)}
-    settings: dict[str, Any] = {
-        "point": spec.operating_point,
-        "force": force,
-        "folds": len(spec.folds),
-    }
-    comparison = Comparison(results, scores, **settings)
+    comparison = Comparison(results, scores, spec.operating_point, force, len(spec.folds))
     tables: dict[str, Table | None] = {
         "table1" if metric == "dice" else f"table1_{metric}": comparison.main(metric) for metric in spec.metrics
     }
@@ -154,7 +130,8 @@ def _write_report(
     }
     for name in spec.t_sweep:
         sweeps = {
-            t: Comparison(found, scores, **settings | {"force": True}) for t, found in _sweep(spec, jobs, name).items()
+            t: Comparison(found, scores, spec.operating_point, True, len(spec.folds))
+            for t, found in _sweep(spec, jobs, results, name).items()
         }
         if len(sweeps) > 1:
             tables[f"t_sweep_{name}"] = t_sweep_table(sweeps, name)
@@ -173,8 +150,7 @@ def _write_report(
     _write_cases(results, output / "tables" / "per_case.csv")
     print(markdown(comparison.main(spec.metrics[0])))
     cells = {(m, s, c): comparison.cell(c, m, s) for m, s in comparison.rows for c in comparison.columns}
-    headline = {f"{c[1]}/{m}/{s}/dice": float(cell.mean or 0) for (m, s, c), cell in cells.items() if defined(cell)}
-    return {_metric_name(key): value for key, value in headline.items()}
+    return {f"{c[1]}/{m}/{s}/dice": float(cell.mean or 0) for (m, s, c), cell in cells.items() if defined(cell)}
 
 
 def _stop_if_full(output: Path, outcome: Outcome) -> None:
@@ -189,54 +165,36 @@ def _stop_if_full(output: Path, outcome: Outcome) -> None:
     require_writable(output)
 
 
-def finished_results(spec: MatrixSpec, jobs: Sequence[Job]) -> list[Result]:
-    """Return the evaluations of all rows that are finished, in the order of the matrix file."""
-    found = []
-    for method in spec.methods:
-        for row, name in rows_of(method):
-            for job in jobs:
-                pending, _ = pending_stages(job)
-                if job.labels["method"] == method.name and name not in {stage.name for stage in pending}:
-                    found.append(read_result(Path(job.folder) / name, row))
-    return found
-
-
-def _sweep(spec: MatrixSpec, jobs: Sequence[Job], method: str) -> dict[int, list[Result]]:
-    """Return ``{t: results}``, the main evaluation among them, with the baselines that every comparison needs."""
-    main = finished_results(spec, jobs)
-    own = [result for result in main if result.method == method]
-    others = [result for result in main if result.kind in ("threshold", "atlas")]
-    found: dict[int, list[Result]] = {}
-    for result in own:
-        if isinstance(t := result.protocol.get("test_timesteps"), int):
-            found.setdefault(t, []).append(result)
+def _finished(jobs: Sequence[Job], method: str, name: str, row: str) -> Iterator[Result]:
+    """Yield the finished evaluations of a method that lie in the folders ``name`` of its jobs, called ``row``."""
     for job in jobs:
-        pending = {stage.name for stage in pending_stages(job)[0]}
-        if job.labels["method"] == method:
-            for t in spec.t_sweep[method]:
-                name = f"{EVALUATION}_t{t}"
-                if name not in pending:
-                    found.setdefault(int(t), []).append(read_result(Path(job.folder) / name, method))
-    return {t: [*results, *others] for t, results in found.items()}
+        if job.labels["method"] == method and name not in {stage.name for stage in pending_stages(job)[0]}:
+            yield read_result(Path(job.folder) / name, row)
+
+
+def _sweep(spec: MatrixSpec, jobs: Sequence[Job], results: Sequence[Result], method: str) -> dict[int, list[Result]]:
+    """Return ``{t: results}``, the main evaluation among them, with the baselines that every comparison needs."""
+    found: dict[int, list[Result]] = {}
+    for result in results:
+        if result.method == method and isinstance(t := result.protocol.get("test_timesteps"), int):
+            found.setdefault(t, []).append(result)
+    for t in spec.t_sweep[method]:
+        if measured := list(_finished(jobs, method, f"{EVALUATION}_t{t}", method)):
+            found.setdefault(int(t), []).extend(measured)
+    others = [result for result in results if result.kind in ("threshold", "atlas")]
+    return {t: [*own, *others] for t, own in found.items()}
 
 
 def _write_cases(results: Sequence[Result], path: Path) -> None:
     """Join the per-case files of all results with method, contrast and fold in front."""
-    columns: dict[str, None] = dict.fromkeys(("method", "contrast", "fold"))
+    import pandas as pd
+
+    tables = []
     for result in results:
-        with open(result.folder / "per_case.csv", newline="", encoding="utf-8") as stream:
-            columns.update(dict.fromkeys(next(csv.reader(stream))))
-    with open(path, "w", newline="", encoding="utf-8") as target:
-        writer = csv.DictWriter(target, list(columns), restval="", lineterminator="\n")
-        writer.writeheader()
-        for result in results:
-            with open(result.folder / "per_case.csv", newline="", encoding="utf-8") as stream:
-                for row in csv.DictReader(stream):
-                    writer.writerow({"method": result.method, "contrast": result.contrast, "fold": result.fold, **row})
-
-
-def _metric_name(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "/_-. " else "_" for c in text)
+        table = pd.read_csv(result.folder / "per_case.csv", dtype=str, keep_default_na=False)
+        first = {"method": result.method, "contrast": result.contrast, "fold": result.fold}
+        tables.append(pd.concat([pd.DataFrame(first, index=table.index), table], axis="columns"))
+    pd.concat(tables).to_csv(path, index=False, lineterminator="\n")
 
 
 def _say(text: str) -> None:

@@ -26,7 +26,7 @@ bundle does not know is refused, unless it stands in the overrides of all method
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +34,6 @@ from ..core.errors import ConfigError
 from ..core.files import read_json
 from ..core.resources import bundle_names, matrix_file, resource
 
-_KEYS = {
-    *("about", "name", "seed", "folds", "contrasts", "train", "evaluate", "methods", "metrics", "operating_point"),
-    *("comparisons", "t_sweep", "published", "tolerance", "orderings", "doubts", "splits_rule"),
-}
-_METHOD_KEYS = {
-    *(
-        "about",
-        "bundle",
-        "pretraining",
-        "training",
-        "evaluating",
-        "train_overlays",
-        "evaluate_overlays",
-        "pretrain",
-        "train",
-        "evaluate",
-        "scores",
-    ),
-    *("contrasts", "evaluations"),
-}
-_CONTRAST_KEYS = {"dataset_name", "test_sets", "test_split", "tuning_sets", "train", "evaluate"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -133,6 +112,15 @@ class MatrixSpec:
     comparisons: tuple[tuple[str, str], ...] = ()
     t_sweep: Mapping[str, Sequence[int]] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _keys(kind: type, *others: str) -> set[str]:
+    return {entry.name for entry in fields(kind)} | set(others)
+
+
+_KEYS = _keys(MatrixSpec, "about", "published", "tolerance", "orderings", "doubts", "splits_rule") - {"source"}
+_METHOD_KEYS = _keys(MethodSpec, "about", "bundle", "train_overlays", "evaluate_overlays") - {"name"}
+_CONTRAST_KEYS = _keys(ContrastSpec)
 
 
 def read_spec(path: str | Path) -> MatrixSpec:

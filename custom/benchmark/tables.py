@@ -11,11 +11,12 @@ thresholding and atlas says what is missing; results of different protocols are 
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..core.errors import ConfigError
-from ..metrics import MIN_SUBJECTS, UNINFORMATIVE, bootstrap_ci, holm, mean_std, paired_permutation_test, seed_of
+from ..metrics import MIN_SUBJECTS, UNINFORMATIVE, bootstrap_ci, holm, paired_permutation_test, seed_of
 from .cells import Cell, Table, defined
 from .results import Result, Values, check_comparable
 
@@ -72,15 +73,15 @@ class Comparison:
         """(method, score) in their order."""
         return [(method, score) for method, scores in self.scores.items() for score in scores]
 
+    def members(self, column: Column, method: str | None = None) -> list[Result]:
+        """Return the results that belong to a column, of one method or of all."""
+        mine = (r for r in self.results if r.contrast == column[0] and column[1] in r.test_sets)
+        return [result for result in mine if method in (None, result.method)]
+
     def values(self, column: Column, method: str, variant: str, metric: str = "dice") -> dict[int, Values]:
         """Return ``{fold: {case: value}}`` of a row."""
-        found: dict[int, Values] = {}
-        for result in self.results:
-            if (result.contrast, result.method) == (column[0], method) and column[1] in result.test_sets:
-                values = result.per_case(column[1], variant, self.point, metric)
-                if values is not None:
-                    found[result.fold] = values
-        return found
+        found = {r.fold: r.per_case(column[1], variant, self.point, metric) for r in self.members(column, method)}
+        return {fold: values for fold, values in found.items() if values is not None}
 
     def subjects(self, column: Column, method: str, variant: str, metric: str = "dice") -> Values:
         """Return ``{case: mean over the folds where it is defined}``; None where it is in none."""
@@ -92,26 +93,24 @@ class Comparison:
     def pooled(self, column: Column, method: str, variant: str, metric: str) -> dict[int, float]:
         """Return ``{fold: value}`` of a number that is one of all scans together."""
         found = {}
-        for result in self.results:
-            if (result.contrast, result.method) == (column[0], method) and column[1] in result.test_sets:
-                block = result.metrics["datasets"][column[1]]["variants"].get(variant, {})
-                value = block.get("pooled", {}).get(metric.removeprefix(_POOLED))
-                if value is not None:
-                    found[result.fold] = float(value)
+        for result in self.members(column, method):
+            block = result.metrics["datasets"][column[1]]["variants"].get(variant, {})
+            value = block.get("pooled", {}).get(metric.removeprefix(_POOLED))
+            if value is not None:
+                found[result.fold] = float(value)
         return found
 
     def cell(self, column: Column, method: str, variant: str, metric: str = "dice") -> Cell:
         """Return mean ± std over folds and the interval (or range) over subjects."""
         if metric.startswith(_POOLED):
-            values = list(self.pooled(column, method, variant, metric).values())
-            return Cell(*mean_std(values), folds=len(values)) if values else Cell()
+            return Cell.over_folds(list(self.pooled(column, method, variant, metric).values()))
         folds = self.values(column, method, variant, metric).values()
         means = [sum(v) / len(v) for fold in folds if (v := [x for x in fold.values() if x is not None])]
         known = {name: x for name, x in self.subjects(column, method, variant, metric).items() if x is not None}
         subjects = [known[name] for name in sorted(known)]
         if not means:
             return Cell()
-        cell = Cell(*mean_std(means), folds=len(means), subjects=len(subjects))
+        cell = replace(Cell.over_folds(means), subjects=len(subjects))
         if len(subjects) < MIN_SUBJECTS:
             return replace(cell, minimum=min(subjects), maximum=max(subjects))
         interval = bootstrap_ci(subjects, seed=seed_of(list(known)))
@@ -159,7 +158,7 @@ class Comparison:
         metric = metric.removeprefix(_POOLED)  # a number of all scans together cannot be paired
         default = [(f"{m} ssim_ens", f"{m} l1") for m, scores in self.scores.items() if {"ssim_ens", "l1"} <= {*scores}]
         names = {f"{method} {score}": (method, score) for method, score in self.rows}
-        found, p_values = [], []
+        found = []
         for first, second in pairs or default:
             for name in (first, second):
                 if name not in names:
@@ -172,23 +171,13 @@ class Comparison:
                     both.sort()
                     test = paired_permutation_test([a[c] for c in both], [b[c] for c in both], seed=seed_of(both))
                     found.append(((first, second, title), test))
-                    p_values.append(test.p_value)
-        rows = tuple(
-            (
-                head,
-                (
-                    Cell(test.difference),
-                    f"{test.p_value:.4f}",
-                    f"{adjusted:.4f}",
-                    str(test.n),
-                    "exact" if test.exact else "10 000 draws",
-                ),
-            )
-            for (head, test), adjusted in zip(found, holm(p_values), strict=True)
-        )
+        rows = []
+        for (head, test), adjusted in zip(found, holm([test.p_value for _, test in found]), strict=True):
+            kind = "exact" if test.exact else "10 000 draws"
+            rows.append((head, (Cell(test.difference), f"{test.p_value:.4f}", f"{adjusted:.4f}", str(test.n), kind)))
         return Table(
             f"Paired permutation tests of {metric}{unit_of(metric)[0]} over subjects", ("first", "second", "test set"),
-            ("difference", "p", "p (Holm)", "subjects", "permutations"), rows,
+            ("difference", "p", "p (Holm)", "subjects", "permutations"), tuple(rows),
             ("Two-sided, on each subject's mean over folds; test sets of one subject are left out.",),
             unit_of(metric)[1],
         )  # fmt: skip
@@ -206,11 +195,8 @@ class Comparison:
         )
         few = any(self._scans(column) < MIN_SUBJECTS for column in self.columns)
         spread = f"range (a to b) of fewer than {MIN_SUBJECTS} subjects" if few else ""
-        interval = (
-            ""
-            if all(self._scans(c) < MIN_SUBJECTS for c in self.columns)
-            else "[95 % BCa bootstrap interval over subjects]"
-        )
+        many = any(self._scans(column) >= MIN_SUBJECTS for column in self.columns)
+        interval = "[95 % BCa bootstrap interval over subjects]" if many else ""
         over = " and ".join(filter(None, (interval, spread)))
         notes = [f"Mean ± standard deviation over folds{'' if pooled or not over else '; ' + over}."]
         if "average_precision" in metric:
@@ -228,10 +214,7 @@ class Comparison:
         return (*notes, *self.warnings)
 
     def _scans(self, column: Column) -> int:
-        return max(
-            (len(r.case_ids(column[1])) for r in self.results if r.contrast == column[0] and column[1] in r.test_sets),
-            default=0,
-        )
+        return max((len(result.case_ids(column[1])) for result in self.members(column)), default=0)
 
     def _check(self, force: bool) -> None:
         seen: dict[tuple[str, str, int], Result] = {}
@@ -243,7 +226,7 @@ class Comparison:
                     "give one of them another name (NAME=FOLDER) or leave it out."
                 )
         for column, title in zip(self.columns, self.titles(), strict=True):
-            members = [r for r in self.results if r.contrast == column[0] and column[1] in r.test_sets]
+            members = self.members(column)
             absent = [bundle for kind, bundle in REQUIRED.items() if kind not in {r.kind for r in members}]
             if absent:
                 self.warnings.append(
@@ -256,6 +239,30 @@ class Comparison:
                 if not force:
                     raise
                 self.warnings.append(f"FORCED, not comparable: {error}")
+
+
+def operating_point(results: Sequence[Result], wanted: str | None = None) -> str:
+    """Return the name of the threshold at which ``results`` are compared.
+
+    Args:
+        results: all evaluations.
+        wanted: name that the user gave; None takes ``tuned`` where there is one, else the first that most rows have.
+
+    Raises:
+        ConfigError: no evaluation has ``wanted``, so that the table would be empty; the sentence names those there are.
+    """
+    rows = Counter(
+        name
+        for result in results
+        for block in result.metrics["datasets"].values()
+        for variant in block["variants"].values()
+        for name in variant["operating_points"]
+    )
+    if wanted is None:
+        return "tuned" if "tuned" in rows or not rows else max(rows, key=lambda name: rows[name])
+    if rows and wanted not in rows:
+        raise ConfigError(f"--point {wanted}: no evaluation has this threshold; there are {', '.join(sorted(rows))}.")
+    return wanted
 
 
 def unit_of(metric: str) -> tuple[str, float]:

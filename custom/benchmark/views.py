@@ -3,14 +3,13 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..metrics import mean_std
-from .cells import Cell, Table
+from .cells import Cell, Table, defined
 from .jobs import DONE, PRETRAINING, recorded
-from .results import Result
-from .tables import Comparison, unit_of
+from .tables import Column, Comparison, unit_of
 
 _OF_A_RUN = {"seed", "first_draw", "key", "revision", "versions"}
 _RECONSTRUCTION = {
@@ -42,7 +41,7 @@ def ablation_table(comparison: Comparison, metric: str = "dice") -> Table | None
                 comparison.cell(column, method, score if chain == first else f"{score}@{chain}", metric)
                 for chain in chains
             ]
-            if any(cell.mean is not None for cell in cells[1:]):
+            if any(map(defined, cells[1:])):
                 rows.append(((method, score, title), tuple(cells)))
     notes = ("Thresholds are tuned anew for every post-processing.",)
     return Table(
@@ -54,75 +53,44 @@ def ablation_table(comparison: Comparison, metric: str = "dice") -> Table | None
     )
 
 
-def t_sweep_table(sweeps: Mapping[int, Comparison], method: str, metric: str = "dice") -> Table:
+def t_sweep_table(sweeps: Mapping[int, Comparison], method: str) -> Table:
     """Return a row per score and starting time step (fraction of the noise schedule that is undone in one go)."""
     any_one = next(iter(sweeps.values()))
     rows = [
-        ((score, str(t)), tuple(sweep.cell(column, method, score, metric) for column in any_one.columns))
+        ((score, str(t)), tuple(sweep.cell(column, method, score) for column in any_one.columns))
         for score in any_one.scores[method]
         for t, sweep in sorted(sweeps.items())
     ]
-    return Table(
-        f"{metric}{unit_of(metric)[0]} of {method} over the test time step",
-        ("score", "t"),
-        any_one.titles(),
-        tuple(rows),
-        scale=unit_of(metric)[1],
-    )
+    return Table(f"dice in % of {method} over the test time step", ("score", "t"), any_one.titles(), tuple(rows))
 
 
-def size_table(comparison: Comparison, metric_prefix: str = "lesion_recall") -> Table | None:
+def size_table(comparison: Comparison) -> Table | None:
     """Return lesion-wise recall by lesion volume: mean ± std over folds of the share of lesions found.
 
     Lesions of all cases of a fold are counted together (``lesion_wise`` of ``metrics.json``); intervals over subjects are
     not given, since large counts of few subjects would dominate them.
     """
-    sizes = _sizes(comparison.results)
+    blocks = [block for result in comparison.results for block in result.metrics["datasets"].values()]
+    points = [p for b in blocks for variant in b["variants"].values() for p in variant["operating_points"].values()]
+    keys = dict.fromkeys(key for point in points for key in point.get("lesion_wise", {}))
+    sizes = sorted(filter(None, map(_SIZE.fullmatch, keys)), key=lambda match: float(match[1]))
     if not sizes:
         return None
     rows = []
     for column, title in zip(comparison.columns, comparison.titles(), strict=True):
         for method, score in comparison.rows:
-            cells = []
-            for key in sizes:
-                values = [
-                    v
-                    for result in comparison.results
-                    if (v := _lesion_wise(result, column, method, score, comparison.point, key)) is not None
-                ]
-                cells.append(Cell(*mean_std(values), folds=len(values)) if values else Cell())
-            if any(cell.mean is not None for cell in cells):
+            found = [point.get("lesion_wise", {}) for point in _points(comparison, column, method, score)]
+            cells = [
+                Cell.over_folds([float(fold[size[0]]) for fold in found if fold.get(size[0]) is not None])
+                for size in sizes
+            ]
+            if any(map(defined, cells)):
                 rows.append(((title, method, score), tuple(cells)))
-    heads = tuple(_label(key) for key in sizes)
-    criteria = {b.get("lesion_criterion") for r in comparison.results for b in r.metrics["datasets"].values()} - {None}
+    heads = tuple(f"{size[1]}–{size[2]} mm³" if size[2] else f"≥ {size[1]} mm³" for size in sizes)
+    criteria = {block.get("lesion_criterion") for block in blocks} - {None}
     notes = (f"A lesion counts as found by: {'; '.join(sorted(criteria))}.",) if criteria else ()
     title = f"Share of lesions found in %, by volume, at the threshold {comparison.point!r}"
     return Table(title, ("test set", "method", "score"), heads, tuple(rows), notes)
-
-
-def _sizes(results: Sequence[Result]) -> list[str]:
-    keys: dict[str, float] = {}
-    for result in results:
-        for block in result.metrics["datasets"].values():
-            for variant in block["variants"].values():
-                for point in variant["operating_points"].values():
-                    for key in point.get("lesion_wise", {}):
-                        if match := _SIZE.fullmatch(key):
-                            keys[key] = float(match[1])
-    return sorted(keys, key=keys.__getitem__)
-
-
-def _lesion_wise(
-    result: Result, column: tuple[str, str], method: str, score: str, point: str, key: str
-) -> float | None:
-    value = _point(result, column, method, score, point).get("lesion_wise", {}).get(key)
-    return None if value is None else float(value)
-
-
-def _label(key: str) -> str:
-    match = _SIZE.fullmatch(key)
-    assert match is not None
-    return f"{match[1]}–{match[2]} mm³" if match[2] else f"≥ {match[1]} mm³"
 
 
 def healthy_table(comparison: Comparison) -> Table:
@@ -135,13 +103,8 @@ def healthy_table(comparison: Comparison) -> Table:
     for method, score in comparison.rows:
         cells: list[Cell | str] = []
         for column in comparison.columns:
-            points = [
-                point
-                for result in comparison.results
-                if (point := _point(result, column, method, score, comparison.point)).get("healthy_fpr") is not None
-            ]
-            values = [float(point["healthy_fpr"]) for point in points]
-            cell = Cell(*mean_std(values), folds=len(values)) if values else Cell()
+            points = [p for p in _points(comparison, column, method, score) if p.get("healthy_fpr") is not None]
+            cell = Cell.over_folds([float(point["healthy_fpr"]) for point in points])
             held_out = all(point.get("healthy_fpr_held_out") for point in points)
             cells.append(cell if held_out or cell.mean is None else f"{100 * cell.mean:.2f} (calibration scans)")
         rows.append(((method, score), tuple(cells)))
@@ -171,8 +134,8 @@ def reconstruction_table(comparison: Comparison) -> Table | None:
             cells = []
             for key, scale in _RECONSTRUCTION.values():
                 means = [scale * m for b in blocks if (m := b["reconstruction"].get(key, {}).get("mean")) is not None]
-                cells.append(Cell(*mean_std(means), folds=len(means)) if means else Cell())
-            if any(cell.mean is not None for cell in cells):
+                cells.append(Cell.over_folds(means))
+            if any(map(defined, cells)):
                 rows.append(((method, contrast), tuple(cells)))
     if not rows:
         return None
@@ -195,9 +158,8 @@ def draws_table(comparison: Comparison, metric: str = "average_precision") -> Ta
         for score in comparison.scores[members[0]]:
             cells = []
             for column in comparison.columns:
-                values = [
-                    cell.mean for m in members if (cell := comparison.cell(column, m, score, metric)).mean is not None
-                ]
+                means = [comparison.cell(column, member, score, metric).mean for member in members]
+                values = [mean for mean in means if mean is not None]
                 cells.append(Cell(*mean_std(values)) if values else Cell())
             rows.append(((members[0], score, str(len(members))), tuple(cells)))
     if not rows:
@@ -239,8 +201,7 @@ def budget_table(comparison: Comparison) -> Table | None:
     )  # fmt: skip
 
 
-def _point(result: Result, column: tuple[str, str], method: str, score: str, point: str) -> dict[str, Any]:
-    if (result.contrast, result.method) != (column[0], method) or column[1] not in result.test_sets:
-        return {}
-    variant = result.metrics["datasets"][column[1]]["variants"].get(score, {"operating_points": {}})
-    return dict(variant["operating_points"].get(point, {}))
+def _points(comparison: Comparison, column: Column, method: str, score: str) -> list[dict[str, Any]]:
+    """Return what each evaluation of a row found at the comparison's threshold; empty where it has no such row."""
+    blocks = [r.metrics["datasets"][column[1]]["variants"].get(score, {}) for r in comparison.members(column, method)]
+    return [dict(block.get("operating_points", {}).get(comparison.point, {})) for block in blocks]

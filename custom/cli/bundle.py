@@ -139,9 +139,7 @@ def run_files(
 
 def settings_table(bundle: Path, stage: str, presets: Sequence[str] = ()) -> str:
     """Return the settings of a stage with their defaults, a line each, for ``--help``; nothing heavy is imported."""
-    config: dict[str, Any] = {}
-    for file in config_files(bundle, stage, presets):
-        config.update(json.loads(file.read_text(encoding="utf-8")))
+    config = read_config(config_files(bundle, stage, presets))
     lines = [f"settings of {bundle.name} (--name value):"]
     for name, default in settings_of(config).items():
         knob = KNOBS.get(name)

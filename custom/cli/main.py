@@ -55,6 +55,12 @@ def guarded(run: Callable[[], int]) -> int:
         return code
 
 
+def in_own_process(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Return the exit code of ``run(arguments)`` in a process that :func:`custom.prediction.watch.watched` has started."""
+    prepare_process()
+    return guarded(lambda: run(arguments))
+
+
 def subcommands() -> dict[str, ModuleType]:
     """Return the modules of the subcommands by name."""
     names = sorted(info.name for info in pkgutil.iter_modules(commands.__path__))

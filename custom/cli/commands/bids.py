@@ -9,17 +9,18 @@ Exit code 4: a scan gave no result; the others are done.
 """
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+from ...core.errors import ConfigError, DataError
 from ...core.files import require_writable
+from ..main import in_own_process
 from ..words import closing, command_line
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("bids_dir", help="root of the BIDS data set")
     parser.add_argument("output_dir", help="folder for the results")
     parser.add_argument(
@@ -40,10 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Predict the scans, or summarise the group."""
-    from pathlib import Path
-
-    from ...core.errors import DataError
     from ...prediction.watch import watched
     from ...rawscans.find import is_bids
 
@@ -54,25 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
         return _group(root, output)
     require_writable(output)
     if arguments.workers or arguments.participant_label:
-        return _participants(root, output, arguments)
-    return watched(_watched, arguments)  # a scan that ends the process costs itself only
+        return _participants(arguments)
+    return watched(partial(in_own_process, _participants), arguments)  # a scan that ends the process costs itself only
 
 
-def _watched(arguments: argparse.Namespace) -> int:
-    from pathlib import Path
-
-    from ..main import guarded
-    from ..process import prepare_process
-
-    prepare_process()
-    return guarded(lambda: _participants(Path(arguments.bids_dir), Path(arguments.output_dir), arguments))
-
-
-def _participants(root: "Path", output: "Path", arguments: argparse.Namespace) -> int:
-    import tempfile
-    from pathlib import Path
-
-    from ...core.errors import ConfigError
+def _participants(arguments: argparse.Namespace) -> int:
     from ...prediction.predictor import model_folder, predict_batch
     from ...prediction.released import choose_model, released_model
     from ...rawscans.find import contrasts_of, find_bids
@@ -80,6 +63,7 @@ def _participants(root: "Path", output: "Path", arguments: argparse.Namespace) -
     from ...runs.start import start
 
     start(seed=0)
+    root, output = Path(arguments.bids_dir), Path(arguments.output_dir)
     folder = None
     if arguments.model is not None:
         named = released_model(arguments.model)
@@ -121,8 +105,7 @@ def _participants(root: "Path", output: "Path", arguments: argparse.Namespace) -
     return 4 if any(record["status"] == "failed" for record in records) else 0
 
 
-def _group(root: "Path", output: "Path") -> int:
-    from ...core.errors import DataError
+def _group(root: Path, output: Path) -> int:
     from ...prediction.group_table import write_group_tables
     from ...prediction.page import write_batch_report
     from ...prediction.results import earlier_records

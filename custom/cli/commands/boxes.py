@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...core.errors import ConfigError
 from ...core.files import require_writable
 from ..words import closing
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("pictures", help="folder of pictures with NOVA's tables, or with boxes.csv")
     parser.add_argument(
         "--predictions",
@@ -46,9 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read, predict, score, write and print."""
     from ...cohorts.pictures import read_pictures
-    from ...core.errors import ConfigError
     from ...evaluation.picture_boxes import read_predictions
     from ...prediction.picture_matrix import PictureMatrix, predicted_boxes
 
@@ -96,8 +94,6 @@ def _scored(
 
 
 def _named(given: str, option: str) -> tuple[str, str]:
-    from ...core.errors import ConfigError
-
     name, _, value = given.partition("=")
     if not name or not value:
         raise ConfigError(f"{option} takes NAME=VALUE, got {given!r}.")

@@ -5,12 +5,12 @@ Ten to fifteen healthy scans are enough. The model stays as it is; a copy gets t
 """
 
 import argparse
+from pathlib import Path
 
 from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("model", help="folder of a calibrated model, or the name of one that `uad models` lists")
     parser.add_argument("scans", help="healthy scans (or pictures) of one scanner: a folder or a .txt list")
     parser.add_argument("-o", "--output", required=True, help="folder for the calibrated copy of the model")
@@ -28,9 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Calibrate."""
-    from pathlib import Path
-
     from ...prediction.recalibration import calibrate, calibrate_pictures
     from ...prediction.released import released_model
     from ...runs.start import start

@@ -7,7 +7,6 @@ from ..words import closing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("model", help="folder of an evaluated and promoted model; card.md is written there")
     parser.add_argument("--run", required=True, help="run folder of its training")
     parser.add_argument(
@@ -20,7 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the card."""
     from ...release.card import write_card
 
     closing(

@@ -12,7 +12,6 @@ from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("data_root", metavar="DATA", help="folder with splits, Train and Test")
     parser.add_argument("--datasets", help="names, separated by commas (default: those that are there)")
     parser.add_argument("--contrast", help="t1, t2, flair, ... (default: those that are there)")
@@ -29,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check, repair if asked to, print the table."""
     from ...cohorts.gate import Checked, check, repair, table
 
     if arguments.json:
@@ -59,15 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     if checked.errors:
         closing(written)
         return 4
-    training = [
-        "uad",
-        "train",
-        "ddpm_ssim_ens",
-        "--data",
-        arguments.data_root,
-        *_healthy_set(Path(arguments.data_root)),
-    ]
-    closing(written, {"train on it": command_line(*training)})
+    training = ("uad", "train", "ddpm_ssim_ens", "--data", arguments.data_root)
+    closing(written, {"train on it": command_line(*training, *_healthy_set(Path(arguments.data_root)))})
     return 0
 
 

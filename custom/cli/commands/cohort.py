@@ -8,7 +8,6 @@ from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("output", help="folder to make")
     parser.add_argument("--healthy", type=int, help="healthy subjects")
     parser.add_argument("--healthy_test", type=int, help="of these, for testing")
@@ -27,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the cohort."""
     require_writable(arguments.output)
     from ...synthetic import CohortSize, make_demo_cohort
     from ...synthetic.contrast import COHORT_CONTRASTS

@@ -4,12 +4,12 @@
 import argparse
 from pathlib import Path
 
+from ...core.errors import ConfigError
 from ...core.files import require_writable
 from ..words import closing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument(
         "runs", nargs="*", help="folders of runs or evaluations (searched below); NAME=FOLDER names the row"
     )
@@ -32,13 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read results, print the table and the tests."""
-    from ...benchmark.points import operating_point
     from ...benchmark.rendering import csv_text, latex, markdown, write_table
     from ...benchmark.results import find_results, results_from_mlflow
-    from ...benchmark.tables import Comparison
+    from ...benchmark.tables import Comparison, operating_point
     from ...benchmark.views import healthy_table
-    from ...core.errors import ConfigError
 
     if bool(arguments.runs) == bool(arguments.tracking_uri):
         raise ConfigError("give folders of evaluations, or --tracking_uri.")

@@ -6,6 +6,7 @@ Every step is an ordinary command of `uad` and is printed before it runs.
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from ...core.digests import read_checked_json
@@ -16,7 +17,6 @@ _TEST_SETS = ("demo_tumour", "demo_stroke", "demo_ms")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("--data", default="demo_data", help="folder of the demo cohort (default %(default)s)")
     parser.add_argument(
         "-o", "--output", default="output/demo", help="folder of model and results (default %(default)s)"
@@ -26,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the steps one after the other; stop at the first that fails."""
     from ...runs.sync import default_uri
     from ..main import main
 
@@ -34,45 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     require_writable(data)
     require_writable(output)
     tracking = default_uri(f"sqlite:///{output.parent / 'mlflow.db'}")
-    epochs = (
-        ["--max_epochs", "1", "--val_slices_per_volume", "1"]
-        if arguments.quick
-        else ["--max_epochs", str(arguments.max_epochs)]
-    )
-    limit = ["--test_limit", "1", "--sigma_sweep", "false"] if arguments.quick else ["--test_limit", "3"]
-    patient = data / "Test" / _TEST_SETS[0] / "t2"
-    steps: dict[str, list[str]] = {
-        "demo cohort": ["cohort", str(data), *(["--tiny"] if arguments.quick else [])],
-        "training": [
-            *("train", "ddpm_ssim_ens", "--preset", "small", "--data", str(data), "--output", str(output)),
-            *(
-                "--dataset_name",
-                "demo",
-                "--contrast",
-                "t2",
-                "--slices_per_volume",
-                "8",
-                *epochs,
-                "--tracking_uri",
-                tracking,
-            ),
-        ],
-        "evaluation": [
-            *("evaluate", str(output), "--data", str(data), "--test_sets", *_TEST_SETS, "--test_timesteps", "300"),
-            *("--draws", "1"),
-            *("--precision", "auto", *limit, "--promote", "true", "--tracking_uri", tracking),
-        ],
-    }
     start = time.monotonic()
-    for name, words in steps.items():
+    for name, words in _steps(arguments, data, output, ["--tracking_uri", tracking]):
         print(f"\n== {name} ==\n{command_line('uad', *words)}", flush=True)
         if code := main(words):
             return code
-    scan = sorted(patient.glob("*.nii.gz"))[0]
-    words = ["predict", str(scan), "--output", str(output / "prediction"), "--model", str(output)]
-    print(f"\n== prediction of one patient ==\n{command_line('uad', *words)}", flush=True)
-    if code := main(words):
-        return code
     print(f"\nThe demonstration took {(time.monotonic() - start) / 60:.1f} minutes.")
     evaluation = output / "evaluation"
     print(_numbers(evaluation))
@@ -90,6 +55,26 @@ def run(arguments: argparse.Namespace) -> int:
         },
     )
     return 0
+
+
+def _steps(
+    arguments: argparse.Namespace, data: Path, output: Path, tracked: list[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield name and words of every command; the patient's scan is looked for once the cohort is there."""
+    tiny, epochs, limit = [], ["--max_epochs", str(arguments.max_epochs)], ["--test_limit", "3"]
+    if arguments.quick:
+        tiny, epochs = ["--tiny"], ["--max_epochs", "1", "--val_slices_per_volume", "1"]
+        limit = ["--test_limit", "1", "--sigma_sweep", "false"]
+    yield "demo cohort", ["cohort", str(data), *tiny]
+    training = ["train", "ddpm_ssim_ens", "--preset", "small", "--data", str(data), "--output", str(output)]
+    training += ["--dataset_name", "demo", "--contrast", "t2", "--slices_per_volume", "8"]
+    yield "training", [*training, *epochs, *tracked]
+    evaluation = ["evaluate", str(output), "--data", str(data), "--test_sets", *_TEST_SETS, "--test_timesteps", "300"]
+    evaluation += ["--draws", "1", "--precision", "auto"]
+    yield "evaluation", [*evaluation, *limit, "--promote", "true", *tracked]
+    scan = min((data / "Test" / _TEST_SETS[0] / "t2").glob("*.nii.gz"))
+    prediction = ["predict", str(scan), "--output", str(output / "prediction"), "--model", str(output)]
+    yield "prediction of one patient", prediction
 
 
 def _numbers(evaluation: Path) -> str:

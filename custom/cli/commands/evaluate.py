@@ -19,7 +19,6 @@ from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("run", help="folder of a trained model or of a release, or a name that `uad models` lists")
     parser.add_argument("--data", required=True, help="folder with splits, Train and Test")
     parser.add_argument("-o", "--output", help="folder of the results (default: RUN/evaluation; none for a release)")
@@ -38,7 +37,6 @@ def settings_help(words: Sequence[str]) -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Evaluate."""
     model = _model_dir(arguments)
     bundle = bundle_of(model)
     values = {"dataset_dir": arguments.data, "model_dir": str(model)}

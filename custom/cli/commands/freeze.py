@@ -8,7 +8,6 @@ from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("run", metavar="RUN", help="folder of a trained and evaluated model")
     parser.add_argument("-o", "--output", required=True, help="where the release folder (and zip) goes")
     parser.add_argument("--bundle", help="source bundle (default: the one of the model)")
@@ -17,7 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Freeze."""
     require_writable(arguments.output)
     from ...release.freeze import freeze_bundle
 

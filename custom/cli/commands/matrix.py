@@ -6,6 +6,7 @@ The same command goes on with a matrix that was stopped. Exit code 1: a job fail
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from ...core.files import require_writable
@@ -13,7 +14,6 @@ from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("matrix", help="name of a matrix of the package, for example demo, or a matrix file")
     parser.add_argument(
         "--data", "--dataset_dir", dest="data", required=True, help="folder with splits, Train and Test"
@@ -41,9 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the matrix."""
-    from dataclasses import replace
-
     output = Path(arguments.output).resolve()
     if arguments.only != "plan":
         require_writable(output)

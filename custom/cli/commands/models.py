@@ -3,24 +3,21 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from ...core.resources import PREFERRED_BUNDLE, bundle_names, bundles_root, resource
 from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-
-
-def _released() -> list[Path]:
-    return list(resource("custom/released").glob("*/model.json"))
+    """There are none."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line per model and per bundle."""
     taken: set[str] = set()
-    found = [json.loads(path.read_text(encoding="utf-8")) | {"folder": path.parent} for path in _released()]
+    found = [
+        json.loads(path.read_text(encoding="utf-8")) | {"folder": path.parent}
+        for path in resource("custom/released").glob("*/model.json")
+    ]
     for model in sorted(found, key=lambda model: (model["bundle"] != PREFERRED_BUNDLE, model["folder"].name)):
         score = (model["calibration"] or {}).get("score", "none")
         use = "for reference, only by --model" if model["contrast"] in taken else "taken for this contrast"

@@ -11,13 +11,11 @@ from ..words import closing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("model", help="folder of a finished training")
     parser.add_argument("output", help="folder to make")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Pack."""
     require_writable(arguments.output)
     from ...release.pack import pack
 

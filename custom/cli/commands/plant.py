@@ -11,7 +11,6 @@ from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("data", help="data root with the healthy scans; the planted ones are written into it")
     parser.add_argument("--dataset", default="ixi", help="healthy data set (default ixi)")
     parser.add_argument("--split", default="val", help="list of scans to plant into (default val)")
@@ -24,7 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Plant."""
     require_writable(arguments.data)
     from ...cohorts.split_csv import load_split
     from ...synthetic.planted_cohort import write_planted

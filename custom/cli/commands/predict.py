@@ -5,15 +5,18 @@ Exit code 4: a scan gave no result; the others are done.
 """
 
 import argparse
+import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from ...core.errors import ConfigError
 from ...core.files import require_writable
+from ..main import in_own_process
 from ..words import closing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument(
         "input", help="scan (NIfTI, NRRD, MHA, DICOM folder), picture (PNG, JPEG, TIFF), folder of either, or .txt list"
     )
@@ -59,10 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Predict; several scans in a process of their own."""
-    from pathlib import Path
-
-    from ...core.errors import ConfigError
     from ...prediction.watch import watched
 
     require_writable(Path(arguments.output))
@@ -71,20 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
     given = Path(arguments.input)
     if arguments.debug or not (given.is_dir() or given.suffix.lower() == ".txt"):
         return _predict(arguments)
-    return watched(_watched, arguments, arguments.time_limit)
-
-
-def _watched(arguments: argparse.Namespace) -> int:
-    from ..main import guarded
-    from ..process import prepare_process
-
-    prepare_process()
-    return guarded(lambda: _predict(arguments))
+    return watched(partial(in_own_process, _predict), arguments, arguments.time_limit)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    import os
-
     output = Path(arguments.output)
     if arguments.debug:
         os.environ["UAD_DEBUG"] = "1"

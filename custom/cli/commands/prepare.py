@@ -8,13 +8,14 @@ Exit code 4: a scan failed and is left out; the others are done.
 """
 
 import argparse
+from pathlib import Path
 
+from ...core.errors import ConfigError
 from ...core.files import require_writable
 from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument(
         "input", help="scan (NIfTI, NRRD, MHA, DICOM folder), folder of scans, .txt list, or BIDS data set"
     )
@@ -69,13 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prepare."""
-    from pathlib import Path
-
     from ...cohorts.datasets import DATASETS
     from ...cohorts.datasets.own import declare
     from ...cohorts.folds import make_splits, present_lists
-    from ...core.errors import ConfigError
     from ...rawscans.batch import prepare_batch, usable
     from ...rawscans.chain import RawSettings
     from ...rawscans.downloads import find_download

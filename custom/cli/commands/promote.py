@@ -11,13 +11,11 @@ from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("run", metavar="RUN", help="folder of a trained model")
     parser.add_argument("evaluation", nargs="?", help="folder of its evaluation (default: RUN/evaluation)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Promote."""
     from ...evaluation.calibrate import promote
 
     model = promote(arguments.run, arguments.evaluation or Path(arguments.run) / "evaluation")

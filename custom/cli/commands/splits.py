@@ -4,12 +4,12 @@
 import argparse
 from pathlib import Path
 
+from ...core.errors import ConfigError
 from ...core.files import require_writable
 from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument(
         "data_root", metavar="DATA", nargs="?", help="folder with Train and Test; splits/ is made in it"
     )
@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the lists."""
     from ...cohorts.folds import make_splits, read_ages
-    from ...core.errors import ConfigError
 
     root = arguments.data_root or arguments.data_root_option
     if not root:

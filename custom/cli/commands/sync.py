@@ -4,9 +4,12 @@
 import argparse
 from pathlib import Path
 
+from ...core.errors import ConfigError, DiskFullError, ResourceError
+from ...core.foreseen import says_disk_full
+from ...runs.secrets import without_secrets
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("folders", nargs="+", type=Path, help="output folders that hold a tracking.jsonl")
     parser.add_argument(
         "--tracking_uri",
@@ -15,11 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send the outbox of every folder given."""
-    from ...core.errors import ConfigError, DiskFullError, ResourceError
-    from ...core.foreseen import says_disk_full
     from ...runs.outbox import Outbox
-    from ...runs.secrets import without_secrets
     from ...runs.sync import default_uri, sync_outbox
 
     uri = arguments.tracking_uri or default_uri()

@@ -17,7 +17,6 @@ STAGES = ("train", "spark_pretraining")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("bundle", help=f"{', '.join(bundle_names())}, or the folder of another bundle")
     parser.add_argument("--data", required=True, help="folder with splits, Train and Test")
     parser.add_argument("-o", "--output", help="folder of the model (default: output/METHOD/DATASET_CONTRAST_foldN)")
@@ -40,7 +39,6 @@ def settings_help(words: Sequence[str]) -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train."""
     bundle = bundle_folder(arguments.bundle)
     values = {"dataset_dir": arguments.data}
     if arguments.output:
