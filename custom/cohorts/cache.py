@@ -2,9 +2,8 @@
 """Prepared cases on disk, keyed by what they depend on: preparation settings, code version, content of the files.
 
 A changed setting or file gives another key, so nothing stale is ever read. Files are hashed once; a small note per
-path saves the second reading as long as nothing about the file changed (size, both times of change, inode, device: the
-kernel's own time of change cannot be set back, so a file of equal size and time is noticed too). Entries and notes carry
-their digest and appear whole, so several processes may work in one folder; a damaged one is made again and mentioned.
+path saves the second reading as long as nothing about the file changed. Entries and notes carry their digest and appear
+whole, so several processes may work in one folder; a damaged one is made again and mentioned.
 """
 
 import hashlib
@@ -35,13 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def cached_case(record: ScanRecord, preparation: Preparation, cache_dir: str | Path | None) -> PreparedCase:
-    """Return the prepared case, from the cache if it is there, else prepared now and stored.
-
-    Args:
-        record: scan with its files.
-        preparation: how the scan is prepared.
-        cache_dir: folder of the cache; None prepares without one.
-    """
+    """Return the prepared case, from the cache if it is there, else prepared now and stored; None: without a cache."""
     if cache_dir is None:
         return prepare_case(record, preparation)
     root = Path(cache_dir)

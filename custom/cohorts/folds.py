@@ -3,7 +3,7 @@
 
 The order of the subjects is that of SHA-256 of (seed, subject): it depends neither on the file system nor on a random
 generator. All scans of a subject stay together. Defaults follow the proportions of the papers for IXI (158 of 560 test,
-44 of 402 validation); their circulating lists repeat and leak subjects, see ``custom.cohorts.datasets.ixi``.
+44 of 402 validation); their circulating lists repeat and leak subjects, see ``custom.cohorts.datasets.public``.
 """
 
 import csv
@@ -49,12 +49,7 @@ def plan_folds(
 ) -> FoldPlan:
     """Divide subjects into a test set and ``folds`` disjoint validation sets.
 
-    Args:
-        subjects: names, any order, repetitions allowed.
-        seed: another seed gives another division.
-        folds: number of folds.
-        test_fraction: share of all subjects that goes to the test set, rounded.
-        val_fraction: share of the remaining subjects in each validation set, rounded, at least one.
+    ``test_fraction`` is a share of all, ``val_fraction`` of the remaining subjects (rounded, at least one).
     """
     if folds < 1 or not 0 <= test_fraction < 1 or not 0 < val_fraction < 1:
         raise ConfigError(f"need folds >= 1 and fractions in [0, 1): {folds=}, {test_fraction=}, {val_fraction=}")
@@ -149,7 +144,7 @@ def make_splits(
     folder.mkdir(parents=True, exist_ok=True)
     texts = {name: list_text(row for s in sorted(subjects) for row in rows[s]) for name, subjects in lists.items()}
     with changing(folder / f"{declaration.name} lists"):
-        present = present_lists(data_root, dataset)
+        present = present_lists(data_root, declaration)
         if present and not force and (is_stamped(folder, declaration.name) or not _begun(folder, present, texts)):
             raise ConfigError(f"{', '.join(present)} exist already in {folder}; they are replaced only with --force")
         for name, text in texts.items():
@@ -165,9 +160,9 @@ def _begun(folder: Path, present: Sequence[str], texts: Mapping[str, str]) -> bo
     return all(name in texts and (folder / name).read_bytes() == texts[name].encode() for name in present)
 
 
-def present_lists(data_root: str | Path, dataset: str) -> list[str]:
+def present_lists(data_root: str | Path, declaration: DatasetDeclaration) -> list[str]:
     """Return the names of the lists that a data set has already."""
-    patterns = [pattern.replace("{fold}", "*") for pattern in get_dataset(dataset, data_root).split_files.values()]
+    patterns = [pattern.replace("{fold}", "*") for pattern in declaration.split_files.values()]
     folder = Path(data_root) / "splits"
     return sorted(file.name for pattern in patterns for file in folder.glob(pattern))
 

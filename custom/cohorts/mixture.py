@@ -3,7 +3,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..core.errors import ConfigError
 from ..preparation.prepare import Preparation
@@ -23,14 +22,7 @@ def mixed_datalist(
 ) -> list[Case]:
     """Return the prepared scans of one split of every source, one source after the other.
 
-    Args:
-        sources: ``{"data_root": folder, "dataset": name}`` each.
-        split: "train" or "val".
-        contrast: contrast that all scans are read in.
-        fold: fold of the lists.
-        preparation: of all scans.
-        cache_dir: folder of the prepared volumes of all sources.
-        workers: threads that prepare at the same time.
+    Each of ``sources`` is ``{"data_root": folder, "dataset": name}``; see :func:`.cases.datalist` for the others.
 
     Raises:
         ConfigError: an entry that is no source, a data set with patients.
@@ -42,10 +34,9 @@ def mixed_datalist(
             raise ConfigError(
                 f"a source of healthy scans is {{'data_root': folder, 'dataset': name of a healthy data set}}, got {dict(source)}."
             )
-        root, name = Path(source["data_root"]), source["dataset"]
-        gate_splits(root, name, contrast, fold, parts=["train", "val"])
-        found: list[Any] = datalist(root, name, split, contrast, fold, preparation, cache_dir, workers)
-        cases += found
+        gate_sources([source], contrast, fold)
+        root, name = source["data_root"], source["dataset"]
+        cases += datalist(root, name, split, contrast, fold, preparation, cache_dir, workers)
     return cases
 
 

@@ -9,8 +9,8 @@ demographics) are ignored; a byte order mark and blank lines are harmless and ac
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -28,15 +28,9 @@ _MAX_BYTES = 64 << 20
 def load_split(
     data_root: str | Path, dataset: str, split: str, contrast: str, fold: int | None = None, check_files: bool = True
 ) -> list[ScanRecord]:
-    """Return the scans of one split of a data set.
+    """Return the scans of one split ("train", "val", "test") of a data set.
 
-    Args:
-        data_root: folder with ``splits``, ``Train`` and ``Test``.
-        dataset: name of a built-in data set or of one in ``dataset.json``.
-        split: "train", "val" or "test".
-        contrast: one of the data set's, for example "t1".
-        fold: number of the fold where the split exists once per fold.
-        check_files: demand that every image, mask and segmentation exists.
+    ``fold`` is needed where the split exists once per fold; see :func:`read_split` for the rest.
     """
     declaration = get_dataset(dataset, data_root)
     root = Path(data_root)
@@ -55,6 +49,8 @@ def read_split(
 ) -> list[ScanRecord]:
     """Return the rows of one list, in its order, resolved for ``contrast``; duplicates are kept for the check of the data.
 
+    ``check_files`` demands that every image, mask and segmentation exists.
+
     Raises:
         ConfigError: the data set does not exist in this contrast.
         DataError: unreadable list, wrong columns, bad row, path that leaves the root, or missing files (all listed).
@@ -65,13 +61,13 @@ def read_split(
             "choose another contrast or another data set"
         )
     path, root = Path(csv_path), Path(data_root)
-    parsed = parse_list(path, root, declaration.contrasts)
+    parsed = parse_list(path, root, declaration)
     if parsed.faults:
         fault = parsed.faults[0]
         more = f" (and {len(parsed.faults) - 1} more faults)" if len(parsed.faults) > 1 else ""
         where = f"{path.name}, line {fault.line}" if fault.line else path.name
         raise DataError.of(fault.code, f"{fault.what}{more}", where)
-    records = [row.in_contrast(root, contrast, declaration) for row in parsed.rows]
+    records = [of_contrast(row, root, contrast) for row in parsed.rows]
     if not check_files:
         return records
     kept = [record for record in records if not lacks_by_declaration(record, declaration)]
@@ -88,36 +84,10 @@ def read_split(
     return kept
 
 
-@dataclass(frozen=True)
-class Row:
-    """A good row: what :class:`ScanRecord` needs, before a contrast is chosen; paths are relative, age is in years.
-
-    >>> from custom.cohorts.datasets import DATASETS
-    >>> row = Row("IXI105", 0, 31.5, PurePosixPath("Train/ixi/t1/IXI105_t1.nii.gz"), mask=None, seg=None)
-    >>> row.in_contrast(Path("data"), "t2", DATASETS["ixi"]).image.as_posix()
-    'data/Train/ixi/t2/IXI105_t2.nii.gz'
-    """
-
-    case_id: str
-    label: int
-    age: float | None
-    image: PurePosixPath
-    mask: PurePosixPath | None
-    seg: PurePosixPath | None
-
-    def in_contrast(self, root: Path, contrast: str, declaration: DatasetDeclaration) -> ScanRecord:
-        """Return the scan of one contrast of the row."""
-        return ScanRecord(
-            subject=declaration.subject_of(self.case_id),
-            case_id=self.case_id,
-            contrast=contrast,
-            image=root / in_contrast(self.image, contrast),
-            mask=None if self.mask is None else root / self.mask,
-            seg=None if self.seg is None else root / self.seg,
-            label=self.label,
-            age=self.age,
-            dataset=declaration.name,
-        )
+def of_contrast(record: ScanRecord, root: Path, contrast: str) -> ScanRecord:
+    """Return the scan of another contrast of a row; mask and segmentation are shared."""
+    image = in_contrast(PurePosixPath(record.image.relative_to(root).as_posix()), contrast)
+    return replace(record, contrast=contrast, image=root / image)
 
 
 class RowFault(NamedTuple):
@@ -135,30 +105,25 @@ class RowFault(NamedTuple):
 
 @dataclass
 class ParsedList:
-    r"""The good rows of a list and all faults; ``understood`` says whether the rows could be looked at.
+    r"""The good rows of a list, which names T1 files, and all faults; ``understood``: whether rows could be looked at.
 
     >>> import tempfile
+    >>> from custom.cohorts.datasets import DATASETS
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "list.csv"
     ...     _ = path.write_text(",".join(LIST_COLUMNS) + "\nA_t1.nii.gz,40,2,/t1/A_t1.nii.gz,,\n")
-    ...     parsed = parse_list(path, Path(folder), ("t1",))
+    ...     parsed = parse_list(path, Path(folder), DATASETS["mslub"])
     >>> parsed.rows, parsed.faults[0].line, parsed.faults[0].what
     ([], 2, "label must be 0 (healthy) or 1 (pathological), found '2'")
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[ScanRecord] = field(default_factory=list)
     faults: list[RowFault] = field(default_factory=list)
     understood: bool = False
 
 
-def parse_list(path: Path, root: Path, contrasts: Sequence[str]) -> ParsedList:
-    """Judge every row of a list; nothing is raised.
-
-    Args:
-        path: CSV file.
-        root: data root.
-        contrasts: of the data set.
-    """
+def parse_list(path: Path, root: Path, declaration: DatasetDeclaration) -> ParsedList:
+    """Judge every row of the CSV file of a data set; nothing is raised."""
     parsed = ParsedList()
     try:
         text = read_text(path)
@@ -186,17 +151,19 @@ def parse_list(path: Path, root: Path, contrasts: Sequence[str]) -> ParsedList:
             parsed.faults.append(RowFault("row-cells", f"{len(cells)} cells where the header has {len(header)}", line))
             continue
         row = dict(zip(header, cells, strict=True))
-        case = case_id_of(row["img_name"], contrasts)
-        faults, good = _judge(row, case, root)
+        case = case_id_of(row["img_name"], declaration.contrasts)
+        faults, good = _judge(row, case, root, declaration)
         parsed.faults += [RowFault(code, what, line, "" if code == "row-id" else case) for code, what in faults]
         parsed.rows += [good] if good is not None else []
     return parsed
 
 
-def _judge(row: Mapping[str, str], case: str, root: Path) -> tuple[list[tuple[str, str]], Row | None]:
+def _judge(
+    row: Mapping[str, str], case: str, root: Path, declaration: DatasetDeclaration
+) -> tuple[list[tuple[str, str]], ScanRecord | None]:
     """Return the faults of a row, and what it says if nothing but its age is wrong."""
     faults: list[tuple[str, str]] = []
-    paths: dict[str, PurePosixPath | None] = {}
+    paths: dict[str, Path | None] = {}
     try:
         checked_id(case)
     except DataError as error:
@@ -208,7 +175,7 @@ def _judge(row: Mapping[str, str], case: str, root: Path) -> tuple[list[tuple[st
     for column in ("img_path", "mask_path", "seg_path"):
         try:
             given = row[column] or column == "img_path"
-            paths[column] = relative_path(row[column], root) if given else None
+            paths[column] = root / relative_path(row[column], root) if given else None
             if column == "img_path":
                 in_contrast(relative_path(row[column], root), "t1")
         except DataError as error:
@@ -217,7 +184,9 @@ def _judge(row: Mapping[str, str], case: str, root: Path) -> tuple[list[tuple[st
     image = paths.get("img_path")
     good = None
     if not faults and image is not None:
-        good = Row(case, int(row["label"][0]), age, image, paths["mask_path"], paths["seg_path"])
+        subject, label = declaration.subject_of(case), int(row["label"][0])
+        files = image, paths["mask_path"], paths["seg_path"]
+        good = ScanRecord(subject, case, "t1", *files, label, age, declaration.name)
     if age is None and row["age"] and row["age"].lower() != "nan":
         what = f"age must be empty or a number of years between 0 and 130, found {row['age'][:SHOWN]!r}"
         faults.append(("row-age", what))

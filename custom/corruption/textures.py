@@ -57,17 +57,13 @@ class LesionTextures:
     def __call__(
         self, slabs: Tensor, foreign: Tensor, foreign_brain: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Return targets and additive changes, of which one is 0 everywhere in each sample and layer.
+        """Return targets and additive changes ``[B, L, C, H, W]``; where the kind is "additive", the target means nothing.
 
         Args:
-            slabs: ``[B, C, H, W]``; only shape and device matter.
+            slabs: ``[B, C, H, W]``; only the device matters.
             foreign: ``[B, L, C, H, W]``, slabs of other subjects, one per layer.
             foreign_brain: their brains, bool.
             generator: of all draws.
-
-        Returns:
-            ``(target, additive)``, each ``[B, L, C, H, W]``; ``target`` is NaN-free and meaningless where ``additive``
-            is the kind.
         """
         batch, layers, _, height, width = foreign.shape
         device, each = slabs.device, (batch, layers, 1, 1, 1)

@@ -82,18 +82,10 @@ def operator(
     bank: bool,
     device: torch.device,
 ) -> Operator:
-    """Build (or recall) the operator for a ``height`` x ``width`` grid.
+    """Build (or recall) the operator for a grid of ``height`` rows (the published algorithm's y) and ``width`` columns.
 
-    Args:
-        octaves: number of octaves.
-        persistence: amplitude ratio of successive octaves.
-        wavelength_px: wavelength of the first octave in pixels; halved per octave.
-        gain: factor on the noise.
-        height: rows, the published algorithm's y.
-        width: columns, its x.
-        bank: False: one matrix with the lattice origin at pixel (0, 0) in every octave, as published;
-            True: ``BANK_SIZE`` matrices with other origins.
-        device: where the operator is kept.
+    Without ``bank`` it has one matrix with the lattice origin at pixel (0, 0) in every octave, as published, else
+    ``BANK_SIZE`` matrices with other origins. ``gain`` is a factor on the noise.
     """
     index, weight, vertices = [], [], []
     for entry in range(BANK_SIZE if bank else 1):

@@ -2,15 +2,8 @@
 """From a scan to the grid that a model works on, by one pipeline for training, evaluation and a user's scan.
 
 A :class:`~custom.preparation.subject.Subject` (image, brain mask and truth on one grid, with the affine of that grid)
-goes through the steps of a :class:`~custom.preparation.prepare.Preparation`. A step is a frozen dataclass whose fields
-are JSON values, so that ``model.json`` can hold it, called with a subject and returning another one::
-
-    @dataclass(frozen=True)
-    class BiasCorrection:
-        iterations: int = 50
-
-        def __call__(self, subject: Subject) -> Subject:
-            return subject.replaced(image=..., notes=("bias field corrected",))
+goes through the steps of a :class:`~custom.preparation.prepare.Preparation`
+(:class:`~custom.preparation.subject.Step` shows one).
 
 Order: :class:`~custom.preparation.orient.Orient`; then steps on the scan's own grid (``preparation("standard",
 before=[...])`` puts them here: extract the brain, register to a template, correct the bias field);

@@ -120,11 +120,11 @@ def find_brain(image: Floats, background: float, case: str) -> tuple[Mask, tuple
     if ringing:
         undershoot = -float(np.percentile(signal[signal < -noise], 5))
         foreground = signal > undershoot
-    brain = _filled(_largest_part(foreground))
+    brain = _filled(largest_part(foreground))
     if above >= _ONE_SIDED[0]:
         cut = _without_interpolated_edge(signal, brain, ringing)
         if cut is not brain:
-            brain, notes = _filled(_largest_part(cut)), (NOTE_INTERPOLATED,)
+            brain, notes = _filled(largest_part(cut)), (NOTE_INTERPOLATED,)
     if not brain.any():
         raise DataError("the scan holds nothing but background; export it again", case=case)
     return brain.astype(np.uint8), notes
@@ -155,7 +155,8 @@ def _border(image: Floats) -> Floats:
     return np.concatenate(faces if image.shape[2] == 1 else [*faces, image[:, :, [0, -1]].ravel()])
 
 
-def _largest_part(foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def largest_part(foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest connected part of a mask."""
     labels, count = ndimage.label(foreground)
     if count < 2:
         return foreground

@@ -14,6 +14,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from ..core.errors import DataError
+from .brain import largest_part
 from .picture_frame import Array
 
 Mask = NDArray[np.bool_]
@@ -32,7 +33,7 @@ def head_mask(picture: Array) -> Mask:
     Raises:
         DataError: a picture of one brightness, or without a part that is large enough.
     """
-    head = _largest(ndimage.binary_fill_holes(_bright(picture)))
+    head = largest_part(ndimage.binary_fill_holes(_bright(picture)))
     if head.mean() < _LEAST_SHARE:
         raise DataError("no head was found in the picture: no bright part covers more than a hundredth of it.")
     return head
@@ -40,10 +41,10 @@ def head_mask(picture: Array) -> Mask:
 
 def bright_brain(picture: Array) -> Mask:
     """Return the largest bright part, filled: the brain, where the skull parts it from the scalp."""
-    filled = ndimage.binary_fill_holes(_largest(_bright(picture)))
+    filled = ndimage.binary_fill_holes(largest_part(_bright(picture)))
     radius = max(round(_SMOOTH * float(np.sqrt(filled.sum() / np.pi))), 1)
     distance = ndimage.distance_transform_edt(np.pad(filled, 1))[1:-1, 1:-1]
-    core = _largest(distance > radius)  # opening by a disc: without thin bridges to the scalp
+    core = largest_part(distance > radius)  # opening by a disc: without thin bridges to the scalp
     return np.asarray(filled & (ndimage.distance_transform_edt(~core) <= radius)) if core.any() else filled
 
 
@@ -63,11 +64,6 @@ def _bright(picture: Array) -> Mask:
     return np.asarray(values > 0.5 * threshold_otsu(values))
 
 
-def _largest(mask: Mask) -> Mask:
-    labels, count = ndimage.label(mask)
-    return np.asarray(labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))) if count else mask
-
-
 def _without_margin(values: Array) -> Array:
     """Return ``values`` with the white margins of a page black."""
     labels, _ = ndimage.label(values >= 0.98 * values.max())
@@ -78,12 +74,7 @@ def _without_margin(values: Array) -> Array:
 
 
 def brain_within(picture: Array, head: Mask) -> Mask:
-    """Return what lies within the dark ring of the skull, bool ``[X, Y]``.
-
-    Args:
-        picture: ``[X, Y]``.
-        head: see :func:`head_mask`.
-    """
+    """Return what lies within the dark ring of the skull, bool ``[X, Y]``; ``head`` is that of :func:`head_mask`."""
     radius = float(np.sqrt(head.sum() / np.pi))
     middle = np.asarray(ndimage.center_of_mass(head))
     angles = np.arange(_RAYS) * (2 * np.pi / _RAYS)

@@ -31,24 +31,14 @@ class PictureFrame:
     grid_size_px: tuple[int, int] = (96, 96)
 
     def enlarged(self, factor: int, small: tuple[int, ...], large: tuple[int, ...]) -> "PictureFrame":
-        """Return the frame of a picture of which this frame's picture is :func:`smaller`.
-
-        Args:
-            factor: by which it was made smaller.
-            small: shape of this frame's picture.
-            large: shape of the other one.
-        """
+        """Return the frame of a picture of shape ``large`` of which this frame's, of ``small``, is :func:`smaller`."""
         centre = tuple(
             (here - (n - 1) / 2) * factor + (m - 1) / 2 for here, n, m in zip(self.centre_px, small, large, strict=True)
         )
         return replace(self, scale=self.scale / factor, centre_px=(centre[0], centre[1]))
 
     def to_grid(self, picture: Array) -> Array:
-        """Return ``picture`` on the grid, smoothed before it is made smaller; black where it ends.
-
-        Args:
-            picture: ``[X, Y]``, of any size.
-        """
+        """Return a picture ``[X, Y]`` on the grid, smoothed before it is made smaller; black where it ends."""
         smooth = ndimage.gaussian_filter(picture, 0.4 * max(1 / self.scale - 1, 0)) if self.scale < 1 else picture
         places = self._places(self.grid_size_px, self.grid_centre_px, self.centre_px, 1 / self.scale)
         return np.asarray(ndimage.map_coordinates(smooth, places, order=1, mode="constant"))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..core.errors import ConfigError, DataError
 from .picture_brain import Mask
 from .picture_frame import Array, PictureFrame
-from .quality import BLOCK, mean_picture
+from .quality import BLOCK, block_means, mean_picture
 
 _UPRIGHT_MARGIN = 0.1  # in likeness, by which another turn must be better
 _LEAST_CELLS = 60  # blocks of brain in a slice of the reference
@@ -137,7 +137,7 @@ def scaled_like_healthy(picture: Array, brain: Mask, healthy: Array, height: int
     if low == high:
         raise DataError("the brain has one brightness throughout; there is nothing to see in it.")
     level = healthy[:, :, min(height // BLOCK[2], healthy.shape[2] - 1)]
-    share, values = _blocks(brain.astype(np.float64)), _blocks((picture - low) * brain)
+    share, values = block_means(brain.astype(np.float64)), block_means((picture - low) * brain)
     known = (share > 0.9) & np.isfinite(level) & (values > 0)
     if known.sum() >= _LEAST_CELLS // 2:
         width = float(1 / np.median(level[known] / (values / np.maximum(share, 1e-6))[known]))
@@ -161,10 +161,10 @@ def _places(picture: Array, brain: Mask, healthy: Array, grid_shape: Sequence[in
         x, y = ((np.argwhere(known).mean(axis=0) + 0.5) * BLOCK[:2] - 0.5).tolist()
         scale = float(np.sqrt(areas[level] / len(pixels)))
         shifted = PictureFrame(scale / largest, middle, (x, y), size)
-        share = _blocks(shifted.to_grid(mask))
+        share = block_means(shifted.to_grid(mask))
         found = share > 0.5
         both = found & known
-        one, other = (_blocks(shifted.to_grid(values)) / np.maximum(share, 1e-6))[both], healthy[:, :, level][both]
+        one, other = (block_means(shifted.to_grid(values)) / np.maximum(share, 1e-6))[both], healthy[:, :, level][both]
         flat = both.sum() < _LEAST_CELLS // 2 or one.std() == 0 or other.std() == 0
         yield PicturePlace(
             turn=0, mirrored=False, frame=PictureFrame(scale, centre, (x, y), size), brain=brain,
@@ -172,10 +172,3 @@ def _places(picture: Array, brain: Mask, healthy: Array, grid_shape: Sequence[in
             dice=2 * float(both.sum()) / float(found.sum() + known.sum()),
             correlation=0.0 if flat else float(np.corrcoef(one, other)[0, 1]),
         )  # fmt: skip
-
-
-def _blocks(values: Array) -> Array:
-    """Return the means of blocks of the grid."""
-    x, y = (n // b for n, b in zip(values.shape, BLOCK[:2], strict=True))
-    cells = values[: x * BLOCK[0], : y * BLOCK[1]].reshape(x, BLOCK[0], y, BLOCK[1])
-    return np.asarray(cells.mean(axis=(1, 3)))

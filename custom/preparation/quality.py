@@ -80,13 +80,8 @@ def quality_warnings(
 ) -> list[str]:
     """Return one sentence for each doubt about a scan.
 
-    Args:
-        image: scan on the model's grid, in [0, 1].
-        mask: brain mask on that grid.
-        grid_spacing_mm: voxel size of the grid.
-        scan_spacing_mm: voxel size of the scan.
-        mask_ml: volume of the brain mask in the scan.
-        reference: see :func:`build_reference`, or None if the model has none.
+    ``image`` (in [0, 1]) and brain ``mask`` lie on the model's grid; ``mask_ml`` is the volume of the mask in the scan;
+    ``reference`` is that of :func:`build_reference`, None if the model has none.
     """
     warnings = []
     thickest = max(scan_spacing_mm)
@@ -129,14 +124,16 @@ def _distance(first: Floats, second: Floats) -> float:
 
 def _blocks(image: NDArray[Any], mask: NDArray[Any]) -> Floats:
     """Return the mean intensity of the brain in blocks; NaN where less than half of a block is brain."""
-    x, y, z = (n // b * b for n, b in zip(image.shape, BLOCK, strict=True))
+    weight = block_means(mask > 0)
+    return np.where(weight > 0.5, block_means(image * (mask > 0)) / np.maximum(weight, 1e-6), np.nan)
 
-    def means(array: NDArray[Any]) -> Floats:
-        cells = array[:x, :y, :z].reshape(x // BLOCK[0], BLOCK[0], y // BLOCK[1], BLOCK[1], z // BLOCK[2], BLOCK[2])
-        return cells.mean(axis=(1, 3, 5), dtype=np.float64)  # type: ignore[no-any-return]
 
-    weight = means(mask > 0)
-    return np.where(weight > 0.5, means(image * (mask > 0)) / np.maximum(weight, 1e-6), np.nan)
+def block_means(array: NDArray[Any]) -> Floats:
+    """Return the means of blocks of :data:`BLOCK` pixels or voxels; what fills no block is left out."""
+    sizes = [(n // b, b) for n, b in zip(array.shape, BLOCK, strict=False)]
+    whole = array[tuple(slice(count * b) for count, b in sizes)]
+    cells = whole.reshape([n for size in sizes for n in size])
+    return np.asarray(cells.mean(axis=tuple(range(1, cells.ndim, 2)), dtype=np.float64))
 
 
 def _mean_of(pictures: Floats) -> Floats:

@@ -25,18 +25,17 @@ Data = Mapping[Hashable, Any]
 
 
 class _TrainingScans(Protocol):
-    """What is known about the scans that a model was trained on."""
+    """What is known about the scans that a model was trained on.
+
+    Contrast (for example "t2"), reference (:func:`custom.preparation.quality.build_reference`), and a sentence for each way in
+    which the calibrating scans were of another kind.
+    """
 
     @property
-    def contrast(self) -> str:
-        """Contrast of the training scans, for example "t2"."""
-
+    def contrast(self) -> str: ...
     @property
-    def reference(self) -> Mapping[str, Any] | None:
-        """Reference of :func:`custom.preparation.quality.build_reference`, or None."""
-
-    def not_calibrated_for(self, scanner: str, brain_extraction: str) -> list[str]:
-        """Return a sentence for each way in which the calibrating scans were of another kind."""
+    def reference(self) -> Mapping[str, Any] | None: ...
+    def not_calibrated_for(self, scanner: str, brain_extraction: str) -> list[str]: ...
 
 
 class ReadScand(MapTransform):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from .subject import Subject
 
@@ -19,13 +20,7 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 @dataclass(frozen=True)
 class _Limits:
-    """What a measure should be.
-
-    Attributes:
-        words: what is measured, with its unit.
-        usual: (low, high); outside it is a warning.
-        possible: (low, high); outside it is a failure.
-    """
+    """What is measured, with its unit, and two ranges: outside the usual one is a warning, outside the possible a failure."""
 
     words: str
     usual: tuple[float, float]
@@ -86,12 +81,9 @@ class Measure:
 
 
 def measures(native: Subject, record: Mapping[str, Any], agreement: float | None = None) -> list[Measure]:
-    """Return the measures of a scan.
+    """Return the measures of a scan before it moves, and of the record of the registered subject.
 
-    Args:
-        native: the scan with its brain mask, before it moves.
-        record: of the registered subject, see :attr:`Subject.record`.
-        agreement: Dice coefficient of the masks of two extractors, where two ran.
+    ``agreement`` is the Dice coefficient of the masks of two extractors, where two ran.
     """
     voxel_ml = float(np.prod(native.spacing_mm)) / 1000
     values = {"brain_ml": float((native.brain > 0).sum()) * voxel_ml, "cut_share": cut_share(native.brain)}
@@ -135,12 +127,8 @@ def cut_share(mask: NDArray[Any]) -> float:
 
     The brain stem runs out of the scan below, which is no fault.
     """
-    inside = np.pad(np.asarray(mask) > 0, 1)
-    buried = np.ones_like(inside)
-    for axis in range(3):
-        for step in (-1, 1):
-            buried &= np.roll(inside, step, axis=axis)
-    surface = (inside & ~buried)[1:-1, 1:-1, 1:-1]
+    inside = np.asarray(mask) > 0
+    surface = inside & ~ndimage.binary_erosion(inside)
     if not surface.any():
         return 0.0
     edge = np.zeros_like(surface)

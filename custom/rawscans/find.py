@@ -23,11 +23,8 @@ def find_raw_scans(
 ) -> tuple[list[RawScan], People]:
     """Return the scans of one contrast and what is known about the people.
 
-    Args:
-        given: scan, folder, list, or root of a BIDS data set.
-        contrast: of the scans.
-        mask: see :func:`custom.prediction.find.find_scans`.
-        labels: subjects of a BIDS data set, with or without ``sub-``; None: all.
+    ``given`` is a scan, folder, list, or root of a BIDS data set, of which ``labels`` name subjects, with or without
+    ``sub-``; see :func:`custom.prediction.find.find_scans` for ``mask``.
 
     Raises:
         DataError: nothing there.
@@ -44,12 +41,10 @@ def find_raw_scans(
 
 
 def with_lesions(scans: Sequence[RawScan], seg: Path) -> list[RawScan]:
-    """Return the scans with their lesion masks.
+    """Return the scans of one contrast with their lesion masks.
 
-    Args:
-        scans: of one contrast.
-        seg: lesion mask of a single scan, or a folder with one for every scan, called like the scan or its case id with one
-            of :data:`LESION_ENDINGS`; folders below (BIDS derivatives) are searched too.
+    ``seg`` is that of a single scan, or a folder with one for every scan, called like the scan or its case id with one of
+    :data:`LESION_ENDINGS`; folders below (BIDS derivatives) are searched too.
 
     Raises:
         DataError: a scan has none, or several.
@@ -94,10 +89,7 @@ def find_bids(
 ) -> list[RawScan]:
     """Return the anatomical scans of one contrast; derivatives are not searched.
 
-    Args:
-        root: of the data set.
-        contrast: of the scans.
-        labels, sessions, runs: of subjects, sessions and runs, with or without ``sub-``, ``ses-`` and ``run-``; None: all.
+    Subjects, sessions and runs are named with or without ``sub-``, ``ses-`` and ``run-``; None: all.
 
     Raises:
         DataError: no such scan, or a label that is not there.

@@ -38,17 +38,10 @@ def write_papers_layout(
     people: Mapping[str, Mapping[str, str]] | None = None,
     folder: str | None = None,
 ) -> Path:
-    """Link the scans that did not fail into ``data`` and write their list; return its path.
+    """Link the scans that did not fail into the data root ``data`` and write their list; return its path.
 
-    Args:
-        scans: as they were prepared.
-        records: of :func:`custom.rawscans.batch.prepare_batch`, same order.
-        prepared: its folder.
-        data: root of the data.
-        name: of the data set.
-        patients: into ``Test`` instead of ``Train``.
-        people: subject -> age and sex, where known.
-        folder: of the data set below ``data``; None: ``Train/<name>`` or ``Test/<name>``.
+    ``records`` are those of :func:`custom.rawscans.batch.prepare_batch`, which wrote into ``prepared``; ``people`` has age
+    and sex by subject; ``folder`` is that of the data set, None: ``Train/<name>``, or ``Test/<name>`` for patients.
     """
     if not name.isidentifier():
         raise ConfigError(f"the data set's name {name!r} must be letters, digits and '_': it becomes a folder")

@@ -36,7 +36,7 @@ def write_planted(
     Args:
         records: healthy scans with brain masks, for example the val list of a fold; all of one contrast.
         data_root: where the files go; existing planted sets of these kinds are replaced.
-        kinds: of lesions.
+        kinds: see :data:`.planting.KINDS`.
         seed: of the whole set.
         copies: how many cases each scan gives, each with a lesion of its own; the first is that of ``copies=1``.
 

@@ -72,12 +72,12 @@ def plant(
     seed: int,
     spacing_mm: Sequence[float],
 ) -> Planted:
-    """Plant one lesion.
+    """Plant one lesion of one of :data:`KINDS`.
 
     Args:
         image: healthy, skull-stripped scan ``[X, Y, Z]``, first axis left to right, any unit of intensity.
         brain: its brain mask.
-        kind: one of :data:`KINDS`.
+        kind: of the lesion.
         contrast: "t1"; every other name means a contrast on which fluid is bright or lesions are (T2, FLAIR).
         seed: decides everything; draws are named after it and the kind.
         spacing_mm: voxel size.

@@ -202,15 +202,10 @@ class _Judge:
 
 
 def read_layout(raw: bytes, name: str, case: str) -> NiftiLayout:
-    """Judge a header and return where its voxels lie.
-
-    Args:
-        raw: the first :data:`LONGEST_HEADER` bytes of the file, or all if it has fewer.
-        name: of the file, for messages.
-        case: name put in front of errors.
+    """Judge a header, the first :data:`LONGEST_HEADER` bytes of a file, and return where its voxels lie.
 
     Raises:
-        DataError: the header cannot be used.
+        DataError: the header cannot be used; file and case are named.
     """
     judge = _Judge(raw, name, case)
     shape = judge.shape()

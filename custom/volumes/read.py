@@ -25,8 +25,8 @@ from .stored_file import check_regular, name_of
 from .voxels import INTEGER_TOLERANCE, label_faults, scan_faults
 
 __all__ = ["Label", "Scan", "as_label", "is_nifti", "read_label", "read_scan", "read_stored"]
-_AFFINE_TOLERANCE_MM = 0.1
-_MASK_SHARE = (0.05, 0.90)
+AFFINE_TOLERANCE_MM = 0.1  # between a label and its scan
+MASK_SHARE = (0.05, 0.90)  # of a volume that a brain mask covers
 
 
 def read_scan(path: str | Path, case: str) -> Scan:
@@ -86,8 +86,8 @@ def as_label(
         what = f"{name} has shape {values.shape}, the image {scan.array.shape}"
         raise DataError.of("grid-shape", what, case)
     apart = affine_distance_mm(affine, scan.affine, list(scan.array.shape))
-    if apart > _AFFINE_TOLERANCE_MM:
-        what = f"{name} lies up to {apart:.3g} mm away from the image (limit {_AFFINE_TOLERANCE_MM} mm)"
+    if apart > AFFINE_TOLERANCE_MM:
+        what = f"{name} lies up to {apart:.3g} mm away from the image (limit {AFFINE_TOLERANCE_MM} mm)"
         raise DataError.of("grid-position", what, case)
     notes = list(stored.note_texts)
     for code, what in label_faults(values):
@@ -103,7 +103,7 @@ def as_label(
     share = float(binary.mean())
     if kind == "mask" and share == 0:
         raise DataError.of("mask-empty", f"{name} is empty", case)
-    if kind == "mask" and not _MASK_SHARE[0] <= share <= _MASK_SHARE[1]:
+    if kind == "mask" and not MASK_SHARE[0] <= share <= MASK_SHARE[1]:
         notes.append(f"the brain mask covers {share:.1%} of the volume and looks wrong")
     return Label(binary, tuple(notes))
 

@@ -36,12 +36,7 @@ def resample(
 ) -> Floats:
     """Return ``array`` on another grid by trilinear interpolation; zero outside the source.
 
-    Args:
-        array: source ``[X, Y, Z]``.
-        affine: source voxels to world.
-        to_affine: wanted voxels to world.
-        to_shape: wanted shape.
-        antialias: smooth first along the axes that are finer than the wanted grid.
+    ``antialias`` smooths it first along the axes that are finer than the wanted grid.
     """
     to_source = np.linalg.inv(affine) @ to_affine
     part, start = needed_part(array, to_source, to_shape)
@@ -74,10 +69,7 @@ def _antialias_sigmas(affine: Affine, to_affine: Affine) -> Affine:
 def needed_part(array: NDArray[Any], to_source: Affine, to_shape: Sequence[int]) -> tuple[NDArray[Any], Affine]:
     """Return the part of ``array`` that the wanted grid reads, with a margin for smoothing, and its first index.
 
-    Args:
-        array: source ``[X, Y, Z]``.
-        to_source: wanted voxels to source voxels.
-        to_shape: wanted shape.
+    ``to_source`` leads from the wanted voxels to those of ``array``.
     """
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in to_shape], indexing="ij")).reshape(3, -1)
     places = to_source[:3, :3] @ corners + to_source[:3, 3:]

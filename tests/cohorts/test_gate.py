@@ -14,10 +14,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from custom.cli.main import main
 from custom.cohorts.datasets import get_dataset
 from custom.cohorts.gate import CODES, Checked, check, checking, gate_splits, table
 from custom.cohorts.gate.cache import CACHE_FILE, FileCache
@@ -101,6 +102,7 @@ def test_a_damaged_cache_is_ignored(root, damage):
     assert check(root).from_cache == 14
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     value=st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(max_size=5),
@@ -200,27 +202,27 @@ def test_the_table_fits_the_terminal_and_loses_nothing(width):
     assert "2 errors, 0 warnings" in " ".join(text.split())
 
 
-def test_command_line(root, repository, tmp_path, monkeypatch):
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "scripts/check_data.py", *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(repository)}
-        return subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
+def test_command_line(root, repository, tmp_path, monkeypatch, capsys):
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return main(["check", *arguments]), *capsys.readouterr()
 
-    assert run(str(root), "--contrast", "t1").returncode == 0
+    command = [sys.executable, "scripts/check_data.py", str(root), "--contrast", "t1"]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    assert subprocess.run(command, cwd=repository, env=environment, capture_output=True, check=False).returncode == 0
     image = root / "Test/MSLUB/t1/patient02_t1.nii.gz"
     image.write_bytes(image.read_bytes()[:99])
     json_file = tmp_path / "faults.json"
-    faulty = run(str(root), "--json", str(json_file), "--workers", "2", "--no-cache")
-    assert faulty.returncode == 4
-    assert "Test/MSLUB/t1" in faulty.stdout
+    code, out, _ = run(str(root), "--json", str(json_file), "--workers", "2", "--no-cache")
+    assert code == 4
+    assert "Test/MSLUB/t1" in out
     (found,) = json.loads(json_file.read_text())["faults"]
     assert (found["code"], found["case"]) == ("damaged", "patient02")
     assert {"what", "why", "remedy", "file", "severity", "dataset", "split"} <= set(found)
-    assert run(str(root), "--allow", "damaged").returncode == 0
-    wrong = run(str(root), "--datasets", "mslup")
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert run(str(root), "--allow", "damaged")[0] == 0
+    code, _, error = run(str(root), "--datasets", "mslup")
+    assert (code, error.count("\n")) == (2, 1)
     monkeypatch.setenv("UAD_DEBUG", "1")
-    assert "Traceback" in run(str(root), "--datasets", "mslup").stderr
+    assert "Traceback" in run(str(root), "--datasets", "mslup")[2]
 
 
 def _picture(array: np.ndarray) -> str:

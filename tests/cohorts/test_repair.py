@@ -3,13 +3,13 @@
 
 import errno
 import hashlib
-import subprocess
 import sys
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from custom.cli.main import main
 from custom.cohorts.gate import check, repair
 from custom.core.digests import read_checked_json
 from custom.core.errors import DataError
@@ -114,18 +114,9 @@ def test_mask_of_another_grid_is_not_believed(root, scan):
     assert "another grid" in done.refused
 
 
-def test_by_the_command_and_only_when_asked(root, scan, repository):
+def test_by_the_command_and_only_when_asked(root, scan, capsys):
     _spoil(scan, [np.s_[:, :, -1]])
-    command = [
-        sys.executable,
-        str(repository / "scripts/check_data.py"),
-        str(root),
-        "--datasets",
-        "ixi",
-        "--contrast",
-        "t1",
-    ]
+    command = ["check", str(root), "--datasets", "ixi", "--contrast", "t1"]
     for arguments, code, words in (([], 4, "--repair nan=0"), (["--repair", "nan=0"], 0, "576 voxels set to 0")):
-        finished = subprocess.run([*command, *arguments], cwd=repository, capture_output=True, text=True, check=False)
-        assert finished.returncode == code, finished.stdout + finished.stderr
-        assert words in " ".join(finished.stdout.split())
+        assert main([*command, *arguments]) == code
+        assert words in " ".join(capsys.readouterr().out.split())

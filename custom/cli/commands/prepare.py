@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ...cohorts.datasets import DATASETS
+    from ...cohorts.datasets import DATASETS, get_dataset
     from ...cohorts.datasets.own import declare
     from ...cohorts.folds import make_splits, present_lists
     from ...rawscans.batch import prepare_batch, usable
@@ -145,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
                 written |= {"data set": declared} if declared else {}
             following = {"make the lists": command_line("uad", "splits", data, "--dataset", arguments.name)}
             if arguments.splits and complete:
-                if not present_lists(data, arguments.name):
+                if not present_lists(data, get_dataset(arguments.name, data)):
                     written |= {file.name: file for file in make_splits(data, arguments.name)}
                 following = {"look for faults in lists and scans": command_line("uad", "check", data)}
     closing(written, following)

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is declared about a data set: names, folders, split files, licence, expected numbers, known doubts."""
+"""What is declared about a data set: names, folders, split files, licence, expected numbers."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from ...core.errors import ConfigError
-
-_NONE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,6 @@ class DatasetDeclaration:
         subject_pattern: regular expression whose first group in a case id is the subject.
         known_missing_t2: subjects known to have no T2 scan; they leave the lists in T2 without an error.
         how_to_get: command or place from which the files come.
-        notes: doubts and traps.
 
     >>> from custom.cohorts.datasets import DATASETS
     >>> ixi = DATASETS["ixi"]
@@ -45,10 +41,9 @@ class DatasetDeclaration:
     folder: str
     split_files: Mapping[str, str]
     how_to_get: str
-    expected_counts: Mapping[str, int] = field(default_factory=lambda: _NONE)
+    expected_counts: Mapping[str, int] = field(default_factory=dict)
     subject_pattern: str = r"(.+)"
     known_missing_t2: frozenset[str] = frozenset()
-    notes: tuple[str, ...] = ()
 
     def subject_of(self, case_id: str) -> str:
         """Return the subject of a case id (the whole id where the pattern does not match)."""
@@ -83,16 +78,10 @@ class DatasetDeclaration:
 
 def cross_validation_files(prefix: str) -> Mapping[str, str]:
     """Return the papers' file names of a healthy data set: one train and val list per fold, one test list."""
-    return MappingProxyType(
-        {"train": prefix + "_train_fold{fold}.csv", "val": prefix + "_val_fold{fold}.csv", "test": f"{prefix}_test.csv"}
-    )
+    folds = {part: f"{prefix}_{part}_fold{{fold}}.csv" for part in ("train", "val")}
+    return {**folds, "test": f"{prefix}_test.csv"}
 
 
 def patient_files(prefix: str) -> Mapping[str, str]:
     """Return the papers' file names of a patient data set: val for the threshold, test for the result."""
-    return MappingProxyType({"val": f"{prefix}_val.csv", "test": f"{prefix}_test.csv"})
-
-
-def counts(**numbers: int) -> Mapping[str, int]:
-    """Return a read-only mapping split -> number of scans."""
-    return MappingProxyType(dict(numbers))
+    return {part: f"{prefix}_{part}.csv" for part in ("val", "test")}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the gate learnt about files, kept beside the data: a file that did not change is not read again.
 
-Changed means: another size, time of change (the file's and the kernel's, which cannot be set back), inode or device. One
-JSON file with its digest, replaced as a whole; a damaged one is mentioned, ignored and written anew. Where the data root cannot be written, the cache lies in the user's cache folder.
+One JSON file with its digest, replaced as a whole; a damaged one is mentioned, ignored and written anew. Where the data
+root cannot be written, the cache lies in the user's cache folder.
 """
 
 import hashlib
@@ -25,11 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class FileCache:
-    """Reports by kind and path.
-
-    Args:
-        data_root: paths are kept relative to it.
-        enabled: False neither reads nor writes.
+    """Reports by kind and path, relative to the data root; one that is not ``enabled`` neither reads nor writes.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -15,6 +15,7 @@ from ...core.codes import CODES
 from ...core.errors import ConfigError, DataError
 from ...core.progress import progress
 from ..datasets import DatasetDeclaration, get_dataset, known_datasets
+from ..folds import present_lists
 from .cache import FileCache
 from .cohort import name_faults, places_of, voxel_faults
 from .fault import Fault, fault, ordered
@@ -144,12 +145,7 @@ def _present(root: Path) -> list[DatasetDeclaration]:
     found = [
         declaration
         for declaration in known_datasets(root).values()
-        if (root / declaration.folder).is_dir()
-        or any(
-            path
-            for pattern in declaration.split_files.values()
-            for path in (root / "splits").glob(pattern.replace("{fold}", "*"))
-        )
+        if (root / declaration.folder).is_dir() or present_lists(root, declaration)
     ]
     if not found:
         raise DataError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...volumes.records import ScanRecord
 from ..datasets import DatasetDeclaration
-from ..split_csv import ParsedList, lacks_by_declaration, parse_list
+from ..split_csv import ParsedList, lacks_by_declaration, of_contrast, parse_list
 from .fault import Fault, fault
 
 _FOLDS_LOOKED_FOR = 20
@@ -58,7 +58,7 @@ class ReadList:
 
     def as_split(self, root: Path, declaration: DatasetDeclaration, contrast: str) -> Split:
         """Return the scans of the list in one contrast; scans declared to lack it are left out."""
-        records = (row.in_contrast(root, contrast, declaration) for row in self.parsed.rows)
+        records = (of_contrast(row, root, contrast) for row in self.parsed.rows)
         kept = tuple(record for record in records if not lacks_by_declaration(record, declaration))
         return Split(declaration.name, self.part, self.fold, declaration.healthy, kept)
 
@@ -68,11 +68,8 @@ def read_lists(
 ) -> list[ReadList]:
     """Return the lists of a data set that exist, and those that lack (with a fault, without rows).
 
-    Args:
-        root: data root.
-        declaration: data set.
-        fold: read only the lists of this fold and those without fold; None reads all folds.
-        required: parts whose absence is a fault.
+    Without ``fold`` all folds are read, else those of this fold and those without fold. Parts that are ``required`` lack
+    where they do not exist.
     """
     wanted: list[tuple[str, int | None]] = []
     for part in declaration.split_files:
@@ -84,7 +81,7 @@ def read_lists(
         place = (declaration.name, read.name)
         file = f"splits/{read.path.name}"
         if read.path.is_file():
-            read.parsed = parse_list(read.path, root, declaration.contrasts)
+            read.parsed = parse_list(read.path, root, declaration)
             for code, what, line, case in read.parsed.faults:
                 text = f"line {line}: {what}" if line else what
                 read.faults.append(fault(code, text, *place, case, file))

@@ -18,6 +18,7 @@ import numpy as np
 from ...core.digests import DamagedFileError, read_checked_json, write_checked_json
 from ...core.errors import DataError
 from ...core.files import atomic_path, atomic_write_bytes, changing
+from ...volumes.read import AFFINE_TOLERANCE_MM
 from ...volumes.records import ScanRecord
 from ...volumes.resampling import affine_distance_mm
 from ..datasets import get_dataset
@@ -26,7 +27,6 @@ from .lists import read_lists
 
 ORIGINALS, RECORD = ".unrepaired", "repairs.json"
 REPAIRABLE = ("nan-voxels", "infinite-voxels")
-_APART_MM = 0.1
 _REMEDY = "it tells which scans were changed. Put it right or move it away; nothing was repaired."
 
 
@@ -39,11 +39,6 @@ class Repair:
         voxels: how many were set to 0.
         refused: why nothing was changed, "" where something was.
 
-    >>> import tempfile
-    >>> from custom.cohorts.gate.fault import fault
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     repair(folder, [fault("empty-file", "A_t1.nii.gz is empty", "ixi")])  # nothing that can be repaired
-    []
     >>> Repair("Train/ixi/t1/A_t1.nii.gz", 0, refused="there is no brain mask to tell brain from background").voxels
     0
     """
@@ -56,11 +51,8 @@ class Repair:
 def repair(root: str | Path, faults: Iterable[Fault]) -> list[Repair]:
     """Repair the images that ``faults`` of :func:`custom.cohorts.gate.check` name; return what came of each.
 
-    The original goes to ``.unrepaired`` below the root, and ``repairs.json`` gets a line with both digests.
-
-    Args:
-        root: data root.
-        faults: those that cannot be repaired are passed over.
+    The original goes to ``.unrepaired`` below the root, and ``repairs.json`` gets a line with both digests. Faults that
+    cannot be repaired are passed over.
 
     Raises:
         DataError: ``repairs.json`` is damaged; nothing is changed.
@@ -118,7 +110,7 @@ def _brain(record: ScanRecord, shape: tuple[int, ...], affine: Any) -> Any:
     if record.mask is None or not record.mask.is_file():
         raise DataError("there is no brain mask to tell brain from background")
     mask = nib.load(record.mask)
-    if mask.shape != shape or affine_distance_mm(mask.affine, affine, list(shape)) > _APART_MM:
+    if mask.shape != shape or affine_distance_mm(mask.affine, affine, list(shape)) > AFFINE_TOLERANCE_MM:
         raise DataError("its brain mask lies on another grid")
     return np.asarray(mask.dataobj) > 0
 

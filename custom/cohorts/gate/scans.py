@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the files of one scan, alone and against each other; all from the small reports, no voxel is read here.
-
-Tolerances are those of :mod:`custom.volumes.read`: mask and image lie within 0.1 mm, a brain mask covers 5 % to 90 %.
-"""
+"""Faults of the files of one scan, alone and against each other; all from the small reports, no voxel is read here."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from ...volumes.read import AFFINE_TOLERANCE_MM, MASK_SHARE
 from ...volumes.records import ScanRecord
 from ...volumes.resampling import affine_distance_mm
 from .fault import Fault, fault
@@ -16,8 +14,6 @@ from .inspect import FileReport, Kind
 
 Reports = Mapping[tuple[Path, Kind], FileReport]
 Box = tuple[tuple[int, int], ...]
-_APART_MM = 0.1
-_MASK_SHARE = (0.05, 0.90)
 _LEAST_OVERLAP = 0.5
 
 
@@ -79,14 +75,14 @@ def _grid_faults(label: FileReport, image: FileReport) -> Iterator[tuple[str, st
         yield "grid-shape", f"the shape is {label.shape}, that of the image {image.shape}"
         return
     apart = affine_distance_mm(np.array(label.affine), np.array(image.affine), list(image.shape))
-    if apart > _APART_MM:
-        yield "grid-position", f"it lies up to {apart:.3g} mm away from the image (limit {_APART_MM} mm)"
+    if apart > AFFINE_TOLERANCE_MM:
+        yield "grid-position", f"it lies up to {apart:.3g} mm away from the image (limit {AFFINE_TOLERANCE_MM} mm)"
 
 
 def _mask_faults(mask: FileReport, image: FileReport | None) -> Iterator[tuple[str, str]]:
     if mask.nonzero == 0:
         yield "mask-empty", "no voxel is set"
-    elif not _MASK_SHARE[0] <= mask.nonzero <= _MASK_SHARE[1]:
+    elif not MASK_SHARE[0] <= mask.nonzero <= MASK_SHARE[1]:
         yield "mask-implausible", f"it covers {mask.nonzero:.1%} of the volume"
     if image is not None and image.shape == mask.shape and image.box and mask.box:
         shared = overlap(image.box, mask.box)

@@ -11,12 +11,7 @@ from .fault import Fault
 
 
 def table(checked: Checked, width: int | None = None) -> str:
-    """Return the table and a last line with the counts.
-
-    Args:
-        checked: result of :func:`custom.cohorts.gate.check`.
-        width: characters per line; None takes the width of the terminal.
-    """
+    """Return the table and a last line with the counts; ``width`` is that of a line, None: of the terminal."""
     width = max(width or shutil.get_terminal_size((100, 24)).columns, 40)
     lines: list[str] = []
     for (severity, code), group in groupby(checked.faults, key=lambda f: (f.severity, f.code)):
