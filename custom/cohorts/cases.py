@@ -72,14 +72,9 @@ def build_cases(
     role: str = "test",
     workers: int = 1,
 ) -> list[Case]:
-    """Prepare all records and return their datalist entries, in the order of the records.
+    """Prepare all records, in ``workers`` threads, and return their datalist entries, in the order of the records.
 
-    Args:
-        records: scans, for example from :func:`custom.cohorts.split_csv.load_split`.
-        preparation: settings, or the name of a preset.
-        cache_dir: folder of the prepared volumes; without one every access prepares anew.
-        role: one of :data:`ROLES`.
-        workers: threads that prepare at the same time.
+    Without ``cache_dir``, the folder of the prepared volumes, every access prepares anew. ``role`` is one of :data:`ROLES`.
 
     Raises:
         DataError: names all faulty scans.

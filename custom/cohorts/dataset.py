@@ -25,11 +25,7 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "uint8": torch.ui
 
 
 class CaseDataset(Dataset):
-    """One prepared volume per item, read from the cache when it is asked for.
-
-    Args:
-        cases: datalist from :func:`custom.cohorts.cases.build_cases`.
-        transform: MONAI transform applied to the dictionary of the case.
+    """One prepared volume per item, read from the cache when it is asked for; ``transform`` gets its dictionary.
 
     >>> import tempfile
     >>> from custom.cohorts.cases import example_cases
@@ -165,9 +161,7 @@ class FixedSliceDataset(_SlicesInMemory):
     Args:
         cases: datalist of healthy scans.
         slices_per_case: number of slices of each scan.
-        dtype: storage in memory.
-        transform: MONAI transform applied to the item; same keys as :class:`SliceDataset` (epoch 0).
-        device: where the arrays are kept and items come from.
+        dtype, transform, device: see :class:`SliceDataset`; items have the same keys, their epoch is 0.
         repeats: how often all slices come, one round behind the other; what is drawn for a slice differs between the rounds.
 
     >>> import tempfile

@@ -176,23 +176,20 @@ def read_ages(path: str | Path) -> dict[str, float]:
     ages: dict[str, float] = {}
     path = expanded(path)
     for line, row in enumerate(_rows_of(path), start=2):
+        where = f"{path.name}, line {line}"
         cells = {(key or "").strip().lower(): (value or "") for key, value in row.items() if isinstance(value, str)}
         if not {"subject", "age"} <= set(cells):
             found = ", ".join(key for key in row if key) or "an empty line"
-            raise DataError(f"needs columns subject and age (years), found {found}", case=f"{path.name}, line {line}")
+            raise DataError(f"needs columns subject and age (years), found {found}", case=where)
         subject, text = cells["subject"].strip(), cells["age"].strip()
         if not subject or not text or text.lower() in ("nan", "na", "n/a"):
             continue
         try:
             age = float(text)
         except ValueError as error:
-            raise DataError(
-                f"the age of {subject} is not a number: {text!r}", case=f"{path.name}, line {line}"
-            ) from error
+            raise DataError(f"the age of {subject} is not a number: {text!r}", case=where) from error
         if not 0 <= age <= 130:
-            raise DataError(
-                f"the age of {subject} is not between 0 and 130 years: {text!r}", case=f"{path.name}, line {line}"
-            )
+            raise DataError(f"the age of {subject} is not between 0 and 130 years: {text!r}", case=where)
         if ages.setdefault(subject, age) != age:
             raise DataError(f"two ages for {subject}: {ages[subject]:g} and {age:g}", case=str(path))
     return ages

@@ -96,9 +96,7 @@ class FixedSlabDataset(_Slabs, FixedSliceDataset):
         cases: datalist of healthy scans.
         slices_per_case: slabs of each scan, evenly spaced.
         seed: chooses the foreign slabs.
-        neighbours: see :class:`SlabDataset`.
-        foreign_slabs: see :class:`SlabDataset`.
-        foreign_distance: see :class:`SlabDataset`.
+        neighbours, foreign_slabs, foreign_distance: see :class:`SlabDataset`.
         **kwargs: see :class:`~custom.cohorts.dataset.FixedSliceDataset`.
 
     >>> import tempfile

@@ -31,8 +31,8 @@ class GridPatches:
             overlap where the boxes fit the slice exactly.
 
     >>> patches = GridPatches(patch_px=48)
-    >>> len(patches.boxes(96, 96))
-    4
+    >>> [(rows.start, columns.start) for rows, columns in patches.boxes(96, 96)]
+    [(0, 0), (0, 48), (48, 0), (48, 48)]
     >>> mask = patches(torch.zeros(3, 1, 96, 96), torch.Generator().manual_seed(0))
     >>> mask.sum(dim=(1, 2, 3))  # one box of each sample
     tensor([2304, 2304, 2304])
@@ -49,11 +49,7 @@ class GridPatches:
             )
 
     def boxes(self, height: int, width: int) -> list[Box]:
-        """Return (rows, columns) of every box on ``height`` x ``width`` pixels, row by row; every pixel is in one or more.
-
-        >>> [(rows.start, columns.start) for rows, columns in GridPatches(48).boxes(96, 96)]
-        [(0, 0), (0, 48), (48, 0), (48, 48)]
-        """
+        """Return (rows, columns) of every box on ``height`` x ``width`` pixels, row by row; every pixel is in one or more."""
         return list(product(self._intervals(height), self._intervals(width)))
 
     def __call__(self, like: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -12,9 +12,6 @@ Two settings of one class:
   has mean 0 and variance 1, which the forward process x_t = √ᾱ x_0 + √(1-ᾱ) n assumes. A single field keeps its own
   mean and spread: standardising each field would take its mean away, and slice-wide shifts would never be noised.
 
-A training batch of 32 shares its lattice origins (``samples_per_origin``), so that within one batch some pixels hardly
-vary; over batches they do. At test every slice has its own (:class:`~custom.reconstruction.partial_diffusion.PartialDiffusionInferer`).
-
 Deviations from AnoDDPM: 2-D noise, not a slice of 3-D noise. Shapes ``[B, 1, H, W]``, any H and W.
 """
 
@@ -48,8 +45,8 @@ class SimplexNoise:
             pixel (0, 0) and whose gradients follow from a seed by a 256-permutation.
         samples_per_origin: neighbouring samples that share the lattice origins (never the gradients). The groups take
             the origins of the bank in turn, from a random one on. Over the 50 slices of a scan every pixel has a
-            variance of at least 0.99 with 1; with 32, for one training batch, up to 224 of 96 x 96 pixels have less than
-            0.5 in a batch, at other places in the next one. 32 costs one sparse product, 1 up to 13 of them.
+            variance of at least 0.99 with 1, which is taken at test; with 32, for one training batch, up to 224 of 96 x 96
+            pixels have less than 0.5 in a batch, at other places in the next one. 32 costs one sparse product, 1 up to 13.
 
     >>> noise = SimplexNoise(2, 0.8, 16, normalize=True, per_sample=True, random_origin=True)
     >>> noise(torch.zeros(2, 1, 16, 16), torch.Generator().manual_seed(0)).shape

@@ -53,11 +53,18 @@ def heat(picture: Picture, position: NDArray[Any], enlarge: int, opacity: float 
     return np.asarray(picture * (1 - weight) + colours * weight, dtype=np.float32)
 
 
-def outline(picture: Picture, mask: NDArray[Any], enlarge: int) -> Picture:
+def outline(
+    picture: Picture,
+    mask: NDArray[Any],
+    enlarge: int,
+    colour: tuple[float, float, float] = OUTLINE,
+    opacity: float = 1.0,
+) -> Picture:
     """Draw the edge of a mask."""
     large = np.kron(mask > 0, np.ones((enlarge, enlarge), dtype=bool))
     edge = large & ~ndimage.binary_erosion(large)
-    return np.where(edge[..., None], np.array(OUTLINE, dtype=np.float32), picture)
+    painted = (1 - opacity) * picture + opacity * np.array(colour, dtype=np.float32)
+    return np.where(edge[..., None], painted, picture)
 
 
 def crosshair(picture: Picture, row: int, column: int, gap: int = 14) -> Picture:

@@ -124,11 +124,8 @@ def to_scan_grid(volume: Tensor, reference: MetaTensor) -> MetaTensor:
     """Return ``volume`` ``[C, X, Y, Z]`` of the model's grid on the scan's grid; zero outside.
 
     Boolean volumes stay boolean: they are interpolated like the others and cut at one half, which keeps a region's
-    size and place at any spacing, where nearest neighbours would move its edge by up to a millimetre.
-
-    Args:
-        volume: on the model's grid.
-        reference: output of :class:`ToModelGridd`, whose metadata hold the way back.
+    size and place at any spacing, where nearest neighbours would move its edge by up to a millimetre. The metadata of
+    ``reference``, output of :class:`ToModelGridd`, hold the way back.
     """
     affine = np.asarray(reference.meta["original_affine"], dtype=np.float64)
     shape = [int(n) for n in np.asarray(reference.meta["spatial_shape"])]

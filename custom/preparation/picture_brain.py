@@ -106,12 +106,8 @@ def _closed_path(cost: Array) -> NDArray[np.intp]:
     total, came = twice[0], np.zeros(twice.shape, dtype=np.intp)
     steps = np.arange(cost.shape[1])
     for ray in range(1, len(twice)):
-        around = np.stack([np.roll(total, move) for move in range(-_MAX_TURN, _MAX_TURN + 1)])
-        for row, move in enumerate(range(-_MAX_TURN, _MAX_TURN + 1)):
-            if move < 0:
-                around[row, move:] = np.inf
-            elif move > 0:
-                around[row, :move] = np.inf
+        padded = np.pad(total, _MAX_TURN, constant_values=np.inf)
+        around = np.stack([padded[first : first + len(total)] for first in range(2 * _MAX_TURN, -1, -1)])
         best = around.argmin(axis=0)
         came[ray] = steps - (best - _MAX_TURN)
         total = around.min(axis=0) + twice[ray]

@@ -48,12 +48,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Measure:
-    """One measure of a scan.
-
-    Attributes:
-        name: key of :data:`LIMITS`.
-        value: in the unit that :attr:`words` names.
-        verdict: "ok", "warn" or "fail".
+    """One measure of a scan: a key of :data:`LIMITS`, a value in the unit that :attr:`words` names, "ok", "warn" or "fail".
 
     >>> measure = Measure("brain_ml", 2500.0, LIMITS["brain_ml"].verdict(2500.0))
     >>> measure.verdict, measure.words, measure.expected

@@ -61,15 +61,13 @@ def quality_picture(scan: PreparedScan, scale: float) -> Picture:
     mask = resample((scan.moved.brain > 0).astype(np.float32), scan.moved.affine, affine, shape) > 0.5
     image = np.clip(image / max(float(np.percentile(image[mask], 99.5)) if mask.any() else 1.0, 1e-6), 0, 1)
     inside = np.argwhere(placed > 0.1)
-    rows = []
+    cells = []
     for axis in (2, 1, 0):
         low, high = inside[:, axis].min(), inside[:, axis].max()
-        cells = []
         for index in np.linspace(low + 0.15 * (high - low), high - 0.12 * (high - low), COLUMNS).round().astype(int):
             grey, brain, edge = (overlays.plane(volume, axis, int(index)) for volume in (image, mask, edges))
             cells.append(_cell(grey, brain, edge, max(shape)))
-        rows.append(np.concatenate(cells, axis=1))
-    return np.concatenate(rows, axis=0)
+    return overlays.mosaic(cells, COLUMNS)
 
 
 def histogram_svg(scan: PreparedScan) -> str:
@@ -90,13 +88,8 @@ def _edges(placed: Picture) -> NDArray[np.bool_]:
 
 
 def _cell(grey: NDArray[Any], brain: NDArray[Any], edge: NDArray[Any], size: int) -> Picture:
-    picture = overlays.grey(grey, 2)
-    strong = np.kron(edge, np.ones((2, 2), dtype=bool))
-    thin = strong & ~ndimage.binary_erosion(strong)
-    picture = np.where(thin[..., None], 0.4 * picture + 0.6 * np.array(EDGES, dtype=np.float32), picture)
-    large = np.kron(brain, np.ones((2, 2), dtype=bool))
-    outline = large & ~ndimage.binary_erosion(large)
-    picture = np.where(outline[..., None], np.array(OUTLINE, dtype=np.float32), picture)
+    picture = overlays.outline(overlays.grey(grey, 2), edge, 2, EDGES, opacity=0.6)
+    picture = overlays.outline(picture, brain, 2, OUTLINE)
     cell = np.zeros((2 * size, 2 * size, 3), dtype=np.float32)
     top, left = (2 * size - picture.shape[0]) // 2, (2 * size - picture.shape[1]) // 2
     cell[top : top + picture.shape[0], left : left + picture.shape[1]] = picture

@@ -11,8 +11,6 @@ A public data set of these lies in the folder that its declaration names (``Test
 links where the file system has them, copies elsewhere.
 """
 
-import csv
-import io
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,6 +20,7 @@ from typing import Any
 from ..core.errors import ConfigError
 from ..core.files import atomic_path, atomic_write_text
 from ..prediction.derivatives import case_folder
+from ..volumes.records import list_text
 from .batch import output_names, usable
 from .raw_scan import RawScan
 
@@ -57,22 +56,14 @@ def write_papers_layout(
                 paths[role] = root / kind / f"{scan.case_id}_{kind}.nii.gz"
                 _link(place / names[role], data / paths[role])
         person = (people or {}).get(scan.case_id.split("_")[0], {})
-        rows.append(
-            [
-                paths["image"].name,
-                person.get("age", ""),
-                person.get("sex", ""),
-                int(patients),
-                *(f"/{paths[role].as_posix()}" if role in paths else "" for role in ("image", "mask", "seg")),
-            ]
-        )
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
+        row = {"img_name": paths["image"].name, "label": str(int(patients))}
+        row |= {key: person.get(key, "") for key in ("age", "sex")}
+        for role, column in (("image", "img_path"), ("mask", "mask_path"), ("seg", "seg_path")):
+            row[column] = f"/{paths[role].as_posix()}" if role in paths else ""
+        rows.append(row)
     path = data / "lists" / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(path, text.getvalue())
+    atomic_write_text(path, list_text(rows, columns=COLUMNS))
     return path
 
 

@@ -39,14 +39,12 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
             independent field every n slices, and between them a mixture of two (cos and sin of an angle that grows evenly,
             so that the variance stays); None: one field for the whole scan.
         seed: seed of the run.
-        slice_batch_size: slices per network pass; None: 4 on a CPU, 64 on a GPU.
+        slice_batch_size, precision, channels_last: see :class:`SlicewiseReconstruction`.
         chain_steps: None for the one-step reconstruction; otherwise the number of reverse steps from ``test_timesteps`` to 0.
         patches: optional object with ``boxes(height, width) -> list of (rows, columns) slices`` (pDDPM) and
             ``merge`` of overlapping boxes by averaging.
         conditioned: the network also sees the clean slices, as ``image`` in [0, 1] (cDDPM, Behrendt et al., arXiv 2312.04215).
         patch_stride_px: other distance between neighbouring boxes than that of ``patches``, so that they overlap.
-        precision: arithmetic of the network.
-        channels_last: hand the slices over in NHWC order.
 
     >>> from custom.models.noise_scheduler import NoiseDDPMScheduler
     >>> from custom.noise import GaussianNoise

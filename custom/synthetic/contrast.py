@@ -47,8 +47,7 @@ class Levels:
     """Brightness of the tissues in one scan, white matter = 1.
 
     Attributes:
-        grey: of grey matter.
-        csf: of fluid.
+        grey, csf: of grey matter and of fluid.
         residual: strength of the template's residual.
         iron: share by which iron-rich nuclei are darker.
         rim: by which white matter is brighter at the ventricles.

@@ -115,18 +115,13 @@ def _check_data(path: Path, fields: dict[str, str], start: int, wanted: int, cas
         return  # where the data begin is then for ITK to say; they are complete, or it raises
     if encoding in _RAW:
         found = data.stat().st_size - start
-        if found != wanted:
-            code = "damaged" if found < wanted else "surplus-bytes"
-            raise DataError.of(code, f"{name} has {found} bytes of voxels, its header says {wanted}", case)
-        return
-    found = _unpacked_size(data, start, wanted, name, case)
+        what = f"has {found} bytes of voxels"
+    else:
+        found = _unpacked_size(data, start, wanted, name, case)
+        what = f"unpacks to {'more than ' * (found > wanted)}{min(found, wanted)} bytes"
     if found != wanted:
         code = "damaged" if found < wanted else "surplus-bytes"
-        raise DataError.of(
-            code,
-            f"{name} unpacks to {'more than ' * (found > wanted)}{min(found, wanted)} bytes, its header says {wanted}",
-            case,
-        )
+        raise DataError.of(code, f"{name} {what}, its header says {wanted}", case)
 
 
 def _unpacked_size(data: Path, start: int, wanted: int, name: str, case: str) -> int:

@@ -8,7 +8,7 @@ part of it that stands for one person (``IXI105``), so that two sessions of a pe
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,7 @@ class ScanRecord:
     """One row of a split list, resolved for one contrast.
 
     Attributes:
-        subject: person that the scan belongs to.
-        case_id: name of the scan, safe as a file name.
+        subject, case_id: person, and name of the scan, safe as a file name.
         contrast: "t1", "t2", "flair" or another name.
         image: NIfTI file of this contrast.
         mask: brain mask, shared by the contrasts; None where the list has none.
@@ -85,10 +84,10 @@ def case_id_of(img_name: str, contrasts: Iterable[str] = ()) -> str:
     return stem
 
 
-def list_text(rows: Iterable[Mapping[str, str]], numbered: bool = False) -> str:
-    """Return a split list as CSV, from rows by :data:`LIST_COLUMNS`; ``numbered`` puts the papers' unnamed index first."""
+def list_text(rows: Iterable[Mapping[str, str]], numbered: bool = False, columns: Sequence[str] = LIST_COLUMNS) -> str:
+    """Return a split list as CSV; ``numbered`` puts the papers' unnamed index first."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*([""] if numbered else []), *LIST_COLUMNS], lineterminator="\n")
+    writer = csv.DictWriter(text, [*([""] if numbered else []), *columns], lineterminator="\n")
     writer.writeheader()
     writer.writerows({**row, **({"": str(number)} if numbered else {})} for number, row in enumerate(rows))
     return text.getvalue()

@@ -70,11 +70,8 @@ class Label:
         array: uint8, 0 or 1, in the voxel order of the scan.
         notes: what a reader of the report should know about the file.
 
-    >>> from custom.volumes.read import as_label
-    >>> scan, mask = (Scan(np.full((4, 4, 4), value, np.float32), np.eye(4), "array") for value in (7, 1))
-    >>> label = as_label(mask, scan, "case1")
-    >>> int(label.array.sum()), str(label.array.dtype)
-    (64, 'uint8')
+    >>> Label(np.ones((4, 4, 4), np.uint8), notes=("labels of the seg up to 4 merged into one",)).array.dtype
+    dtype('uint8')
     """
 
     array: NDArray[np.uint8]

@@ -13,10 +13,8 @@ class DatasetDeclaration:
     """Facts about one data set; a new data set is one module with a tuple ``DECLARATIONS`` of these.
 
     Attributes:
-        name: key used in configs, lower case.
-        title: name for people.
-        citation: what to cite.
-        licence: terms of the images; nothing of them is shipped here.
+        name, title: key used in configs, lower case, and name for people.
+        citation, licence: of the images; nothing of them is shipped here.
         contrasts: contrasts that the data set can be used in.
         healthy: True for data sets without pathology (training, calibration).
         folder: folder under the data root that holds ``t1``, ``t2``, ``mask``, ``seg``.

@@ -28,12 +28,7 @@ _NAMED = 20
 
 @dataclass(frozen=True)
 class Checked:
-    """What was looked at and what is wrong.
-
-    Attributes:
-        faults: errors first.
-        lists, scans, files: how many were looked at.
-        from_cache: how many of the files had not changed and were not read again.
+    """What is wrong, errors first, and how much was looked at; files ``from_cache`` were not read again.
 
     >>> found = Checked((fault("list-empty", "no scan in the list", "ixi", "val"),), lists=3, scans=0, files=0, from_cache=0)
     >>> [error.code for error in found.errors], found.as_json()["errors"]

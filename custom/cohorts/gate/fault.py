@@ -13,15 +13,12 @@ class Fault:
     """One fault.
 
     Attributes:
-        code: key of :data:`CODES`.
+        code: key of :data:`CODES`, which says why it matters and what to do.
         severity: "error" or "warning".
-        dataset: data set (several are joined by commas).
-        split: list or lists that name the scan, for example ``train fold 0``.
+        dataset, split: data set and list that name the scan, for example ``train fold 0``; several are joined by commas.
         case: case id(s), empty for faults of a whole list.
         file: path relative to the data root.
-        what: what was found.
-        why: why it matters.
-        remedy: what to do.
+        what, why, remedy: in words.
 
     >>> found = fault("empty-file", "A_t1.nii.gz is empty", "ixi", "train fold 0", "A", "Train/ixi/t1/A_t1.nii.gz")
     >>> found.severity, found.why, found.remedy

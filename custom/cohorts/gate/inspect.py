@@ -38,13 +38,8 @@ class FileReport:
         voxels: SHA-256 of shape and intensities; empty for labels.
         print: coarse picture, see :mod:`.fingerprint`; empty for labels.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "A_t1.nii.gz"
-    ...     path.touch()
-    ...     report = inspect_file(path, "image")
-    >>> report.usable, report.faults[0][0]
-    (False, 'empty-file')
+    >>> FileReport(faults=(("empty-file", "it is empty"),)).usable
+    False
     """
 
     faults: tuple[tuple[str, str], ...]

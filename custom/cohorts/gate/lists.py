@@ -37,12 +37,8 @@ class Split:
 class ReadList:
     """One list with its good rows and its faults.
 
-    >>> import tempfile
-    >>> from custom.cohorts.datasets import DATASETS
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     (read,) = read_lists(Path(folder), DATASETS["ixi"], fold=0, required=["train"])
-    >>> read.name, read.path.name, [found.code for found in read.faults]
-    ('train fold 0', 'IXI_train_fold0.csv', ['list-missing'])
+    >>> ReadList("train", 0, Path("splits/IXI_train_fold0.csv")).name
+    'train fold 0'
     """
 
     part: str

@@ -32,12 +32,7 @@ _REMEDY = "it tells which scans were changed. Put it right or move it away; noth
 
 @dataclass(frozen=True)
 class Repair:
-    """What was done to a file, or why nothing was done.
-
-    Attributes:
-        file: path relative to the data root.
-        voxels: how many were set to 0.
-        refused: why nothing was changed, "" where something was.
+    """How many voxels of a file were set to 0, or why nothing was changed (``refused``).
 
     >>> Repair("Train/ixi/t1/A_t1.nii.gz", 0, refused="there is no brain mask to tell brain from background").voxels
     0

@@ -24,8 +24,5 @@ def count_notes(pictures: PictureSet, subset: str | None = None) -> list[str]:
     found = (len(chosen), len({p.case for p in chosen}), sum(len(p.gold) for p in chosen))
     if found == EXPECTED[subset]:
         return []
-    named = "pictures, {} cases, {} boxes"
-    return [
-        f"NOVA{f', {subset}' if subset else ''}: {found[0]} {named.format(*found[1:])}, the benchmark has "
-        f"{EXPECTED[subset][0]} {named.format(*EXPECTED[subset][1:])}"
-    ]
+    here, there = ("{} pictures, {} cases, {} boxes".format(*numbers) for numbers in (found, EXPECTED[subset]))
+    return [f"NOVA{f', {subset}' if subset else ''}: {here}, the benchmark has {there}"]

@@ -44,7 +44,7 @@ class PictureSet:
     Attributes:
         pictures: by name.
         layout: how they were found, in words.
-        notes: boxes that were cut off at the edge, pictures without boxes, and the like.
+        notes: boxes that were cut off at the edge and the like.
 
     >>> one = Picture("a.png", Path("a.png"), (200, 240), gold=Boxes.of([(10, 20, 5, 5)]), caption="Axial T2 image")
     >>> other = Picture("b.png", Path("b.png"), (200, 240), gold=Boxes.of([]), caption="FLAIR")

@@ -30,14 +30,10 @@ _KEYS = ("x", "y", "width", "height")
 
 @dataclass
 class Row:
-    r"""What the tables say about one picture; boxes are (x, y, width, height) in pixels, ``raters`` has them by reader.
+    """What the tables say about one picture; boxes are (x, y, width, height) in pixels, ``raters`` has them by reader.
 
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = (Path(folder) / "boxes.csv").write_text("filename,x,y,width,height\na.png,10,20,5,5\n")
-    ...     layout, rows = read_rows(Path(folder))
-    >>> layout, rows["a.png"].gold
-    ('folder with boxes.csv', [(10.0, 20.0, 5.0, 5.0)])
+    >>> Row("Axial T2 image", gold=[(10.0, 20.0, 5.0, 5.0)]).raters
+    {}
     """
 
     caption: str = ""

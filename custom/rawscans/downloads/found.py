@@ -11,13 +11,7 @@ from ..raw_scan import RawScan
 
 @dataclass(frozen=True)
 class Found:
-    """Scans, what is known about people, and what was passed over.
-
-    Attributes:
-        scans: in the order of their names.
-        people: subject (``sub-...``) -> age and sex, where the data set says so.
-        notes: what the user should know.
-        unknown: image files below the root that belong to no known role.
+    """Scans in the order of their names, age and sex by subject where they are known, notes for the user, unknown images.
 
     >>> scan = RawScan("sub-01", Path("sub-01_T1w.nii.gz"), "t1")
     >>> found = Found((scan,), people={"sub-01": {"age": "54", "sex": "F"}}, unknown=(Path("notes.nii"),))
