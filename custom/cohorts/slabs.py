@@ -93,8 +93,7 @@ class FixedSlabDataset(_Slabs, FixedSliceDataset):
     """Validation: the same slabs and foreign slabs each time.
 
     Args:
-        cases: datalist of healthy scans.
-        slices_per_case: slabs of each scan, evenly spaced.
+        cases, slices_per_case: see :class:`~custom.cohorts.dataset.FixedSliceDataset`.
         seed: chooses the foreign slabs.
         neighbours, foreign_slabs, foreign_distance: see :class:`SlabDataset`.
         **kwargs: see :class:`~custom.cohorts.dataset.FixedSliceDataset`.

@@ -90,12 +90,8 @@ def of_contrast(record: ScanRecord, root: Path, contrast: str) -> ScanRecord:
     return replace(record, contrast=contrast, image=root / image)
 
 
-class RowFault(NamedTuple):
-    """What is wrong with a list (line 0) or one of its rows; the code is a key of :data:`custom.core.codes.CODES`.
-
-    >>> RowFault("row-cells", "5 cells where the header has 6", line=3).code
-    'row-cells'
-    """
+class _RowFault(NamedTuple):
+    """What is wrong with a list (line 0) or one of its rows; the code is a key of :data:`custom.core.codes.CODES`."""
 
     code: str
     what: str
@@ -118,7 +114,7 @@ class ParsedList:
     """
 
     rows: list[ScanRecord] = field(default_factory=list)
-    faults: list[RowFault] = field(default_factory=list)
+    faults: list[_RowFault] = field(default_factory=list)
     understood: bool = False
 
 
@@ -131,29 +127,29 @@ def parse_list(path: Path, root: Path, declaration: DatasetDeclaration) -> Parse
         numbered = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
     except (DataError, csv.Error) as error:
         what = error.what if isinstance(error, DataError) else f"it is not a CSV file ({error})"
-        parsed.faults.append(RowFault("list-unreadable", what))
+        parsed.faults.append(_RowFault("list-unreadable", what))
         return parsed
     try:
         check_stamp(path)
     except DataError as error:
-        parsed.faults.append(RowFault("list-changed", error.what))
+        parsed.faults.append(_RowFault("list-changed", error.what))
     numbered = [(line, cells) for line, cells in numbered if any(cells)]
     header = numbered[0][1] if numbered else []
     if absent := [column for column in LIST_COLUMNS if column not in header]:
         hint = "; the separator is ';' instead of ','" if len(header) == 1 and ";" in header[0] else ""
         found = ",".join(header)[:200] or "an empty file"
         what = f"no column {', '.join(absent)}: expected {','.join(LIST_COLUMNS)} (others are ignored), found {found}{hint}"
-        parsed.faults.append(RowFault("list-columns", what))
+        parsed.faults.append(_RowFault("list-columns", what))
         return parsed
     parsed.understood = True
     for line, cells in numbered[1:]:
         if len(cells) != len(header):
-            parsed.faults.append(RowFault("row-cells", f"{len(cells)} cells where the header has {len(header)}", line))
+            parsed.faults.append(_RowFault("row-cells", f"{len(cells)} cells where the header has {len(header)}", line))
             continue
         row = dict(zip(header, cells, strict=True))
         case = case_id_of(row["img_name"], declaration.contrasts)
         faults, good = _judge(row, case, root, declaration)
-        parsed.faults += [RowFault(code, what, line, "" if code == "row-id" else case) for code, what in faults]
+        parsed.faults += [_RowFault(code, what, line, "" if code == "row-id" else case) for code, what in faults]
         parsed.rows += [good] if good is not None else []
     return parsed
 

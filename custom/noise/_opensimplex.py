@@ -58,10 +58,6 @@ class Operator:
         vertices: int64 ``[V, 2]`` lattice coordinates of the vertices of the first matrix (for permutation tables).
         gradients: the eight gradients ``[8, 2]``, on the same device.
         num_vertices: largest number of vertices of the K matrices.
-
-    >>> made = operator(octaves=1, persistence=0.8, wavelength_px=8, gain=1, height=16, width=16, bank=False, device=torch.device("cpu"))
-    >>> made.index.shape, made.weight.shape  # one matrix, 256 pixels, 8 numbers a pixel
-    (torch.Size([1, 256, 8]), torch.Size([1, 256, 8]))
     """
 
     index: Tensor

@@ -5,8 +5,7 @@ Gaussian noise of standard deviation ``sigma`` on a small grid (published: 0.2 o
 image and rolled circularly by a random shift so that grid nodes fall anywhere. Intensities as the image's, [0, 1].
 The multiplication by the brain mask is the caller's.
 
-Kascenas' released code aligns the corners of the two grids and uses one shift per batch; ``align_corners`` and
-``roll_per_sample`` are the two switches. At 96 px the factor is 6 instead of the published 8 (128 px).
+At 96 px the factor is 6 instead of the published 8 (128 px).
 """
 
 from dataclasses import dataclass

@@ -89,11 +89,7 @@ class Preparation:
         return self.field_of_view.spacing_mm
 
     def __call__(self, subject: Subject) -> Subject:
-        """Return the subject after all steps.
-
-        Raises:
-            DataError: it cannot be prepared; the message says why.
-        """
+        """Return the subject after all steps; a ``DataError`` says why it cannot be prepared."""
         truth_ml = _ml(subject.truth_mask, subject)
         for step in self.steps:
             subject = step(subject)

@@ -25,11 +25,10 @@ def raw_steps(
     """Return extraction, bias correction and registration, in this order.
 
     Args:
-        extractor: see :class:`~custom.preparation.brain_extraction.ExtractBrain`.
+        extractor, scale: of :class:`.brain_extraction.ExtractBrain`, of :class:`.registration_step.RegisterToTemplate`.
         bias_field: "n4" or "none".
         register: "auto" (heads that an extractor was needed for), "always" (every scan that does not lie in the training
             scans' space) or "never".
-        scale: see :class:`~custom.preparation.registration_step.RegisterToTemplate`.
     """
     for name, value, choices in (("bias_field", bias_field, BIAS_FIELD), ("register", register, REGISTER)):
         if value not in choices:

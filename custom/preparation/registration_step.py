@@ -85,9 +85,11 @@ class RegisterToTemplate:
             subject = join_template_mask(subject, found)
         to_scan = found.template_to_scan @ np.diag([1 / self.scale] * 3 + [1.0])
         from_scan = np.linalg.inv(to_scan)
+        boxes = subject.truth_boxes
         moved = subject.replaced(
             affine=from_scan @ subject.affine,
             to_scan_world=subject.to_scan_world @ to_scan,
+            truth_boxes=None if boxes is None else boxes @ from_scan[:3, :3].T + from_scan[:3, 3],
             centre_mm=self.centre_mm,
             brain_ml=mask_ml(subject.brain > 0, subject.affine),
         )

@@ -43,6 +43,7 @@ class Subject:
         affine: voxels to world (RAS, mm).
         mask: brain, 0 or 1; None as long as nobody knows.
         truth_mask: diseased tissue, 0 or 1, or None.
+        truth_boxes: corners ``[n, 2, 3]`` of boxes around findings in world coordinates (mm), or None; a registration moves them.
         registered: the scan claims to lie on the atlas grid (scans of a cohort): another spacing is then an error and
             the field of view is the centre of the scan. Others are placed by their brain and interpolated.
         notes: what a reader of the report should know.
@@ -64,6 +65,7 @@ class Subject:
     affine: Affine
     mask: Mask | None = None
     truth_mask: Mask | None = None
+    truth_boxes: NDArray[np.float64] | None = None
     registered: bool = False
     notes: tuple[str, ...] = ()
     to_scan_world: Affine = field(default_factory=lambda: np.eye(4))

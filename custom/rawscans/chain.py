@@ -28,10 +28,7 @@ class RawSettings:
     """What decides a prepared scan beside the scan.
 
     Attributes:
-        extractor: see :class:`custom.preparation.brain_extraction.ExtractBrain`.
-        bias_field: "n4" or "none".
-        register: "always", "auto" or "never", see :func:`custom.preparation.raw_scans.raw_steps`.
-        scale: of the space that scans are registered to, see :data:`custom.preparation.registration_step.COHORT_SCALE`.
+        extractor, bias_field, register, scale: see :func:`custom.preparation.raw_scans.raw_steps`.
         spacing_mm: voxel size of the written scans, 1 or 2.
         compare_extractors: let a second installed extractor run too and compare the masks.
 

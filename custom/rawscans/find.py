@@ -4,18 +4,17 @@
 import csv
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import DataError
 from ..prediction.find import find_scans
-from ..prediction.group_table import entity
+from ..prediction.group_table import People, entity
 from ..prediction.names import ENDINGS, stem_of
 from ..volumes.records import BIDS_SUFFIXES
 from .raw_scan import RawScan
 
 LESION_ENDINGS = ("", "_seg", "_lesion", "_lesions", "_label-lesion_mask", "_label-L_mask", "_lesion_mask", "_gt")
-People = Mapping[str, Mapping[str, str]]
 
 
 def find_raw_scans(

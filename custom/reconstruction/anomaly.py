@@ -65,8 +65,7 @@ class AnomalyInferer(Inferer):
         Args:
             inputs: ``[B, 2, X, Y, Z]``: image in [0, 1] and brain mask, as ``ToModelGridd`` makes them.
             network: trained network in evaluation mode.
-            *args: ignored.
-            **kwargs: ignored.
+            *args, **kwargs: ignored.
         """
         if inputs.ndim != 5 or inputs.shape[1] != 2:
             raise DataError(

@@ -168,11 +168,8 @@ def _secondary_sulci(rng: np.random.Generator, grid: Array, depth: Array) -> tup
 def make_anatomy(seed: int, age: float, push: Push | None = None, variety: Variety = DEMO) -> Anatomy:
     """Make one brain.
 
-    Args:
-        seed: of the subject's anatomy; the same seed without and with ``push`` is the same person.
-        age: years; drives atrophy (wider ventricles and sulci) with individual scatter.
-        push: mass effect of a lesion; see :data:`Push`.
-        variety: how much subjects differ.
+    The same seed without and with ``push``, the mass effect of a lesion, is the same person; age (years) drives atrophy
+    (wider ventricles and sulci) with individual scatter.
     """
     rng = np.random.default_rng(seed)
     template = load_template()

@@ -80,11 +80,7 @@ def _check_start(start: bytes, path: Path, case: str) -> None:
 
 
 class StoredFile:
-    """A regular file that is unpacked step by step.
-
-    Args:
-        path: the file.
-        case: name put in front of errors.
+    """A regular file that is unpacked step by step; errors begin with ``case``.
 
     Attributes:
         zipped: whether the content is gzipped; decided by the content.

@@ -43,7 +43,7 @@ def _scans(root, folder, contrast, subjects, with_seg=False):
             nib.save(nib.Nifti1Image(stored, np.diag([2.0, 2, 2, 1])), file)
 
 
-@pytest.mark.parametrize("contrast", ["flair", "pdw"])
+@pytest.mark.parametrize("contrast", ["pdw"])
 def test_from_a_folder_of_scans_to_prepared_cases(tmp_path, contrast):
     _declare(
         tmp_path,

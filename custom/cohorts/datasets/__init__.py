@@ -43,11 +43,7 @@ def known_datasets(data_root: str | Path) -> Mapping[str, DatasetDeclaration]:
 
 
 def get_dataset(name: str, data_root: str | Path) -> DatasetDeclaration:
-    """Return the declaration called ``name``.
-
-    Args:
-        name: of a built-in data set, or of one in ``data_root/dataset.json``.
-        data_root: folder with ``splits``, ``Train`` and ``Test``.
+    """Return the declaration of a built-in data set, or of one in ``data_root/dataset.json``.
 
     Raises:
         ConfigError: there is none; the sentence names the closest known one.

@@ -16,15 +16,8 @@ from .scans import Reports
 
 
 @dataclass(frozen=True)
-class Place:
-    """A scan and the lists that name it.
-
-    >>> record = ScanRecord("A", "A", "t1", Path("A_t1.nii.gz"), None, None, 0, None, "ixi")
-    >>> splits = [Split("ixi", "train", fold, healthy=True, records=(record,)) for fold in (0, 1)]
-    >>> (place,) = places_of(splits)
-    >>> place.names
-    'train fold 0, train fold 1'
-    """
+class _Place:
+    """A scan and the lists that name it."""
 
     record: ScanRecord
     splits: tuple[Split, ...]
@@ -36,13 +29,13 @@ class Place:
         return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def places_of(splits: Sequence[Split]) -> list[Place]:
+def places_of(splits: Sequence[Split]) -> list[_Place]:
     """Return every scan once, with all lists that name it."""
     listed: dict[ScanRecord, list[Split]] = defaultdict(list)
     for split in splits:
         for record in dict.fromkeys(split.records):
             listed[record].append(split)
-    return [Place(record, tuple(where)) for record, where in listed.items()]
+    return [_Place(record, tuple(where)) for record, where in listed.items()]
 
 
 def name_faults(splits: Sequence[Split], declaration: DatasetDeclaration) -> Iterator[Fault]:
@@ -85,9 +78,9 @@ def _must_be_disjoint(first: Split, second: Split) -> bool:
     return first.part == second.part == "val"
 
 
-def voxel_faults(places: Sequence[Place], reports: Reports, root: Path) -> Iterator[Fault]:
+def voxel_faults(places: Sequence[_Place], reports: Reports, root: Path) -> Iterator[Fault]:
     """Yield scans of one contrast that are the same image under different case ids."""
-    by_content: dict[str, list[Place]] = defaultdict(list)
+    by_content: dict[str, list[_Place]] = defaultdict(list)
     for place in places:
         report = reports.get((place.record.image, "image"))
         if report is not None and report.voxels:
@@ -99,7 +92,7 @@ def voxel_faults(places: Sequence[Place], reports: Reports, root: Path) -> Itera
     yield from _similar([group[0] for group in by_content.values()], reports, root)
 
 
-def _similar(places: Sequence[Place], reports: Reports, root: Path) -> Iterator[Fault]:
+def _similar(places: Sequence[_Place], reports: Reports, root: Path) -> Iterator[Fault]:
     known = [(place, reports[place.record.image, "image"].print) for place in places]
     known = [(place, picture) for place, picture in known if picture]
     for i, j, correlation in similar_pairs([picture for _, picture in known]):
@@ -109,7 +102,7 @@ def _similar(places: Sequence[Place], reports: Reports, root: Path) -> Iterator[
             yield _pair(first, second, "similar-voxels", what, root)
 
 
-def _pair(first: Place, second: Place, code: str, what: str, root: Path) -> Fault:
+def _pair(first: _Place, second: _Place, code: str, what: str, root: Path) -> Fault:
     together = {(s.dataset, s.name) for s in first.splits} & {(s.dataset, s.name) for s in second.splits}
     parts = {(split.dataset, split.part) for place in (first, second) for split in place.splits}
     if not together and len(parts) > 1:
