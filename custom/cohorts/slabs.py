@@ -16,13 +16,14 @@ from ..core.seeding import derive_seed
 from .cases import Case
 from .dataset import FixedSliceDataset, SliceDataset, _SlicesInMemory
 
+FOREIGN_DISTANCE = 15  # slices between the heights of a slab and its foreign ones, at most
+
 
 class _Slabs(_SlicesInMemory):
     """Slabs around the slices that a data set of slices chooses."""
 
     neighbours: int
     foreign_slabs: int
-    foreign_distance: int
     slab_seed: int
 
     def mean_volume(self) -> Tensor:
@@ -48,10 +49,10 @@ class _Slabs(_SlicesInMemory):
         ]
 
     def _foreign(self, case: int, height: int, epoch: int, position: int, nth: int) -> tuple[int, int]:
-        """Return case and height of a slab of another subject, at most ``foreign_distance`` slices higher or lower."""
+        """Return case and height of a slab of another subject, at most 15 slices higher or lower."""
         draw = derive_seed(self.slab_seed, "foreign", epoch, self.data[case]["case_id"], position, nth)
         other = (case + 1 + draw % (len(self.data) - 1)) % len(self.data) if len(self.data) > 1 else case
-        step = (draw >> 24) % (2 * self.foreign_distance + 1) - self.foreign_distance
+        step = (draw >> 24) % (2 * FOREIGN_DISTANCE + 1) - FOREIGN_DISTANCE
         usable = self.usable[other]
         return other, min(max(height + step, usable[0]), usable[-1])
 
@@ -64,7 +65,6 @@ class SlabDataset(_Slabs, SliceDataset):
         seed: seed of the run.
         neighbours: slices on either side.
         foreign_slabs: slabs of other subjects per item.
-        foreign_distance: how many slices higher or lower they may lie.
         **kwargs: see :class:`~custom.cohorts.dataset.SliceDataset`.
 
     >>> import tempfile
@@ -81,11 +81,10 @@ class SlabDataset(_Slabs, SliceDataset):
         seed: int,
         neighbours: int,
         foreign_slabs: int,
-        foreign_distance: int = 15,
         **kwargs: Any,
     ) -> None:
         super().__init__(cases, seed, slices="brain", **kwargs)
-        self.neighbours, self.foreign_slabs, self.foreign_distance = neighbours, foreign_slabs, foreign_distance
+        self.neighbours, self.foreign_slabs = neighbours, foreign_slabs
         self.slab_seed = seed
 
 
@@ -95,7 +94,7 @@ class FixedSlabDataset(_Slabs, FixedSliceDataset):
     Args:
         cases, slices_per_case: see :class:`~custom.cohorts.dataset.FixedSliceDataset`.
         seed: chooses the foreign slabs.
-        neighbours, foreign_slabs, foreign_distance: see :class:`SlabDataset`.
+        neighbours, foreign_slabs: see :class:`SlabDataset`.
         **kwargs: see :class:`~custom.cohorts.dataset.FixedSliceDataset`.
 
     >>> import tempfile
@@ -114,9 +113,8 @@ class FixedSlabDataset(_Slabs, FixedSliceDataset):
         seed: int,
         neighbours: int,
         foreign_slabs: int,
-        foreign_distance: int = 15,
         **kwargs: Any,
     ) -> None:
         super().__init__(cases, slices_per_case, **kwargs)
-        self.neighbours, self.foreign_slabs, self.foreign_distance = neighbours, foreign_slabs, foreign_distance
+        self.neighbours, self.foreign_slabs = neighbours, foreign_slabs
         self.slab_seed = derive_seed(seed, "validation")

@@ -52,8 +52,6 @@ class ToModelGridd(MapTransform):
     Args:
         keys: scans ``[1, X, Y, Z]`` (MetaTensor); each becomes image and mask ``[2, 96, 96, 50]``.
         preparation: preparation of the training scans (:class:`custom.preparation.prepare.Preparation`).
-        mask_key: entry that holds the brain mask ``[1, X, Y, Z]`` on the scan's grid, where there is one; it is used
-            up.
         extractor: how the brain of a head is found, see :func:`custom.preparation.raw_scans.raw_steps`; None takes
             extracted brains only and adds no step.
         register: whether scans are registered, see there.
@@ -69,7 +67,6 @@ class ToModelGridd(MapTransform):
         self,
         keys: KeysCollection,
         preparation: Preparation,
-        mask_key: str = "mask",
         extractor: str | None = None,
         register: str = "auto",
     ) -> None:
@@ -77,14 +74,13 @@ class ToModelGridd(MapTransform):
         self.preparation = (
             preparation if extractor is None else for_raw_scans(preparation, extractor, register=register)
         )
-        self.mask_key = mask_key
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
-        """Return ``data`` with the scans on the model's grid."""
+        """Return ``data`` with the scans on the model's grid; an entry "mask" on the scan's grid is used up."""
         result = dict(data)
         for key in self.key_iterator(result):
-            result[key] = self._one(result[key], result.get(self.mask_key), str(result.get("case_id", key)))
-        result.pop(self.mask_key, None)
+            result[key] = self._one(result[key], result.get("mask"), str(result.get("case_id", key)))
+        result.pop("mask", None)
         return result
 
     def _one(self, scan: Any, mask: Any, case: str) -> MetaTensor:

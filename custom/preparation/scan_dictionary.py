@@ -42,8 +42,7 @@ class ReadScand(MapTransform):
     """Replace a path by the scan ``[1, X, Y, Z]`` (MetaTensor), and the path of a mask by the mask.
 
     Args:
-        keys: entries that hold paths, or scans (:class:`custom.volumes.scan.Scan`).
-        mask_key: entry with the brain mask, as path or :class:`~custom.volumes.scan.Scan`; may be absent, None or empty.
+        keys: entries that hold paths, or scans (:class:`custom.volumes.scan.Scan`), as the entry "mask" may.
 
     >>> scan = Scan(np.zeros((4, 4, 4), np.float32), np.diag([1.0, 1.0, 2.0, 1.0]), "array")
     >>> data = ReadScand("image")({"image": scan})
@@ -51,14 +50,10 @@ class ReadScand(MapTransform):
     (torch.Size([1, 4, 4, 4]), 'array')
     """
 
-    def __init__(self, keys: KeysCollection, mask_key: str = "mask") -> None:
-        super().__init__(keys)
-        self.mask_key = mask_key
-
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Return ``data`` with the scan and its mask."""
         result = dict(data)
-        mask = result.pop(self.mask_key, None)
+        mask = result.pop("mask", None)
         for key in self.key_iterator(result):
             given = result[key]
             case = str(result.get("case_id") or ("scan" if isinstance(given, Scan) else Path(given).name))
@@ -66,7 +61,7 @@ class ReadScand(MapTransform):
             notes = scan.note_texts
             if mask:
                 label = as_label(mask, scan, case) if isinstance(mask, Scan) else read_label(mask, scan, case)
-                result[self.mask_key] = torch.from_numpy(label.array)[None]
+                result["mask"] = torch.from_numpy(label.array)[None]
                 notes = (*notes, *label.notes)
             meta = {
                 "filename_or_obj": case if isinstance(given, Scan) else str(Path(given)), "kind": scan.kind, "notes": json.dumps(notes), "stated_contrast": scan.contrast,

@@ -34,7 +34,6 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         test_timesteps: steps of noise, 1 ... T; one number or several whose reconstructions are averaged.
         draws: independent draws of the noise whose reconstructions are averaged, for every t.
         first_draw: number of the first of them; other numbers are other noise, to see how much a result hangs on it.
-        keep_draws: return the draws one by one, ``[B, draws, X, Y, Z]``, for scores over several reconstructions.
         coherence_slices: how the noise goes along the slices of a scan. 1: an independent field for every slice; n: an
             independent field every n slices, and between them a mixture of two (cos and sin of an angle that grows evenly,
             so that the variance stays); None: one field for the whole scan.
@@ -71,15 +70,13 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
         draws: int = 1,
         coherence_slices: int | None = 1,
         conditioned: bool = False,
-        keep_draws: bool = False,
         first_draw: int = 0,
         patch_stride_px: int | None = None,
     ) -> None:
         super().__init__(slice_batch_size, precision, channels_last)
         self.scheduler = scheduler
         self.noise = replace(noise, samples_per_origin=1) if isinstance(noise, SimplexNoise) else noise
-        self.draws, self.coherence_slices, self.keep_draws = draws, coherence_slices, keep_draws
-        self.first_draw = first_draw
+        self.draws, self.first_draw, self.coherence_slices = draws, first_draw, coherence_slices
         self.test_timesteps = (test_timesteps,) if isinstance(test_timesteps, int) else tuple(test_timesteps)
         self.seed = seed
         self.chain_steps = chain_steps
@@ -103,28 +100,22 @@ class PartialDiffusionInferer(SlicewiseReconstruction):
             raise ConfigError("patches and chain_steps cannot be combined; set one of them to null.")
 
     def reconstruct(self, slices: Tensor, network: nn.Module, case_id: str) -> Tensor:
-        """Return the mean over ``test_timesteps`` and draws of the reconstructions of ``slices`` ``[Z, 1, X, Y]`` in [0, 1].
-
-        With ``keep_draws``, of every draw by itself. It is not clamped.
-        """
+        """Return the mean over timesteps and draws of the reconstructions of ``slices`` ``[Z, 1, X, Y]``, not clamped."""
         clean = slices * 2 - 1
         condition = {"image": slices} if self.conditioned else {}
-        totals = [torch.zeros_like(clean) for _ in range(self.draws if self.keep_draws else 1)]
+        total = torch.zeros_like(clean)
         for t in self.test_timesteps:
-            for draw in range(self.draws):
-                number = self.first_draw + draw
+            for number in range(self.first_draw, self.first_draw + self.draws):
                 names = ("draw", number) if number else ()
                 generator = generator_for(self.seed, "reconstruction", case_id, t, *names)
                 noise = self._fields(clean, generator)
-                total = totals[draw if self.keep_draws else 0]
                 if self.patches is not None:
                     total += self._patched(network, clean, noise, t - 1, **condition)
                 elif self.chain_steps is not None:
                     total += self._chain(network, clean, noise, t - 1, generator, **condition)
                 else:
                     total += self._one_step(network, self._noised(clean, noise, t - 1), t - 1, **condition)
-        count = len(self.test_timesteps) * self.draws // len(totals)
-        return torch.cat([(total / count + 1) / 2 for total in totals], dim=1)
+        return (total / (len(self.test_timesteps) * self.draws) + 1) / 2
 
     def _fields(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         if self.coherence_slices == 1:

@@ -33,12 +33,12 @@ def check_size(shape: Sequence[int], name: str, case: str) -> None:
         )
 
 
-def check_spacing(affine: NDArray[np.float64], name: str, case: str, axes: int = 3) -> None:
+def check_spacing(affine: NDArray[np.float64], name: str, case: str) -> None:
     """Raise a ``DataError`` if a voxel is smaller or larger than in any scan of a head.
 
     Files that do not state their unit of length are read as mm: in any other unit these limits would be broken.
     """
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)[:axes]
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.all((spacing >= SPACING_MM[0]) & (spacing <= SPACING_MM[1])):
         found = " x ".join(f"{s:.3g}" for s in spacing)
         raise DataError.of(

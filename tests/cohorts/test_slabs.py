@@ -2,6 +2,7 @@
 import pytest
 import torch
 
+from custom.cohorts import slabs
 from custom.cohorts.cases import build_cases, load_case
 from custom.cohorts.mixture import mixed_datalist
 from custom.cohorts.slabs import FixedSlabDataset, SlabDataset
@@ -32,8 +33,9 @@ def test_a_slab_is_a_slice_with_its_neighbours(cases):
         assert item["case_id"] == volume["case_id"]
 
 
-def test_foreign_slabs_are_of_others_near_by_and_repeatable(cases):
-    dataset, again = (SlabDataset(cases, seed=4, neighbours=1, foreign_slabs=3, foreign_distance=2) for _ in range(2))
+def test_foreign_slabs_are_of_others_near_by_and_repeatable(cases, monkeypatch):
+    monkeypatch.setattr(slabs, "FOREIGN_DISTANCE", 2)
+    dataset, again = (SlabDataset(cases, seed=4, neighbours=1, foreign_slabs=3) for _ in range(2))
     volumes = [load_case(case) for case in cases]
     owners = set()
     for epoch in range(4):

@@ -36,8 +36,8 @@ def fingerprint(voxels: NDArray[np.float32], occupied: NDArray[np.bool_], box: S
     return base64.b64encode(codes.tobytes()).decode()
 
 
-def similar_pairs(prints: Sequence[str], least: float = SAME_SCAN) -> Iterator[tuple[int, int, float]]:
-    """Yield index pairs whose pictures correlate by ``least`` or more over the blocks that both have."""
+def similar_pairs(prints: Sequence[str]) -> Iterator[tuple[int, int, float]]:
+    """Yield index pairs whose pictures correlate by :data:`SAME_SCAN` or more over the blocks that both have."""
     codes = np.stack([_decoded(text) for text in prints]) if prints else np.zeros((0, GRID**3), np.int8)
     there = (codes != _EMPTY).astype(np.float32)
     values = np.where(there > 0, codes / np.float32(127), 0).astype(np.float32)
@@ -51,7 +51,7 @@ def similar_pairs(prints: Sequence[str], least: float = SAME_SCAN) -> Iterator[t
         shared = values[rows] @ values.T / n - first * second
         correlation = np.where(power > 0, shared / np.sqrt(np.maximum(power, 1e-12)), 0)
         correlation[n < _MIN_BLOCKS] = 0
-        for i, j in np.argwhere(correlation >= least):
+        for i, j in np.argwhere(correlation >= SAME_SCAN):
             if start + i < j:
                 yield int(start + i), int(j), float(correlation[i, j])
 
