@@ -32,6 +32,14 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # bundle, and settings of a 
         "ddpm_ssim_ens",
         {"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False},
     ),
+    "cddpm": (
+        "cddpm",
+        {
+            **{"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False},
+            **{"encoder_block": "basic", "encoder_layers": [1, 1, 1, 1], "encoder_widths": [8, 16, 16, 16]},
+        },
+    ),
+    "restoration": ("restoration", {"channels": [8, 8, 16]}),
     "ae": ("ae_baseline", {"latent_size": 8}),
     "dae": ("dae_baseline", {"channels": [8, 16]}),
     "atlas": ("atlas_baseline", {}),
@@ -64,6 +72,7 @@ def write_marker_model(folder: str | Path, seed: int = 0, method: str = "ddpm_ss
     folder = Path(folder)
     bundle, settings = METHODS[method]
     config = read_json(bundle_folder(bundle) / "configs" / "train.json", "copy the package again.")
+    config.get("pretrained", {})["cases"] = []  # no scan trained these
     parser = ConfigParser({**rooted(config), **settings})
     identity = {"bundle": bundle, "method": method, "contrast": "t1", "dataset": "phantom", "fold": 0, "seed": 1}
     model = ModelFolder.define(folder, parts=parser.get_parsed_content("parts"), **identity)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ def _declared(name: str, title: str, folder: str, split_files: Mapping[str, str]
         title=f"Demo cohort, {title}",
         citation="Synthetic; shapes from the ICBM 2009a template, Fonov et al., NeuroImage 2011, 54(1):313-327",
         licence="generated locally; template: permissive licence of the Montreal Neurological Institute",
-        contrasts=("t1", "t2"),
+        contrasts=("t1", "t2", "flair"),
         healthy="train" in split_files,
         folder=f"{folder}/{name}",
         split_files=split_files,
