@@ -5,16 +5,18 @@ The result depends on the two images and the settings alone: one work unit per m
 Source of the metric: Mattes et al., IEEE TMI 22(1), 2003.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..volumes.itk_images import Affine, from_itk_affine, to_itk, to_itk_affine
+from ..volumes.itk_images import Affine, from_itk_affine, itk_class, to_itk, to_itk_affine
 
 BINS = 32
 _SMALLEST_STEP_MM = 0.01
+_TRIED_ITERATIONS, _PURSUED = 12, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +56,9 @@ class AffineSearch:
     """
 
     def __init__(self, pair: ImagePair, sampled_share: float = 1.0, seed: int = 0) -> None:
-        import itk
-
-        self._kind: Any = itk.Image[itk.F, 3]
         self._fixed = to_itk(pair.fixed.astype(np.float32), pair.fixed_affine)
         self._moving = to_itk(pair.moving.astype(np.float32), pair.moving_affine)
-        self._mask = itk.ImageMaskSpatialObject[3].New()
+        self._mask = itk_class("ImageMaskSpatialObject", "3").New()
         self._mask.SetImage(to_itk(pair.inside.astype(np.uint8), pair.fixed_affine))
         self._mask.Update()
         self._centre = pair.centre_mm
@@ -68,11 +67,9 @@ class AffineSearch:
 
     def optimise(self, start: Affine, iterations: int, first_step_mm: float = 4.0) -> tuple[Affine, float]:
         """Return the best map found and its metric (negative mutual information, lower is better)."""
-        import itk
-
         metric = self._metric()
-        scales = itk.RegistrationParameterScalesFromPhysicalShift[type(metric)].New(Metric=metric)
-        optimizer = itk.RegularStepGradientDescentOptimizerv4[itk.D].New(
+        scales = itk_class("RegistrationParameterScalesFromPhysicalShift", "MMIITIMF3").New(Metric=metric)
+        optimizer = itk_class("RegularStepGradientDescentOptimizerv4", "D").New(
             LearningRate=first_step_mm,
             MinimumStepLength=_SMALLEST_STEP_MM,
             RelaxationFactor=0.6,
@@ -83,7 +80,7 @@ class AffineSearch:
             DoEstimateLearningRateOnce=False,
             DoEstimateLearningRateAtEachIteration=False,
         )
-        method = itk.ImageRegistrationMethodv4[self._kind, self._kind].New(
+        method = itk_class("ImageRegistrationMethodv4", "REGv4F3F3").New(
             FixedImage=self._fixed,
             MovingImage=self._moving,
             Metric=metric,
@@ -95,16 +92,26 @@ class AffineSearch:
         method.SetSmoothingSigmasPerLevel([0])
         if self._share < 1:
             method.MetricSamplingReinitializeSeed(self._seed + 1)
-            method.SetMetricSamplingStrategy(itk.ImageRegistrationMethodv4Enums.MetricSamplingStrategy_RANDOM)
+            method.SetMetricSamplingStrategy(
+                itk_class("ImageRegistrationMethodv4", "Enums").MetricSamplingStrategy_RANDOM
+            )
             method.SetMetricSamplingPercentage(self._share)
         method.Update()
         found = method.GetTransform()
         return from_itk_affine(found), float(optimizer.GetCurrentMetricValue())
 
-    def _metric(self) -> Any:
-        import itk
+    def best_of(self, starts: Sequence[Affine], iterations: int) -> tuple[Affine, float]:
+        """Return the best map found from several starts and its metric.
 
-        metric = itk.MattesMutualInformationImageToImageMetricv4[self._kind, self._kind].New()
+        A few iterations tell the starts apart; only the two best of them are pursued. On real heads the start that ends best
+        after all iterations was among them, and the third was far behind.
+        """
+        tried = [self.optimise(start, min(iterations, _TRIED_ITERATIONS))[1] for start in starts]
+        promising = [starts[k] for k in np.argsort(tried, kind="stable")[:_PURSUED]]
+        return min((self.optimise(start, iterations) for start in promising), key=lambda found: found[1])
+
+    def _metric(self) -> Any:
+        metric = itk_class("MattesMutualInformationImageToImageMetricv4", "IF3IF3").New()
         metric.SetNumberOfHistogramBins(BINS)
         metric.SetFixedImageMask(self._mask)
         metric.SetMaximumNumberOfWorkUnits(1)

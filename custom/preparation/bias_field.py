@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..volumes.itk_images import from_itk, to_itk
+from ..volumes.itk_images import from_itk, itk_class, to_itk
 from ..volumes.resampling import Affine, Floats, resample
 from .subject import Subject
 
@@ -56,11 +56,8 @@ def bias_field(
     image: Floats, mask: NDArray[np.uint8], affine: Affine, iterations: tuple[int, ...], control_points: int = 4
 ) -> Floats:
     """Return the field on the scan's grid: mean 1 (in logarithms) inside the brain, above 0 everywhere."""
-    import itk  # takes seconds to load
-
     coarse, brain, grid = _at_step(image, mask, affine)
-    kind = itk.Image[itk.F, 3]
-    filter_ = itk.N4BiasFieldCorrectionImageFilter[kind, itk.Image[itk.UC, 3], kind].New()
+    filter_ = itk_class("N4BiasFieldCorrectionImageFilter", "IF3IUC3IF3").New()
     filter_.SetInput(to_itk(np.maximum(coarse, 1e-3 * float(coarse.max())), grid))
     filter_.SetMaskImage(to_itk(brain.astype(np.uint8), grid))
     filter_.SetNumberOfFittingLevels(len(iterations))

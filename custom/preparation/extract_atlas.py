@@ -17,7 +17,7 @@ from scipy import ndimage
 from ..core.errors import DataError
 from ..volumes.grid import halve_mean, halved_affine
 from ..volumes.packaged_template import BrainTemplate, brain_template
-from ..volumes.resampling import Affine, Floats, resample
+from ..volumes.resampling import Affine, Floats, resample, spacing_of
 from ._affine_search import AffineSearch, ImagePair
 
 SEARCH_MM, REFINE_MM = 4.0, 2.0
@@ -44,25 +44,26 @@ class AtlasExtraction:
     bone_share: float = 0.5
 
     def __call__(self, image: Floats, affine: Affine, case: str) -> NDArray[np.bool_]:
-        """Return the brain mask of a head ``[X, Y, Z]``; ``affine`` leads from its voxels to RAS mm.
+        """Return the brain mask of a head ``[X, Y, Z]`` whose axes point right, anterior, superior.
 
         Raises:
             DataError: there is no head in the scan.
         """
-        head, grid = _isotropic_head(image, affine, SEARCH_MM)
+        frame = np.diag([*spacing_of(affine), 1.0])  # as the networks see it: the header's turn changes nothing
+        head, grid = _isotropic_head(image, frame, SEARCH_MM)
         foreground = _foreground(head)
         if not foreground.any():
             raise DataError("no head was found in the scan: its foreground is empty", case=case)
         template = brain_template()
         search = AffineSearch(_pair(template, head, grid))
-        starts = (_start(template, foreground, grid, scale, turn) for scale, turn in _STARTS)
-        matrix, _ = min((search.optimise(start, self.iterations) for start in starts), key=lambda found: found[1])
-        fine, fine_grid = _isotropic_head(image, affine, REFINE_MM)
+        starts = [_start(template, foreground, grid, scale, turn) for scale, turn in _STARTS]
+        matrix, _ = search.best_of(starts, self.iterations)
+        fine, fine_grid = _isotropic_head(image, frame, REFINE_MM)
         placed = resample(
             template.mask.astype(np.float32), template.affine, np.linalg.inv(matrix) @ fine_grid, fine.shape, False
         )
         refined = _refined(fine, placed > 0.5, self.bone_share)
-        return resample(refined.astype(np.float32), fine_grid, affine, image.shape, antialias=False) > 0.5
+        return resample(refined.astype(np.float32), fine_grid, frame, image.shape, antialias=False) > 0.5
 
 
 def _isotropic_head(image: Floats, affine: Affine, step_mm: float) -> tuple[Floats, Affine]:

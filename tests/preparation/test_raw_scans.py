@@ -12,9 +12,13 @@ import torch
 from monai.data import MetaTensor
 from scipy import ndimage
 
+from benchmarks.turned_headers import turned
 from custom.core.errors import ConfigError, DataError
+from custom.preparation._affine_search import AffineSearch
+from custom.preparation._lean_network import lean
 from custom.preparation.bias_field import bias_field
 from custom.preparation.brain_extraction import ExtractBrain, extract_brain
+from custom.preparation.extract_atlas import AtlasExtraction
 from custom.preparation.extract_hd_bet import with_flushed_denormals
 from custom.preparation.grid_dictionary import ToModelGridd, prepared_once, to_scan_grid
 from custom.preparation.prepare import preparation
@@ -215,6 +219,57 @@ def test_denormals_are_flushed_in_all_threads_of_the_call_and_no_other() -> None
         assert (tiny * 1.0).view(torch.int32).count_nonzero() == tiny.numel()
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_lean_network_computes_the_same() -> None:
+    """Slabs that fill the volume and a last one that does not, a norm whose input is used again, and one without weights."""
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.last = (torch.nn.Conv3d(n, 9, 3, padding=1) for n in (2, 9))
+            self.bn_1, self.bn_2 = torch.nn.InstanceNorm3d(9, affine=True), torch.nn.InstanceNorm3d(9)
+
+        def forward(self, volume: torch.Tensor) -> torch.Tensor:
+            first = self.conv(volume)
+            return first + self.bn_2(self.last(self.bn_1(first)))
+
+    network = Block().eval()
+    generator = torch.Generator().manual_seed(1)
+    for values in network.parameters():
+        torch.nn.init.normal_(values, generator=generator)
+    volume = torch.randn(1, 2, 37, 6, 5, generator=generator)
+    with torch.inference_mode():
+        wanted = network(volume)
+        lean(network)
+        assert torch.allclose(network(volume), wanted, atol=1e-5)
+        assert wanted.std() > 1
+
+
+def test_the_atlas_mask_does_not_depend_on_how_the_header_turns_the_head(head) -> None:
+    image, _, affine = head
+    moved = turned(affine[:3, 3], np.random.default_rng(3))
+    few = AtlasExtraction(iterations=2)
+    masks = [few(image, place, "head") for place in (affine, moved @ affine)]
+    assert np.abs((moved @ affine - affine)[:3, :3]).max() > 0.3
+    assert masks[0].any()
+    assert np.array_equal(*masks)
+
+
+def test_only_promising_starts_are_pursued() -> None:
+    class Search(AffineSearch):
+        def __init__(self) -> None:
+            self.asked: list[tuple[float, int]] = []
+
+        def optimise(self, start, iterations, first_step_mm=4.0):
+            self.asked.append((start[0, 3], iterations))
+            return start, -start[0, 3] if iterations < 50 else start[0, 3] - 10
+
+    starts = [np.eye(4) + shift * np.eye(4, k=3) for shift in (1.0, 5.0, 3.0, 4.0)]
+    search = Search()
+    found, metric = search.best_of(starts, 80)
+    assert (found[0, 3], metric) == (4.0, -6.0)
+    assert [place for place, iterations in search.asked if iterations == 80] == [5.0, 4.0]
 
 
 def test_a_heat_map_returns_to_the_heads_own_voxels(head, prepared) -> None:
