@@ -73,11 +73,9 @@ class FieldOfView:
             start = centred if np.all(np.abs(own - centred) * spacing_of(affine) <= CENTRED_MM) else own
         grid = affine.copy()
         grid[:3, 3] += affine[:3, :3] @ start
-        image, mask, truth = (
-            None if a is None else block(a, start, shape) for a in (subject.image, brain, subject.truth_mask)
-        )
         target = TargetGrid(self.shape, halved_affine(grid) if factor == 2 else grid, factor)
-        return subject.replaced(image=image, mask=mask, truth_mask=truth, affine=grid, grid=target)
+        labels = subject.labels(lambda label: block(label, start, shape))
+        return subject.replaced(image=block(subject.image, start, shape), **labels, affine=grid, grid=target)
 
     def _interpolated(self, subject: Subject) -> Subject:
         affine = subject.affine
@@ -94,15 +92,12 @@ class FieldOfView:
             centre = _centre(subject.brain, affine) if subject.centre_mm is None else np.array(subject.centre_mm)
             grid[:3, 3] = centre - (np.array(self.shape) - 1) / 2 * self.spacing_mm
         to_scan = np.asarray(np.linalg.inv(affine) @ grid, dtype=np.float64)
-        start = np.zeros(3)
-        parts: list[NDArray[Any] | None] = []
-        for array in (subject.image, subject.brain, subject.truth_mask):
-            part, start = (None, start) if array is None else needed_part(array, to_scan, self.shape)
-            parts.append(part)
+        image, start = needed_part(subject.image, to_scan, self.shape)
+        labels = subject.labels(lambda label: needed_part(label, to_scan, self.shape)[0])
         cut = affine.copy()
         cut[:3, 3] += affine[:3, :3] @ start
         target = TargetGrid(self.shape, grid, None)
-        return subject.replaced(image=parts[0], mask=parts[1], truth_mask=parts[2], affine=cut, grid=target)
+        return subject.replaced(image=image, **labels, affine=cut, grid=target)
 
     def _registered_factor(self, subject: Subject) -> int:
         for factor in (1, 2):

@@ -24,8 +24,5 @@ class Orient:
         if subject.is_flat and abs(np.linalg.inv(subject.affine)[2, :3]).argmax() != 2:
             return subject  # a sagittal or coronal picture keeps its plane
         image, affine = to_closest_ras(subject.image, subject.affine)
-        mask, truth = (
-            None if label is None else to_closest_ras(label, subject.affine)[0]
-            for label in (subject.mask, subject.truth_mask)
-        )
-        return subject.replaced(image=np.asarray(image, np.float32), affine=affine, mask=mask, truth_mask=truth)
+        labels = subject.labels(lambda label: to_closest_ras(label, subject.affine)[0])
+        return subject.replaced(image=np.asarray(image, np.float32), affine=affine, **labels)

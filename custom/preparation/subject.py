@@ -2,7 +2,7 @@
 """What travels through the steps of a preparation: an image, what is brain, what is diseased, and where all that lies."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -92,6 +92,11 @@ class Subject:
         if self.mask is None:
             raise ValueError("no brain mask yet: put BrainMask before this step")
         return self.mask
+
+    def labels(self, change: Callable[[Mask], Any]) -> dict[str, Any]:
+        """Return brain mask and truth after ``change``, None where there is none: values for :meth:`replaced`."""
+        labels = {"mask": self.mask, "truth_mask": self.truth_mask}
+        return {name: None if label is None else change(label) for name, label in labels.items()}
 
     def replaced(self, notes: tuple[str, ...] = (), **changes: Any) -> "Subject":
         """Return a subject with other values; ``notes`` are added to those that are there."""

@@ -47,9 +47,8 @@ class ToGrid:
             subject = _interpolated(subject, grid)
         elif grid.factor == 2:
             shrink = halve_majority if self.label_halving == "majority" else halve_nearest_upper
-            truth = None if subject.truth_mask is None else shrink(subject.truth_mask)
             halve = halve_mean if self.image_halving == "mean" else halve_bspline
-            subject = subject.replaced(image=halve(subject.image), mask=shrink(subject.brain), truth_mask=truth)
+            subject = subject.replaced(image=halve(subject.image), **subject.labels(shrink))
         if not subject.brain.any():
             raise DataError(
                 f"the brain mask is empty on the model's grid {grid.shape}: the brain is too small or lies outside it; "
