@@ -19,7 +19,7 @@ CONSTRAINTS = Path(__file__).resolve().with_name("constraints-label.txt")
 ENV_PYTHON = "UAD_LABEL_PYTHON"
 _INSTALLS = (
     "torch numpy setuptools<81 wheel",
-    "monai[nibabel,ignite,skimage,einops] torchvision itk safetensors",
+    "monai[nibabel,ignite,skimage,einops] torchvision itk safetensors tqdm",
     "--no-deps monailabel pydicom-seg",
     "uvicorn fastapi pydantic pydantic-settings python-dotenv python-multipart httpx schedule dicomweb-client timeloop "
     "expiringdict expiring_dict cachetools watchdog pydicom pynetdicom pynrrd girder-client passlib pyjwt bcrypt shapely "

@@ -2,15 +2,19 @@
 """A real MONAI Label server, where there is one: ``UAD_LABEL_PYTHON`` names the Python of its environment."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from custom.core.errors import ConfigError
+from custom.core.files import read_json
+from custom.core.imports import modules_of
 from custom.prediction.predictor import Predictor
 from custom.release.freeze import freeze_bundle
 from label.check import check_label_server, table
-from label.environment import ENV_PYTHON, install_app, server_command, server_environment
+from label.environment import CONSTRAINTS, ENV_PYTHON, install_app, server_command, server_environment
 from label.phantoms import MARKER_MM, METHODS, RADIUS_MM, write_marker_model, write_phantoms
 
 
@@ -31,6 +35,35 @@ def test_the_model_of_every_bundle_marks_the_marker(method, tmp_path) -> None:
     places = np.argwhere(result.mask) @ result.affine[:3, :3].T + result.affine[:3, 3]
     assert np.linalg.norm(places.mean(axis=0) - MARKER_MM) < 1
     assert np.linalg.norm(places - MARKER_MM, axis=1).max() < RADIUS_MM + 3
+
+
+IMPORT_WITHOUT_OTHERS = """
+import importlib, importlib.abc, importlib.metadata, re, sys
+
+pinned = {re.sub("[-_.]+", "-", name).lower() for name in sys.argv[1].split()}
+def is_there(module):
+    names = {re.sub("[-_.]+", "-", name).lower() for name in providers.get(module, [])}
+    return not names or bool(names & pinned)
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if not is_there(name.split(".")[0]):
+            raise ModuleNotFoundError(f"the server has no {name}", name=name)
+
+providers = importlib.metadata.packages_distributions()
+sys.meta_path.insert(0, Refuse())
+for module in sys.argv[2:]:
+    importlib.import_module(module)
+"""
+
+
+def test_a_release_imports_nothing_that_the_environment_of_the_server_lacks(repository) -> None:
+    pins = [line.split("==")[0] for line in CONSTRAINTS.read_text().splitlines() if "==" in line]
+    files = (repository / "bundles").glob("*/configs/inference.json")
+    modules = sorted(modules_of(*(read_json(path, "") for path in files)))
+    command = [sys.executable, "-c", IMPORT_WITHOUT_OTHERS, " ".join([*pins, "monailabel", "uad-brain-mri"]), *modules]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_server_listens_on_this_machine_only() -> None:
