@@ -7,7 +7,6 @@ module of one name, it must be the same, byte by byte: else the maps of the seco
 """
 
 import importlib
-import sys
 from pathlib import Path
 
 from ..core.errors import ConfigError
@@ -39,9 +38,12 @@ def join(bundle_root: str | Path) -> Path:
     for init in sorted(own.rglob("__init__.py")):
         parts = init.parent.relative_to(own).parts
         name = ".".join([package.__name__, *parts])
-        if name not in sys.modules:
-            importlib.import_module(name)  # its parents are extended already: it is found here or there
-        found = sys.modules[name].__path__
+        try:
+            found = importlib.import_module(name).__path__  # its parents are extended already: it is found here or there
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] == package.__name__:
+                raise
+            continue  # made for training: what it needs is not installed here, so that no release can use it
         if str(init.parent) not in found:
             found.append(str(init.parent))
     return root
