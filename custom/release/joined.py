@@ -39,7 +39,9 @@ def join(bundle_root: str | Path) -> Path:
         parts = init.parent.relative_to(own).parts
         name = ".".join([package.__name__, *parts])
         try:
-            found = importlib.import_module(name).__path__  # its parents are extended already: it is found here or there
+            found = importlib.import_module(
+                name
+            ).__path__  # its parents are extended already: it is found here or there
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] == package.__name__:
                 raise
