@@ -17,7 +17,9 @@ from .cells import Cell, Table
 
 _FORMER_KEYS = frozenset({"command", *(field.name for field in fields(Table))})
 
-_TEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
+_TEX = str.maketrans(
+    {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
+)
 
 
 def write_table(table: Table, stem: Path) -> list[Path]:
@@ -75,10 +77,8 @@ def markdown(table: Table) -> str:
 
 
 def csv_text(table: Table) -> str:
-    """Return one line per row; a :class:`Cell` fills nine columns."""
-    wide = [
-        any(isinstance(cells[number], Cell) for _, cells in table.rows) for number in range(len(table.columns))
-    ]  # fmt: skip
+    """Return one line per row; a :class:`Cell` fills nine columns, and a text beside cells stands in the first of them."""
+    wide = [any(isinstance(cells[place], Cell) for _, cells in table.rows) for place in range(len(table.columns))]
     names = ("mean", "std", "ci_low", "ci_high", "min", "max", "times_uninformative", "folds", "subjects")
     head = list(table.head)
     for column, is_cell in zip(table.columns, wide, strict=True):
@@ -88,12 +88,12 @@ def csv_text(table: Table) -> str:
     writer.writerow(head)
     for row_head, cells in table.rows:
         line: list[Any] = list(row_head)
-        for cell in cells:
+        for cell, is_cell in zip(cells, wide, strict=True):
             if isinstance(cell, Cell):
                 values = (cell.mean, cell.std, cell.low, cell.high, cell.minimum, cell.maximum, cell.times)
                 line += ["" if value is None else repr(float(value)) for value in values] + [cell.folds, cell.subjects]
             else:
-                line.append(cell)
+                line += [cell, *[""] * (len(names) - 1) * is_cell]
         writer.writerow(line)
     return stream.getvalue()
 
@@ -133,4 +133,4 @@ def _text(cell: Any, folds: int, scale: float) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)
+    return text.translate(_TEX)

@@ -173,9 +173,13 @@ def test_rates_on_held_out_healthy_scans_stand_in_a_table(finished):
         point = content["datasets"][name]["variants"]["l1"]["operating_points"]["tuned"]
         point.update(healthy_fpr=0.031, healthy_fpr_held_out=held_out)
     (result.folder / "metrics.json").write_text(json.dumps(content))
-    ((_, (held_out, calibration)),) = healthy_table(Comparison([read_result(result.folder)])).rows
+    table = healthy_table(Comparison([read_result(result.folder)]))
+    ((_, (held_out, calibration)),) = table.rows
     assert held_out.mean == pytest.approx(0.031)
     assert calibration == "3.10 (calibration scans)"
+    mixed = Table("", ("method",), ("a", "b"), ((("x",), (Cell(0.1), "text")), (("y",), ("text", Cell(0.2)))))
+    head, *lines = csv.reader(io.StringIO(csv_text(mixed)))
+    assert [dict(zip(head, line, strict=True))["b mean"] for line in lines] == ["text", "0.2"]
 
 
 def test_spread_over_noise_draws(finished):
