@@ -52,7 +52,7 @@ inject: install ## faults injected into every kind of file that is read (INJECTI
 	PYTHONPATH=. $(BIN)/python fuzz/inject.py --count $(INJECTIONS) --json docs/results/injected_faults.json
 
 docs: install ## the pages made from the code and from result files: docs/knobs.md, tables
-	$(BIN)/python -m custom.runs.knobs_page docs/knobs.md
+	$(BIN)/python -m benchmarks.knobs_page docs/knobs.md
 	$(BIN)/python -m benchmarks.documents
 
 label-test: install ## a real MONAI Label server on this machine, checked with phantoms (3 GB environment in .venv-label)

@@ -6,11 +6,11 @@ import math
 
 import pytest
 
+from benchmarks.knobs_page import STAGES, defaults, knobs_page
 from custom.core.errors import ConfigError
 from custom.core.resources import bundle_folder, bundle_names
 from custom.runs.arguments import check_arguments
 from custom.runs.knobs import KNOBS, check_knobs, is_expression
-from custom.runs.knobs_page import STAGES, defaults, knobs_page
 
 pytestmark = [
     pytest.mark.fault(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``docs/knobs.md``, made from the table of settings and the bundles' files: ``python -m custom.runs.knobs_page docs/knobs.md``."""
+"""``docs/knobs.md``, made from the table of settings and the bundles' files: ``python -m benchmarks.knobs_page docs/knobs.md``."""
 
 import json
 import sys
@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.files import atomic_write_text
-from ..core.resources import bundle_folder, bundle_names
-from .knob import Knob
-from .knobs import KNOBS
+from custom.core.files import atomic_write_text
+from custom.core.resources import bundle_folder, bundle_names
+from custom.runs.knob import Knob
+from custom.runs.knobs import KNOBS
 
 STAGES = {
     "train": "train",
