@@ -53,7 +53,8 @@ def _make_outbox(folder: Path) -> list[Path]:
 def _read_outbox(folder: Path) -> Any:
     outbox = Outbox(folder)
     events = [event for event, _ in outbox.lines()]
-    if outbox.is_torn() or not events or "status" not in events[-1]:
+    torn = outbox.path.exists() and not outbox.path.read_bytes().endswith(b"\n")  # the last line was cut
+    if torn or not events or "status" not in events[-1]:
         raise Again("marked as failed by the next start in the folder or on the machine")
     return [repr(event) for event in events]
 

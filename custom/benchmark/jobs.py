@@ -20,10 +20,8 @@ from typing import Any
 
 from ..core.digests import DamagedFileError, read_checked_json
 
-COMMAND = (
-    "-m",
-    "custom.cli.stage",
-)  # a module that takes the arguments of `python -m monai.bundle run`, from any folder
+# a module that takes the arguments of `python -m monai.bundle run`, from any folder
+COMMAND = ("-m", "custom.cli.stage")
 DONE, STARTED = "done.json", "job.json"
 _REMEDY = "remove it, and the job is done again."
 _KEYS = {"done.json": frozenset({"job", "stages"}), "job.json": frozenset({"job", "labels", "digests"})}
@@ -60,9 +58,8 @@ class Job:
 
     Attributes:
         name: for example "ddpm/t1_fold0".
-        folder: that the stages write to.
+        folder, working_dir: that the stages write to, and that their commands are started in.
         stages: in the order in which they run.
-        working_dir: that their commands are started in.
         labels: what ``job.json`` says about the job: matrix, method, contrast, fold, seed, ...
         command: stands between the Python interpreter and a stage's arguments.
         environment: further environment variables of the commands.

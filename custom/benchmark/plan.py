@@ -15,14 +15,14 @@ from typing import Any
 
 from ..cohorts.datasets import get_dataset, tuned_on
 from ..cohorts.split_csv import load_split
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, did_you_mean
 from ..core.files import read_json
 from ..core.resources import resource
 from ..runs.arguments import check_arguments, resolved_config
 from ..runs.model_folder import WEIGHTS
 from .digests import code_digest, configuration_digest, file_digests
 from .jobs import COMMAND, PRETRAINING, Job, Stage
-from .spec import ContrastSpec, MatrixSpec, MethodSpec, hint
+from .spec import ContrastSpec, MatrixSpec, MethodSpec
 
 BASELINES = {"threshold": "intensity thresholding", "atlas": "the voxel-wise atlas"}
 EVALUATION, RECONSTRUCTIONS = "evaluation", "reconstructions"
@@ -56,8 +56,7 @@ def plan_jobs(
     """Return all jobs of a matrix, folds innermost.
 
     Args:
-        spec: the matrix.
-        places: folders.
+        spec, places: the matrix and its folders.
         any_code: keep finished work that only the code has changed since.
         command: between the interpreter and a stage's arguments.
 
@@ -215,7 +214,7 @@ def _check_scores(method: MethodSpec, config: Mapping[str, Any]) -> None:
         score, _, chain = variant.partition("@")
         if score not in known:
             raise ConfigError(
-                f"method {method.name}: score {score!r} is unknown; {hint(score, known)}known: {', '.join(sorted(known))}."
+                f"method {method.name}: score {score!r} is unknown; {did_you_mean(score, known, '{!r}')}known: {', '.join(sorted(known))}."
             )
         if chain and chain not in chains:
             raise ConfigError(
@@ -241,7 +240,7 @@ def _check_comparisons(spec: MatrixSpec) -> None:
     for name in (*(name for pair in pairs for name in pair), *spec.source.get("published", {}).get("rows", ())):
         if name not in rows:
             raise ConfigError(
-                f"matrix {spec.name}: comparison of {name!r}, which is no row; {hint(name, rows)}rows are 'METHOD SCORE'."
+                f"matrix {spec.name}: comparison of {name!r}, which is no row; {did_you_mean(name, rows, '{!r}')}rows are 'METHOD SCORE'."
             )
 
 

@@ -41,13 +41,11 @@ def reproduction_table(comparison: Comparison, source: Mapping[str, Any], metric
             rows.append(((row, test_set), (old, cell, Cell(difference), verdict(difference, mean, std, tolerance))))
     notes = [f"Published: {published.get('source', 'not said')}.", f"Tolerance: {_say(tolerance)}."]
     notes += [f"Doubt: {doubt}" for doubt in source.get("doubts", ())]
-    return Table(
+    title, columns = (
         f"Published and measured, {comparison.named(metric)}, in %",
-        ("row", "test set"),
         ("published", "measured", "difference", "verdict"),
-        tuple(rows),
-        tuple(notes),
     )
+    return Table(title, ("row", "test set"), columns, tuple(rows), tuple(notes))
 
 
 def ordering_table(comparison: Comparison, source: Mapping[str, Any]) -> Table:
@@ -59,13 +57,8 @@ def ordering_table(comparison: Comparison, source: Mapping[str, Any]) -> Table:
         holds = difference.mean is not None and difference.mean > 0
         word = "holds" if holds and float(p_value) < 0.05 else "not significant" if holds else "fails"
         rows.append((head, (difference, p_value, word)))
-    return Table(
-        "Published orderings (first > second), Dice in %",
-        tests.head,
-        ("difference", "p", "verdict"),
-        tuple(rows),
-        tests.notes,
-    )
+    title, columns = "Published orderings (first > second), Dice in %", ("difference", "p", "verdict")
+    return Table(title, tests.head, columns, tuple(rows), tests.notes)
 
 
 def verdict(

@@ -9,7 +9,7 @@ voxels and truths), the preparation, the post-processing used, and the grid; wit
 import csv
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,11 +23,8 @@ from .jobs import recorded as read_job
 _LOG = logging.getLogger(__name__)
 FILES = ("metrics.json", "per_case.csv")
 Values = dict[str, float | None]
-_COPIES = {
-    "mlartifacts",
-    "mlruns",
-    "previous",
-}  # what tracking and replaced models keep: the same results again, or old ones
+# what tracking and replaced models keep: the same results again, or old ones
+_COPIES = {"mlartifacts", "mlruns", "previous"}
 
 
 @dataclass
@@ -217,29 +214,25 @@ def results_from_mlflow(tracking_uri: str, experiments: Sequence[str] = (), pare
     return found
 
 
-def check_comparable(results: Sequence[Result], test_set: str, chain_of: Callable[[Result], str]) -> None:
+def check_comparable(results: Sequence[Result], test_set: str) -> None:
     """Refuse results that must not stand in one column.
 
     Args:
         results: of one contrast, all with this test set.
         test_set: the column.
-        chain_of: returns the name of the post-processing that a result is shown under.
 
     Raises:
         ConfigError: which two differ, and in what.
     """
-    seen: list[tuple[dict[str, Any], Result]] = []
     healthy: dict[int, tuple[Any, Result]] = {}
     for result in results:
-        parts = _column_protocol(result, test_set, chain_of(result))
-        for others, other in seen[:1]:
-            different = [name for name in parts if parts[name] != others[name]]
-            if different:
-                raise ConfigError(
-                    f"{result.folder} and {other.folder} must not stand in one table ({test_set}): they differ in "
-                    f"{' and '.join(different)}. Evaluate both in the same way, or force it."
-                )
-        seen.append((parts, result))
+        parts, others = (_column_protocol(one, test_set) for one in (result, results[0]))
+        different = [name for name in parts if parts[name] != others[name]]
+        if different:
+            raise ConfigError(
+                f"{result.folder} and {results[0].folder} must not stand in one table ({test_set}): they differ in "
+                f"{' and '.join(different)}. Evaluate both in the same way, or force it."
+            )
         group = result.protocol["plan"]["healthy_calibration"]
         digest = result.protocol.get("data", {}).get(group)
         known = healthy.setdefault(result.fold, (digest, result))
@@ -250,9 +243,9 @@ def check_comparable(results: Sequence[Result], test_set: str, chain_of: Callabl
             )
 
 
-def _column_protocol(result: Result, test_set: str, chain: str) -> dict[str, Any]:
+def _column_protocol(result: Result, test_set: str) -> dict[str, Any]:
     protocol, block = result.protocol, result.metrics["datasets"][test_set]
-    data, chains = protocol.get("data", {}), protocol.get("postprocessing", {})
+    data = protocol.get("data", {})
     return {
         "contrast": result.contrast,
         "test group": block["group"],
@@ -260,7 +253,7 @@ def _column_protocol(result: Result, test_set: str, chain: str) -> dict[str, Any
         "test scans": data.get(block["group"]),
         "tuning scans": data.get(block["tuning_group"]),
         "preparation": protocol.get("preparation"),
-        "post-processing": chains.get(chain) if chain else next(iter(chains.values()), None),
+        "post-processing": next(iter(protocol.get("postprocessing", {}).values()), None),
         "voxel size": protocol.get("spacing_mm"),
     }
 

@@ -50,8 +50,7 @@ def run_matrix(
     """Do what is missing and make tables and figures; return the number of failed jobs.
 
     Args:
-        spec: the matrix.
-        places: folders.
+        spec, places: the matrix and its folders.
         engine: see :func:`custom.benchmark.engine.run_jobs`, as are ``workers``, ``scheduler`` and ``slurm``.
         force: results of different protocols may stand in one table.
         any_code: keep finished work that only the code has changed since.

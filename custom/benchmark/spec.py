@@ -23,14 +23,13 @@
 bundle does not know is refused, unless it stands in the overrides of all methods: there it reaches those that know it.
 """
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, did_you_mean
 from ..core.files import read_json
 from ..core.resources import bundle_names, matrix_file, resource
 
@@ -178,7 +177,7 @@ def _method(name: str, entry: Mapping[str, Any], contrasts: tuple[str, ...], whe
     if bundle := entry.get("bundle"):
         if bundle not in (known := bundle_names()):
             raise ConfigError(
-                f"{where}: there is no bundle {bundle!r}; {hint(bundle, known)}known: {', '.join(known)}."
+                f"{where}: there is no bundle {bundle!r}; {did_you_mean(bundle, known, '{!r}')}known: {', '.join(known)}."
             )
         training = training or [f"bundles/{bundle}/configs/train.json"]
         evaluating = evaluating or [f"bundles/{bundle}/configs/evaluate.json"]
@@ -212,10 +211,6 @@ def _named(name: Any, where: str) -> str:
 def _known(entry: Mapping[str, Any], known: set[str], where: str) -> None:
     for key in entry:
         if key not in known:
-            raise ConfigError(f"{where}: {key!r} is unknown; {hint(key, known)}known: {', '.join(sorted(known))}.")
-
-
-def hint(name: str, known: Sequence[str] | set[str]) -> str:
-    """Return "did you mean ...? " if a known name is close, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}? " if close else ""
+            raise ConfigError(
+                f"{where}: {key!r} is unknown; {did_you_mean(key, known, '{!r}')}known: {', '.join(sorted(known))}."
+            )

@@ -116,11 +116,10 @@ class Comparison:
         interval = bootstrap_ci(subjects, seed=seed_of(list(known)))
         return replace(cell, low=interval.low, high=interval.high)
 
-    def uninformative(self, column: Column, metric: str = "dice", chain: str = "") -> Cell:
+    def uninformative(self, column: Column, metric: str = "dice") -> Cell:
         """Return the cell of the uninformative map; empty if the results are of a version that did not measure it."""
-        variant = f"{UNINFORMATIVE}@{chain}" if chain else UNINFORMATIVE
         for method in dict.fromkeys(r.method for r in self.results):
-            if (cell := self.cell(column, method, variant, metric)).mean is not None:
+            if (cell := self.cell(column, method, UNINFORMATIVE, metric)).mean is not None:
                 return replace(cell, std=None, folds=0)
         return Cell()
 
@@ -234,7 +233,7 @@ class Comparison:
                     "evaluate them on the same scans (seconds, no network) and add their folders."
                 )
             try:
-                check_comparable(members, column[1], lambda _: "")
+                check_comparable(members, column[1])
             except ConfigError as error:
                 if not force:
                     raise

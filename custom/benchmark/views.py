@@ -43,14 +43,11 @@ def ablation_table(comparison: Comparison, metric: str = "dice") -> Table | None
             ]
             if any(map(defined, cells[1:])):
                 rows.append(((method, score, title), tuple(cells)))
-    notes = ("Thresholds are tuned anew for every post-processing.",)
-    return Table(
+    title, notes = (
         f"Post-processing ablation, {metric}{unit_of(metric)[0]}",
-        ("method", "score", "test set"),
-        tuple(chains),
-        tuple(rows),
-        notes,
+        ("Thresholds are tuned anew for every post-processing.",),
     )
+    return Table(title, ("method", "score", "test set"), tuple(chains), tuple(rows), notes)
 
 
 def t_sweep_table(sweeps: Mapping[int, Comparison], method: str) -> Table:
@@ -108,13 +105,9 @@ def healthy_table(comparison: Comparison) -> Table:
             held_out = all(point.get("healthy_fpr_held_out") for point in points)
             cells.append(cell if held_out or cell.mean is None else f"{100 * cell.mean:.2f} (calibration scans)")
         rows.append(((method, score), tuple(cells)))
-    return Table(
-        f"Share of the brain of held-out healthy scans above the threshold {comparison.point!r}, in %",
-        ("method", "score"),
-        comparison.titles(),
-        tuple(rows),
-        ("No threshold comes from these scans. Above 20 % a threshold is called indiscriminate.",),
-    )
+    title = f"Share of the brain of held-out healthy scans above the threshold {comparison.point!r}, in %"
+    notes = ("No threshold comes from these scans. Above 20 % a threshold is called indiscriminate.",)
+    return Table(title, ("method", "score"), comparison.titles(), tuple(rows), notes)
 
 
 def reconstruction_table(comparison: Comparison) -> Table | None:
@@ -164,14 +157,10 @@ def draws_table(comparison: Comparison, metric: str = "average_precision") -> Ta
             rows.append(((members[0], score, str(len(members))), tuple(cells)))
     if not rows:
         return None
-    return Table(
-        f"{comparison.named(metric)}{unit_of(metric)[0]}: mean ± standard deviation over noise draws",
-        ("method", "score", "draws"),
-        comparison.titles(),
-        tuple(rows),
-        ("The same model and scans; only the test noise differs.",),
-        unit_of(metric)[1],
-    )
+    unit, scale = unit_of(metric)
+    title = f"{comparison.named(metric)}{unit}: mean ± standard deviation over noise draws"
+    notes = ("The same model and scans; only the test noise differs.",)
+    return Table(title, ("method", "score", "draws"), comparison.titles(), tuple(rows), notes, scale)
 
 
 def budget_table(comparison: Comparison) -> Table | None:

@@ -62,7 +62,6 @@ def run_bundle(
     settings: Mapping[str, Words] | None = None,
     presets: Sequence[str] = (),
     results: Sequence[str] = (),
-    run_id: str | None = None,
 ) -> dict[str, Any]:
     """Run a stage and return some of its resolved entries.
 
@@ -73,7 +72,6 @@ def run_bundle(
         settings: overrides as words of a command line, see :func:`~custom.cli.overrides.typed`.
         presets: see :func:`config_files`.
         results: names of entries whose values are returned.
-        run_id: list of expressions to run; None is the stage's own.
 
     Raises:
         ConfigError: an override that cannot be, before anything is built.
@@ -93,7 +91,7 @@ def run_bundle(
     if root is not None and not Path(root).is_dir():
         raise DataError(f"the data root {root} does not exist; give the folder that holds splits, Train and Test")
     overrides.setdefault("bundle_root", str(bundle))
-    return run_files(files, run_id or _RUN_IDS[stage], overrides, results)
+    return run_files(files, _RUN_IDS[stage], overrides, results)
 
 
 def run_files(
@@ -137,9 +135,9 @@ def run_files(
         COMMAND_CONFIG.reset(token)
 
 
-def settings_table(bundle: Path, stage: str, presets: Sequence[str] = ()) -> str:
+def settings_table(bundle: Path, stage: str) -> str:
     """Return the settings of a stage with their defaults, a line each, for ``--help``; nothing heavy is imported."""
-    config = read_config(config_files(bundle, stage, presets))
+    config = read_config(config_files(bundle, stage))
     lines = [f"settings of {bundle.name} (--name value):"]
     for name, default in settings_of(config).items():
         knob = KNOBS.get(name)

@@ -7,12 +7,11 @@ one: ``--noise gaussian``.
 """
 
 import ast
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, did_you_mean
 from ..core.files import expanded
 from ..core.resources import resource
 from ..runs.knobs import KNOBS, RENAMED
@@ -100,8 +99,7 @@ def typed(name: str, words: Words, config: Mapping[str, Any], file: str) -> Any:
     if name in RENAMED and name not in config:
         raise ConfigError(f"--{name} is not a setting any more: {RENAMED[name]}.")
     if name not in config:
-        close = difflib.get_close_matches(name, settings_of(config), n=1, cutoff=0.5)
-        hint = f"did you mean --{close[0]}? " if close else ""
+        hint = did_you_mean(name, settings_of(config), "--{}")
         raise ConfigError(f"--{name} is not a setting of {file}; {hint}--help lists all.")
     default, text = config[name], " ".join(words)
     kind = KNOBS[name].kind if name in KNOBS else _kind_of(default)
@@ -167,8 +165,7 @@ def _choice(name: str, text: str, default: str) -> _Macro:
     choices = _choices(default)
     if text in choices:
         return _Macro(choices[text])
-    close = difflib.get_close_matches(text, choices, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]}? " if close else ""
+    hint = did_you_mean(text, choices, cutoff=0.4)
     raise ConfigError(f"--{name}: there is no {text!r}; {hint}There are {', '.join(choices)}.")
 
 

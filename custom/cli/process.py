@@ -19,10 +19,7 @@ def prepare_process() -> None:
     # MONAI's note that a configuration can run code: the configurations that run here are this package's own, or are named
     # by the user as configurations.
     warnings.filterwarnings("ignore", message=".*GHSA-.*")
-    for name in (
-        "monai.bundle.workflows",
-        "monai.bundle.scripts",
-    ):  # banners; MONAI sets the levels when it is imported
+    for name in ("monai.bundle.workflows", "monai.bundle.scripts"):  # banners; MONAI's import sets the levels
         logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables"
     logging.getLogger("ignite").setLevel(logging.CRITICAL)  # it repeats every error, which is printed once at the end

@@ -7,7 +7,6 @@ whatever characters it holds.
 """
 
 import sys
-from typing import Any
 
 from .main import guarded
 from .process import prepare_process
@@ -16,18 +15,15 @@ from .process import prepare_process
 def run(words: list[str]) -> int:
     """Run the stage: the name of a list of expressions, then ``--config_file`` and settings."""
     from ..runs.arguments import check_arguments, files_and_overrides
+    from ..runs.knobs import is_expression
     from .bundle import run_files
 
     check_arguments(words, as_text=False)
     files, settings = files_and_overrides(words)
-    configuration = {name: value for name, value in settings.items() if _is_configuration(value)}
+    configuration = {name: value for name, value in settings.items() if is_expression(value)}
     values = {name: value for name, value in settings.items() if name not in configuration}
     run_files(files, words[0], values, configuration=configuration)
     return 0
-
-
-def _is_configuration(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, str) and value.startswith(("%", "$", "@")))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ _COPY = "copy or download the file again"
 _HEADER = "write the file again from its source, or correct the header"
 _RESAMPLE = "resample it to its image with nearest neighbours"
 _LIST = "correct the row of the list"
+_REPAIR = (
+    "repair the file (the check of a data root sets those outside the brain mask to 0: --repair nan=0), or leave it out"
+)
 _SPLITS = "make clean lists with `uad splits`, or take the scan out of one of the lists"
 
 CODES: dict[str, Code] = {
@@ -85,16 +88,8 @@ CODES: dict[str, Code] = {
         "warning", "the values are not those of the scanner", "use the original images where there are any"
     ),
     # its voxels
-    "nan-voxels": Code(
-        "error",
-        "one of them would spoil the whole map",
-        "repair the file (the check of a data root sets those outside the brain mask to 0: --repair nan=0), or leave it out",
-    ),
-    "infinite-voxels": Code(
-        "error",
-        "they would be clipped in silence",
-        "repair the file (the check of a data root sets those outside the brain mask to 0: --repair nan=0), or leave it out",
-    ),
+    "nan-voxels": Code("error", "one of them would spoil the whole map", _REPAIR),
+    "infinite-voxels": Code("error", "they would be clipped in silence", _REPAIR),
     "not-a-scan": Code(
         "error", "a map of labels or probabilities has no tissue contrast to score", "give the scan itself"
     ),

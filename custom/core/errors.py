@@ -5,6 +5,9 @@ The command-line entry points print the message of a :class:`UADError` without a
 ``exit_code``; every other exception is a defect of this package and keeps its traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
 from .codes import CODES
 
 
@@ -86,3 +89,13 @@ class DataError(UADError):
         """
         entry = CODES[code]
         return cls(f"{what}: {entry.why}; {entry.remedy}", case, code, what)
+
+
+def did_you_mean(name: str, known: Iterable[str], shown: str = "{}", cutoff: float = 0.5) -> str:
+    """Return "did you mean ...? " with the known name that a misspelt one resembles most, or nothing.
+
+    >>> did_you_mean("max_epoch", ["max_epochs", "seed"], "--{}")
+    'did you mean --max_epochs? '
+    """
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"did you mean {shown.format(close[0])}? " if close else ""

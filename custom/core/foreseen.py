@@ -15,11 +15,8 @@ _NO_PLACE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
     *(errno.ELOOP, errno.ENODEV, errno.EXDEV),
 )
-_NO_SPACE_IN_WORDS = (
-    "No space left on device",
-    "[Errno 28]",
-    "disk is full",
-)  # safetensors, torch, SQLite, other processes
+# of safetensors, torch, SQLite, other processes
+_NO_SPACE_IN_WORDS = ("No space left on device", "[Errno 28]", "disk is full")
 _NO_GPU = (
     "not compiled with CUDA",
     "with arguments from the 'CUDA' backend",  # a CPU build of torch that believes CUDA to be started

@@ -25,7 +25,9 @@ def modules_of(*configurations: Any) -> set[str]:
         module = waiting.pop()
         if module not in modules:
             modules.add(module)
-            waiting += _imports(module)
+            waiting += [
+                part for name in _imported(module) if name.split(".")[0] == _PACKAGE for part in _on_the_way(name)
+            ]
     return modules
 
 
@@ -62,7 +64,8 @@ def syntax_tree(module: str) -> ast.Module:
 
 
 @cache
-def _imports(module: str) -> tuple[str, ...]:
+def _imported(module: str) -> tuple[str, ...]:
+    """Return the dotted names of everything that a module of this package imports, wherever in it."""
     path = module_file(module)
     package = module.split(".") if path is not None and path.name == "__init__.py" else module.split(".")[:-1]
     found: list[str] = []
@@ -73,16 +76,9 @@ def _imports(module: str) -> tuple[str, ...]:
             base = package[: len(package) - node.level + 1] if node.level else []
             stem = [*base, *([node.module] if node.module else [])]
             found += [".".join([*stem, alias.name]) for alias in node.names]
-    return tuple(part for name in found if name.split(".")[0] == _PACKAGE for part in _on_the_way(name))
+    return tuple(found)
 
 
 def foreign_imports(modules: set[str]) -> set[str]:
     """Return the top-level names of all other packages that ``modules`` import."""
-    found: set[str] = set()
-    for module in modules:
-        for node in ast.walk(syntax_tree(module)):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                found.add(node.module.split(".")[0])
-    return found - {_PACKAGE}
+    return {name.split(".")[0] for module in modules for name in _imported(module)} - {_PACKAGE}

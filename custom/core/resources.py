@@ -5,11 +5,10 @@ Configurations name files by ``bundles/<name>/...`` and ``custom/configs/...``. 
 carries bundles and matrix files inside the package, in ``custom/bundles`` and ``custom/matrices``.
 """
 
-import difflib
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigError
+from .errors import ConfigError, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 PREFERRED_BUNDLE = "restoration"  # whose released models are taken by themselves; others are for reference
@@ -34,8 +33,7 @@ def matrix_file(name: str | Path) -> Path:
     known = sorted(path.stem for path in own.glob("*.json"))
     found = next((place for place in places if place.is_file()), None)
     if found is None:
-        close = difflib.get_close_matches(Path(name).stem, known, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = did_you_mean(Path(name).stem, known, cutoff=0.4)
         raise ConfigError(
             f"there is no matrix {name}; {hint}Give the path of a matrix file or one of {', '.join(known)}."
         )
@@ -67,8 +65,7 @@ def bundle_folder(name: str | Path) -> Path:
         return own
     if (Path(name) / "configs" / "metadata.json").is_file():
         return Path(name)
-    close = difflib.get_close_matches(text, bundle_names(), n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]}? " if close else ""
+    hint = did_you_mean(text, bundle_names(), cutoff=0.4)
     raise ConfigError(f"there is no bundle {text}; {hint}Known are {', '.join(bundle_names())}.")
 
 

@@ -5,14 +5,13 @@ An evaluation writes nothing into the model's folder. :func:`promote` copies its
 was a trial: on a part of the scans, or without healthy scans to calibrate on.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.description import describe
-from ..core.digests import read_checked_json, write_checked_json
+from ..core.digests import read_checked_json
 from ..core.errors import ConfigError
 from ..preparation.quality import build_reference
 from ..runs.model_folder import ModelFolder
@@ -78,11 +77,6 @@ def _healthy_error(measured: Measurements, group: str) -> float | None:
     """Return the mean absolute difference of healthy scans from their reconstructions inside the brain, or None."""
     found = measured.summary["healthy"].get(group, {}).get("reconstruction", {}).get("l1_brain", {}).get("mean")
     return None if found is None else float(found)
-
-
-def write_calibration(folder: str | Path, calibration: Mapping[str, Any]) -> None:
-    """Write the calibration of an evaluation into its folder."""
-    write_checked_json(Path(folder) / FILE_NAME, calibration)
 
 
 def promote(model_dir: str | Path, evaluation_dir: str | Path, wanted: bool = True) -> ModelFolder | None:

@@ -19,7 +19,6 @@ def standard_plan(
     test_sets: Sequence[str] | None = None,
     test_split: str = "test",
     tuning_sets: Mapping[str, str] | None = None,
-    tuning_split: str = "val",
     healthy_test: bool | None = True,
     healthy_fprs: Sequence[float] = (0.01, 0.05),
     data_root: str | Path = ".",
@@ -33,7 +32,6 @@ def standard_plan(
         test_split: split that is tested.
         tuning_sets: ``{test set: data set its threshold is tuned on}``; a name mapped to "" is not tuned. Others
             use themselves, if they have a val list.
-        tuning_split: split that is tuned on.
         healthy_test: count false positives on the healthy test split; False: the validation scans are divided by a hash of
             their names, one half calibrates and false positives are counted on the other. None: all of them calibrate, and
             in each, false positives are counted at the thresholds that the others give (leave-one-out).
@@ -53,7 +51,7 @@ def standard_plan(
         raise ConfigError(f"test_sets must name patient data sets, got {list(test_sets)}.")
     tuning = {name: tuned_on(name, tuning_sets, data_root) for name in test_sets}
     return EvaluationPlan(
-        tests={f"{name}/{test_split}": f"{tuned}/{tuning_split}" if tuned else None for name, tuned in tuning.items()},
+        tests={f"{name}/{test_split}": f"{tuned}/val" if tuned else None for name, tuned in tuning.items()},
         healthy_calibration=f"{dataset_name}/val_calibration" if healthy_test is False else f"{dataset_name}/val",
         healthy_test={True: f"{dataset_name}/test", False: f"{dataset_name}/val_held_out", None: None}[healthy_test],
         healthy_fprs=tuple(healthy_fprs),
@@ -98,9 +96,8 @@ def evaluation_cases(
     Args:
         plan: the groups.
         data_root: folder with ``splits``, ``Train`` and ``Test``.
-        contrast: "t1" or "t2".
+        contrast, preparation: of the scans.
         fold: fold of the healthy lists.
-        preparation: of the scans.
         cache_dir: folder of the prepared volumes.
         limit: at most this many scans of a group (a quick look; it changes the data digest of the protocol).
         shard: number of the share of the scans that is returned, 0 ... num_shards - 1.

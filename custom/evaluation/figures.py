@@ -18,7 +18,7 @@ from ..report.panels import case_panel
 from .collector import MapCollector
 from .measure import Measurements
 from .operating_points import ORACLE, OperatingPoint, healthy_points
-from .plan import EvaluationPlan
+from .plan import EvaluationPlan, TestPlan
 
 _BINS = 120
 
@@ -52,7 +52,7 @@ class EvaluationFigures:
                 vmax = max(_exceeded_by(collector, variant, test.group), points[variant].threshold * 1.05, 1e-6)
                 where = folder / "cases" / test.name
                 self._draw_cases(collector, test.group, variant, points[variant], vmax, where, measured.contrast)
-            self._draw_curves(collector, test.name, test.group, variants, measured, folder)
+            self._draw_curves(collector, test, variants, measured, folder)
         self._draw_healthy(collector, plan, folder)
         self._draw_sweep(measured, folder)
 
@@ -86,32 +86,26 @@ class EvaluationFigures:
             save_figure(figure, folder / f"{case.case_id}_{variant}.png")
 
     def _draw_curves(
-        self,
-        collector: MapCollector,
-        dataset: str,
-        group: str,
-        variants: Sequence[str],
-        measured: Measurements,
-        folder: Path,
+        self, collector: MapCollector, test: TestPlan, variants: Sequence[str], measured: Measurements, folder: Path
     ) -> None:
         curves, marks = {}, {}
         chance = 0.0
         for variant in variants:
-            histogram = collector.whole[variant, group]
+            histogram = collector.whole[variant, test.group]
             if not histogram.total_anomalous:
                 return
             _, at, chain = variant.partition("@")
-            chance = collector.whole[f"{UNINFORMATIVE}{at}{chain}", group].average_precision()
+            chance = collector.whole[f"{UNINFORMATIVE}{at}{chain}", test.group].average_precision()
             precision, recall, _ = histogram.precision_recall_curve()
             curves[f"{variant} (AP {100 * histogram.average_precision():.1f} %)"] = (recall, precision)
-            for point in measured.points[dataset, variant]:
+            for point in measured.points[test.name, variant]:
                 count = histogram.confusion_at(point.threshold)
                 if variant == self.primary and count.recall is not None and count.precision is not None:
                     marks[point.name] = (count.recall, count.precision)
         said = f", {measured.contrast}" if measured.contrast else ""
-        title = f"{dataset} ({len(collector.of_group(group))} scans{said}); marks: thresholds of {self.primary}"
+        title = f"{test.name} ({len(collector.of_group(test.group))} scans{said}); marks: thresholds of {self.primary}"
         figure = precision_recall_figure(curves, marks, chance, title)
-        save_figure(figure, folder / f"precision_recall_{dataset}.png")
+        save_figure(figure, folder / f"precision_recall_{test.name}.png")
 
     def _draw_healthy(self, collector: MapCollector, plan: EvaluationPlan, folder: Path) -> None:
         values, anomalous = [], []

@@ -129,7 +129,7 @@ class Measurer:
                 lesion = lesion_counts(binary, seg, collector.spacing_mm, overlap=self.lesion_overlap)
                 counts[point.name].append(count)
                 lesions[point.name].append(lesion)
-                row = self._row(case, test.name, variant, point, count, collector.spacing_mm) | own
+                row = self._row(case, variant, point, count, collector.spacing_mm) | own
                 rows[point.name].append(row | lesion.as_dict(void=point.is_indiscriminate))
         found.rows += [row for group in rows.values() for row in group]
         whole, brain = collector.whole[variant, test.group], collector.brain[variant, test.group]
@@ -185,8 +185,7 @@ class Measurer:
             for point, binary in self._binaries(collector, variant, anomaly_map, of_case):
                 count = confusion_counts(binary, seg)
                 above = float((anomaly_map[mask > 0] > point.threshold).mean())
-                name = case.group.split("/")[0]
-                row = self._row(case, name, variant, point, count, collector.spacing_mm)
+                row = self._row(case, variant, point, count, collector.spacing_mm)
                 rows[point.name].append(row | own | {"brain_share_above": above})
         found.rows += [row for group in rows.values() for row in group]
         histogram = collector.brain[variant, cases[0].group]
@@ -247,16 +246,11 @@ class Measurer:
 
     @staticmethod
     def _row(
-        case: CaseInfo,
-        dataset: str,
-        variant: str,
-        point: OperatingPoint,
-        count: ConfusionCounts,
-        spacing_mm: Sequence[float],
+        case: CaseInfo, variant: str, point: OperatingPoint, count: ConfusionCounts, spacing_mm: Sequence[float]
     ) -> Row:
         voxel_ml = float(np.prod(spacing_mm)) / 1000
         return {
-            "dataset": dataset, "group": case.group, "case_id": case.case_id, "variant": variant,
+            "dataset": case.group.split("/")[0], "group": case.group, "case_id": case.case_id, "variant": variant,
             "operating_point": point.name, "threshold": point.threshold, **rates(count),
             "tp": count.tp, "fp": count.fp, "fn": count.fn, "fp_ml": count.fp * voxel_ml,
             "truth_ml": (count.tp + count.fn) * voxel_ml,

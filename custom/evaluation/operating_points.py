@@ -159,10 +159,10 @@ def tuned_points(
 
 
 def operating_points(
-    collector: MapCollector, plan: EvaluationPlan, test: TestPlan, variant: str, with_interval_search: bool = True
+    collector: MapCollector, plan: EvaluationPlan, test: TestPlan, variant: str
 ) -> list[OperatingPoint]:
     """Return all thresholds under which a test group is reported, the oracle last."""
-    points = tuned_points(collector, plan, test, variant, with_interval_search)
+    points = tuned_points(collector, plan, test, variant)
     points += healthy_points(collector, plan, variant)
     histogram = collector.whole[variant, test.group]
     if histogram.total_anomalous:

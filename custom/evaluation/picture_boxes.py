@@ -4,7 +4,6 @@
 No number stands without those rows: by one published rule a constant box in the middle of NOVA's pictures scores 22 %.
 """
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -20,6 +19,7 @@ from ..core.errors import DataError
 from ..core.files import atomic_write_json, atomic_write_text
 from ..detection import Boxes, evaluate, overlap
 from ..detection.baselines import central_box, foreground_box, whole_picture
+from .report import rows_to_csv
 
 Row = dict[str, Any]
 _COLUMNS = ("map_30", "map_50", "map_50_95", "recall_50", "pictures_hit_50", "threat_score_50")
@@ -83,9 +83,8 @@ def box_table(pictures: PictureSet, predictions: Mapping[str, Mapping[str, Boxes
     first, second = pictures.two_raters()
     if first:
         known = {name: Boxes(boxes.corners, boxes.areas) for name, boxes in second.items()}  # readers give no scores
-        rows += [
-            {"method": "second reader against first", **row} for row in evaluate(known, first, f"{subset}, two readers")
-        ]
+        between = evaluate(known, first, f"{subset}, two readers")
+        rows += [{"method": "second reader against first", **row} for row in between]
     return rows
 
 
@@ -95,24 +94,23 @@ def write_box_table(
     """Write ``boxes.json``, ``boxes.md``, ``per_picture.csv`` and ``hits_by_size.png``; return their paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    atomic_write_json(
-        folder / "boxes.json", {"rows": list(rows), "layout": pictures.layout, "notes": list(pictures.notes)}
-    )
+    found = {"rows": list(rows), "layout": pictures.layout, "notes": list(pictures.notes)}
+    atomic_write_json(folder / "boxes.json", found)
     atomic_write_text(folder / "boxes.md", markdown(rows, pictures.notes))
     every = {**trivial_boxes(pictures), **predictions}
     best = {
         (method, name): overlap(boxes[name], true).max(axis=0, initial=0.0)
         for method, boxes in every.items() for name, true in pictures.gold.items()
     }  # fmt: skip
-    with open(folder / "per_picture.csv", "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["method", "picture", "case", "true_boxes", "boxes", "best_overlap", "true_boxes_hit_50"])
-        for (method, name), overlaps in best.items():
-            picture, boxes = pictures.pictures[name], every[method][name]
-            top = round(float(overlaps.max(initial=0)), 4)
-            writer.writerow(
-                [method, name, picture.case, len(picture.gold), len(boxes), top, int((overlaps >= 0.5).sum())]
-            )
+    table = [
+        {
+            "method": method, "picture": name, "case": pictures.pictures[name].case, "true_boxes": len(overlaps),
+            "boxes": len(every[method][name]), "best_overlap": round(float(overlaps.max(initial=0)), 4),
+            "true_boxes_hit_50": int((overlaps >= 0.5).sum()),
+        }
+        for (method, name), overlaps in best.items()
+    ]  # fmt: skip
+    atomic_write_text(folder / "per_picture.csv", rows_to_csv(table))
     _figure(best, pictures, list(every), folder / "hits_by_size.png")
     return [folder / name for name in ("boxes.md", "boxes.json", "per_picture.csv", "hits_by_size.png")]
 
@@ -124,11 +122,8 @@ def markdown(rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
     for row in rows:
         values = [f"{100 * row[name]:.2f}" if name in row else "" for name in _COLUMNS]
         rule = f"{row['rule']} ({row['note']})" if "note" in row else row["rule"]
-        lines.append(
-            "| "
-            + " | ".join(map(str, [row["method"], rule, row["subset"], row["pictures"], row["true_boxes"], *values]))
-            + " |"
-        )
+        cells = [row["method"], rule, row["subset"], row["pictures"], row["true_boxes"], *values]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
 
 
@@ -153,12 +148,8 @@ def _figure(
         share = np.concatenate([shares[name] for name in shares])
         hit = np.concatenate([best[method, name] >= 0.5 for name in shares])
         group = np.clip(np.searchsorted(edges, share, side="right") - 1, 0, 4)
-        axes.plot(
-            range(5),
-            [100 * hit[group == g].mean() if (group == g).any() else np.nan for g in range(5)],
-            "o-",
-            label=method,
-        )
+        shown = [100 * hit[group == g].mean() if (group == g).any() else np.nan for g in range(5)]
+        axes.plot(range(5), shown, "o-", label=method)
     axes.set_xticks(range(5), [f"{100 * a:.1f}-{100 * b:.1f}" for a, b in pairwise(edges)])
     axes.set_xlabel("size of a reader's box, % of the picture")
     axes.set_ylabel("boxes hit at overlap 0.5, %")

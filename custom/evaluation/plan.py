@@ -9,7 +9,7 @@ Where scans are too few to be divided, all calibrate, and each is measured at th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..core.errors import ConfigError
@@ -118,10 +118,4 @@ class EvaluationPlan:
 
     def describe(self) -> dict[str, Any]:
         """Return the plan as JSON values for the protocol block."""
-        return {
-            "tests": dict(self.tests),
-            "healthy_calibration": self.healthy_calibration,
-            "healthy_test": self.healthy_test,
-            "healthy_fprs": list(self.healthy_fprs),
-            "conformal_rate": self.conformal_rate,
-        }
+        return asdict(self) | {"healthy_fprs": list(self.healthy_fprs)}

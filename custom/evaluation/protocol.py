@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``protocol`` block of a result: how it was made, with what, from which data."""
 
-import platform
-import subprocess
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ..core.digests import file_sha256
 from ..runs.model_folder import ModelFolder
-
-PACKAGES = ("torch", "monai", "numpy", "scipy", "scikit-image", "nibabel", "pytorch-ignite")
+from ..runs.record import source_revision, versions
 
 
 def protocol_block(model: ModelFolder, splits: str | Path, **settings: Any) -> dict[str, Any]:
@@ -30,17 +26,6 @@ def protocol_block(model: ModelFolder, splits: str | Path, **settings: Any) -> d
     }
     lists = sorted(Path(splits).glob("*.csv"))
     block["splits_sha256"] = {path.name: file_sha256(path) for path in lists}
-    block["versions"] = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
-    block["revision"] = code_revision()
+    block["versions"] = versions()
+    block["revision"] = source_revision(12, "-dirty")
     return block
-
-
-def code_revision() -> str | None:
-    """Return the git revision of the code, ``-dirty`` if it was changed since; None outside a git checkout."""
-    here = Path(__file__).resolve().parents[2]
-    try:
-        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() or None if result.returncode == 0 else None

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from ..core.digests import file_sha256, write_checked_json
 from ..core.files import atomic_write_text
 from ..metrics import UNINFORMATIVE
-from .calibrate import calibration_of, write_calibration
+from .calibrate import FILE_NAME, calibration_of
 from .collector import MapCollector
 from .markdown import markdown_report
 from .measure import Measurer
@@ -27,6 +28,7 @@ from .plan import EvaluationPlan
 COMPARED = ("data", "contrast", "preparation", "postprocessing", "plan", "spacing_mm")
 
 
+@dataclass(eq=False)
 class EvaluationReport:
     """Reporter of :class:`~custom.evaluation.scoring_handler.AnomalyScoringHandler`.
 
@@ -57,29 +59,20 @@ class EvaluationReport:
     (1.0, ['calibration.json', 'metrics.json', 'per_case.csv', 'report.md'])
     """
 
-    def __init__(
-        self,
-        measurer: Measurer,
-        folder: str | Path,
-        protocol: Mapping[str, Any],
-        primary: str,
-        figures: Sequence[Any] = (),
-        reconstruction: Mapping[str, Any] | None = None,
-        limit: int | None = None,
-    ) -> None:
-        self.measurer = measurer
-        self.folder = Path(folder)
-        self.protocol = dict(protocol)
-        self.primary = primary
-        self.figures = figures
-        self.reconstruction = dict(reconstruction or {})
-        self.limit = limit
+    measurer: Measurer
+    folder: str | Path
+    protocol: Mapping[str, Any]
+    primary: str
+    figures: Sequence[Any] = ()
+    reconstruction: Mapping[str, Any] | None = None
+    limit: int | None = None
 
     def __call__(self, collector: MapCollector, plan: EvaluationPlan) -> dict[str, float]:
         """Write all files and return the headline numbers of the primary score, ``<data set>/<operating point>/dice``."""
+        folder = Path(self.folder)
         measured = self.measurer(collector, plan)
         measured.contrast = str(self.protocol.get("contrast", ""))
-        protocol = {**self.protocol, **self.reconstruction} | {
+        protocol = {**self.protocol, **(self.reconstruction or {})} | {
             "plan": plan.describe(),
             "scores": list(collector.variants),
             "postprocessing": {name: chain.describe() for name, chain in collector.postprocessings.items()},
@@ -87,28 +80,22 @@ class EvaluationReport:
             "data": data_digest(collector),
         }
         protocol["key"] = protocol_key(protocol)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(self.folder / "per_case.csv", rows_to_csv(measured.rows))
-        rows_sha256 = file_sha256(self.folder / "per_case.csv")
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(folder / "per_case.csv", rows_to_csv(measured.rows))
+        rows_sha256 = file_sha256(folder / "per_case.csv")
         metrics = {"protocol": protocol, **measured.summary, "per_case_sha256": rows_sha256}
-        write_checked_json(self.folder / "metrics.json", metrics)
+        write_checked_json(folder / "metrics.json", metrics)
         calibration = calibration_of(collector, plan, self.primary, measured, self.limit)
-        write_calibration(
-            self.folder,
-            {
-                **calibration,
-                "protocol_key": protocol["key"],
-                "metrics": headline(measured.summary, self.primary),
-                "weights_sha256": protocol.get("weights_sha256"),
-                "reconstruction": self.reconstruction,
-            },
-        )
+        numbers = headline(measured.summary, self.primary)
+        origin = {"protocol_key": protocol["key"], "metrics": numbers, "weights_sha256": protocol.get("weights_sha256")}
+        reconstruction = dict(self.reconstruction or {})
+        write_checked_json(folder / FILE_NAME, {**calibration, **origin, "reconstruction": reconstruction})
         for figure in self.figures:
-            figure(collector, plan, measured, self.folder / "figures")
-        pictures = sorted(str(path.relative_to(self.folder)) for path in (self.folder / "figures").rglob("*.png"))
+            figure(collector, plan, measured, folder / "figures")
+        pictures = sorted(str(path.relative_to(folder)) for path in (folder / "figures").rglob("*.png"))
         text = markdown_report(protocol, measured.summary, self.primary, pictures)
-        atomic_write_text(self.folder / "report.md", text)
-        return headline(measured.summary, self.primary)
+        atomic_write_text(folder / "report.md", text)
+        return numbers
 
 
 def data_digest(collector: MapCollector) -> dict[str, str]:

@@ -10,6 +10,7 @@ histograms; maps wait on disk.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from ignite.engine import Engine, Events
@@ -24,6 +25,7 @@ from .spool import CaseInfo
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class AnomalyScoringHandler:
     """Score the cases of an evaluator.
 
@@ -48,15 +50,9 @@ class AnomalyScoringHandler:
     {'scans': 1}
     """
 
-    def __init__(
-        self,
-        collector: MapCollector,
-        plan: EvaluationPlan,
-        reporters: Sequence[Callable[[MapCollector, EvaluationPlan], Mapping[str, float] | None]],
-    ) -> None:
-        self.collector = collector
-        self.plan = plan
-        self.reporters = reporters
+    collector: MapCollector
+    plan: EvaluationPlan
+    reporters: Sequence[Callable[[MapCollector, EvaluationPlan], Mapping[str, float] | None]] = ()
 
     def attach(self, engine: Engine) -> None:
         """Register the handler with ``engine``."""

@@ -37,8 +37,7 @@ def save_shard(
     Args:
         collector: that has scored the cases of the shard.
         folder: common to all shards.
-        shard: number of the shard, 0 ... num_shards - 1.
-        num_shards: number of shards.
+        shard, num_shards: number of the shard, 0 ... num_shards - 1, and of all.
         key: everything that the maps depend on beside the scans; JSON values.
     """
     path = shard_path(folder, shard, num_shards)

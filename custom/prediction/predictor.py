@@ -24,13 +24,13 @@ import torch
 from monai.bundle import ConfigParser
 from numpy.typing import ArrayLike
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, did_you_mean
 from ..core.files import expanded, read_json
+from ..core.foreseen import find_foreseen
 from ..core.resources import bundle_folder, rooted
 from ..core.seeding import kept_generators
-from ..runs.knobs import check_knobs, closest
+from ..runs.knobs import check_knobs
 from ..runs.model_folder import FILE_NAME, ModelFolder
-from ..runs.start import find_foreseen
 from ..volumes.memory import scan_in_memory, stored_in_memory
 from .calibration import Calibration
 from .case_result import CaseResult
@@ -172,7 +172,7 @@ def inference_parser(model_dir: str | Path, config: str | Path | None = None, **
     for name in knobs:
         if name not in content or name in _OWN:
             raise ConfigError(
-                f"{name}: no setting of {path.name}; {closest(name, content)}docs/knobs.md lists all. What the model was trained "
+                f"{name}: no setting of {path.name}; {did_you_mean(name, content, '--{}', 0.6)}docs/knobs.md lists all. What the model was trained "
                 "with (network, noise, preparation ...) is read from its model.json and cannot be changed."
             )
     check_knobs(knobs)

@@ -8,7 +8,6 @@ files and raises :class:`~custom.core.errors.ConfigError` before any work, namin
 
 import ast
 import contextlib
-import difflib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, did_you_mean
 from ..core.files import read_json
 from ..core.resources import resource, rooted
 from .knobs import RENAMED, check_knobs
@@ -172,8 +171,8 @@ def _check_one(key: str, value: Any, config: Mapping[str, Any]) -> None:
     for depth, part in enumerate(parts := key.split("::")):
         if isinstance(known, Mapping) and part not in known:
             names = ["::".join([*parts[:depth], name]) for name in known if not name.startswith("_")]
-            close = difflib.get_close_matches("::".join(parts[: depth + 1]), names, n=1, cutoff=0.5)
-            hint = f"did you mean --{close[0]}?" if close else "see the top of the configuration file for the knobs."
+            close = did_you_mean("::".join(parts[: depth + 1]), names, "--{}").strip()
+            hint = close or "see the top of the configuration file for the knobs."
             raise ConfigError(f"--{key} is not a setting of this configuration, it would have no effect; {hint}")
         if isinstance(known, str) and depth:
             raise ConfigError(

@@ -6,8 +6,8 @@ its ``--args_file``, an overlay file, or Python. ``docs/knobs.md`` and the tests
 in the bundles' files, never here.
 """
 
-import difflib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from ..core.errors import ConfigError
@@ -20,17 +20,11 @@ def _count(text: str, low: int = 1, high: int = LARGEST, nothing: bool = False) 
     return Knob("whole number", text, low, high, nothing=nothing)
 
 
-def _switch(text: str, nothing: bool = False) -> Knob:
-    return Knob("true or false", text, nothing=nothing)
-
-
-def _path(text: str, nothing: bool = False) -> Knob:
-    return Knob("path", text, nothing=nothing)
-
-
 def _word(text: str, *choices: str, nothing: bool = False) -> Knob:
     return Knob("word", text, choices=choices, nothing=nothing)
 
+
+_switch, _path = partial(Knob, "true or false"), partial(Knob, "path")
 
 KNOBS: dict[str, Knob] = {
     # where things are
@@ -258,16 +252,6 @@ def check_knobs(values: Mapping[str, Any]) -> None:
 def is_expression(value: Any) -> bool:
     """Tell whether a value of a configuration is computed when it is needed, so that it cannot be judged before."""
     return isinstance(value, dict) or (isinstance(value, str) and value.startswith(("$", "@", "%")))
-
-
-def closest(name: str, known: Mapping[str, Any] | None = None) -> str:
-    """Return "did you mean ...? " with the knob that a misspelt one resembles, or nothing.
-
-    >>> closest("max_epoch")
-    'did you mean --max_epochs? '
-    """
-    close = difflib.get_close_matches(name, list(KNOBS if known is None else known), n=1, cutoff=0.6)
-    return f"did you mean --{close[0]}? " if close else ""
 
 
 def _hint(knob: Knob, value: Any) -> str:

@@ -157,13 +157,9 @@ class ModelFolder:
             )
         return cls(path.parent, content)
 
-    def seal(self, weights: str | Path = WEIGHTS) -> "ModelFolder":
-        """Note the digest of the exported weights; a calibration that belongs to other weights is dropped.
-
-        Args:
-            weights: name of the file in the folder.
-        """
-        entry = {"file": Path(weights).name, "sha256": file_sha256(self.folder / Path(weights).name)}
+    def seal(self) -> "ModelFolder":
+        """Note the digest of the exported weights; a calibration that belongs to other weights is dropped."""
+        entry = {"file": WEIGHTS, "sha256": file_sha256(self.folder / WEIGHTS)}
         current = ModelFolder.read(self.folder)
         kept = current.content["calibration"] if current.content["weights"] == entry else None
         return current._changed(weights=entry, calibration=kept)

@@ -122,14 +122,6 @@ class Outbox:
                     continue
                 yield event, offset
 
-    def is_torn(self) -> bool:
-        """Tell whether the last line has no end: it is being written now, or its writer was killed or the file was cut."""
-        if not self.path.exists() or not self.path.stat().st_size:
-            return False
-        with open(self.path, "rb") as stream:
-            stream.seek(-1, os.SEEK_END)
-            return stream.read(1) != b"\n"
-
     def _append(self, event: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         line = json.dumps(with_digest({**without_secrets(dict(event)), "time": int(time.time() * 1000)})) + "\n"

@@ -11,13 +11,14 @@ from tqdm import tqdm
 
 from .failure import on_failure
 
+_LINE_EVERY_S = 20.0  # least seconds between two lines where stderr is no terminal
+
 
 class ProgressBar:
     """Attach to a trainer or an evaluator.
 
     Args:
         desc: what is done.
-        every_s: least seconds between two lines where stderr is no terminal.
         show: False switches everything off (all processes but the first).
 
     >>> import torch
@@ -29,8 +30,8 @@ class ProgressBar:
     training: 2/2 loss 0.5000 0.0 min left
     """
 
-    def __init__(self, desc: str, every_s: float = 20.0, show: bool = True) -> None:
-        self.desc, self.every_s, self.show = desc, every_s, show
+    def __init__(self, desc: str, show: bool = True) -> None:
+        self.desc, self.show = desc, show
         self._bar: Any = None
         self._start = self._last = 0.0
         self._first = 0
@@ -57,7 +58,7 @@ class ProgressBar:
         """Show an iteration."""
         now, done = time.monotonic(), engine.state.iteration
         total = engine.state.max_epochs * engine.state.epoch_length
-        due = now - self._last >= (1.0 if self._bar is not None else self.every_s) or done == total
+        due = now - self._last >= (1.0 if self._bar is not None else _LINE_EVERY_S) or done == total
         if self._bar is not None:
             self._bar.update()
         if not due:  # the loss is looked at rarely: every look waits for a GPU

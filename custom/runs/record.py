@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
-from torch import nn
 
 from ..core.digests import content_sha256, read_checked_json, write_checked_json
 from .failure import on_failure
@@ -33,7 +32,6 @@ class RunRecord:
         folder: output folder; made if it is missing.
         settings: JSON values of the run; they are stored and their SHA-256 identifies the configuration.
         seeds: ``{what: seed}``.
-        network: its parameters are counted.
         write: False on all processes but the first.
 
     >>> from tempfile import TemporaryDirectory
@@ -51,13 +49,12 @@ class RunRecord:
         folder: str | Path,
         settings: Mapping[str, Any],
         seeds: Mapping[str, int] | None = None,
-        network: nn.Module | None = None,
         write: bool = True,
     ) -> None:
         self.path = Path(folder) / FILE_NAME
         self.settings = without_secrets(json.loads(json.dumps(dict(settings), default=str)))
         self.seeds = dict(seeds or {})
-        self.parameters = None if network is None else sum(p.numel() for p in network.parameters())
+        self.parameters: int | None = None
         self.write = write
         self._record: dict[str, Any] = {}
 
@@ -78,7 +75,7 @@ class RunRecord:
             "resumed": [*before.get("resumed", []), now] if before else [],
             "ended": None,
             "revision": source_revision(),
-            "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+            "versions": versions(),
             "system": platform.system(),
             "settings": self.settings,
             "settings_sha256": content_sha256(self.settings),
@@ -119,10 +116,27 @@ def _version(package: str) -> str | None:
         return None
 
 
-def source_revision() -> str | None:
-    """Return the git revision of this package's source, with ``+`` if files differ from it; None outside a repository."""
+def versions() -> dict[str, str | None]:
+    """Return the versions of Python and of the packages that numbers depend on; None of one that is not installed."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def source_revision(digits: int = 40, changed: str = "+") -> str | None:
+    """Return the git revision of this package's source, with ``changed`` behind it if files differ from it.
+
+    None outside a repository.
+    """
     root = Path(__file__).resolve().parents[2]
-    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(root),
+        "describe",
+        "--always",
+        f"--abbrev={digits}",
+        f"--dirty={changed}",
+        "--exclude=*",
+    ]
     if not (root / ".git").exists():
         return None
     try:

@@ -17,11 +17,9 @@ import numpy as np
 import torch
 
 from ..core.files import atomic_write_json
-from ..core.foreseen import explain, find_foreseen
+from ..core.foreseen import explain
 from .arguments import check_arguments, resolved_config
 from .secrets import without_secrets
-
-__all__ = ["COMMAND_CONFIG", "check_command", "find_foreseen", "save_config", "short_traceback", "start"]
 
 COMMAND_CONFIG: ContextVar[Mapping[str, Any] | None] = ContextVar("COMMAND_CONFIG", default=None)
 """Configuration of the running command, set by ``uad``; ``python -m monai.bundle`` leaves it to be read off the command line."""

@@ -25,14 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class _BackgroundSync:
-    """Send an outbox every ``period_s`` seconds without ever disturbing the main thread.
-
-    Args:
-        folder: of the outbox.
-        tracking_uri: where to.
-        period_s: seconds between two tries; ten times as many after a failure.
-        patience_s: longest wait at the end.
-    """
+    """Send an outbox every ``period_s`` seconds (ten times as many after a failure) without ever disturbing the main thread."""
 
     def __init__(self, folder: str | Path, tracking_uri: str, period_s: float = 10.0, patience_s: float = 5.0) -> None:
         self.folder, self.tracking_uri = Path(folder), tracking_uri
@@ -43,7 +36,6 @@ class _BackgroundSync:
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     def finish(self) -> None:

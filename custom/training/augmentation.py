@@ -22,6 +22,7 @@ bias keep a background of 0. Blur and ghosting reach into it as published, unles
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -31,6 +32,7 @@ from ..core.errors import ConfigError
 from ..core.seeding import sent_to
 
 
+@dataclass(frozen=True)
 class IntensityAugmentation:
     """Callable ``augmentation(images, mask, generator) -> images``.
 
@@ -38,15 +40,12 @@ class IntensityAugmentation:
     is augmented in the same way in batches of any size and on any device.
 
     Args:
-        gamma_probability: share of samples with gamma.
+        gamma_probability, bias_probability, blur_probability, ghosting_probability: shares of samples with each.
         log_gamma_range: range of log γ.
-        bias_probability: share of samples with a bias field.
         bias_order: order of the polynomial.
         bias_coefficient: largest magnitude of a coefficient.
-        blur_probability: share of samples with blur.
         blur_sigma_mm: range of the standard deviation, drawn per axis.
         spacing_mm: pixel size.
-        ghosting_probability: share of samples with ghosting.
         ghosts_range: smallest and largest number of ghosts.
         ghosting_intensity_range: range of the strength; 1 removes the chosen lines of k-space.
         ghosting_restore: share of k-space around its centre that stays untouched.
@@ -61,33 +60,27 @@ class IntensityAugmentation:
     True
     """
 
-    def __init__(
-        self,
-        gamma_probability: float,
-        log_gamma_range: Sequence[float],
-        bias_probability: float,
-        bias_order: int,
-        bias_coefficient: float,
-        blur_probability: float,
-        blur_sigma_mm: Sequence[float],
-        spacing_mm: float,
-        ghosting_probability: float,
-        ghosts_range: Sequence[int],
-        ghosting_intensity_range: Sequence[float],
-        ghosting_restore: float,
-        keep_background: bool,
-    ) -> None:
-        self.probabilities = (gamma_probability, bias_probability, blur_probability, ghosting_probability)
-        if not all(0 <= p <= 1 for p in self.probabilities):
-            raise ConfigError(f"Probabilities of the augmentation must lie in 0 ... 1, got {self.probabilities}.")
-        self.log_gamma_range = log_gamma_range
-        self.bias_order = bias_order
-        self.bias_coefficient = bias_coefficient
-        self.sigma_range_px = [sigma / spacing_mm for sigma in blur_sigma_mm]
-        self.ghosts_range = ghosts_range
-        self.ghosting_intensity_range = ghosting_intensity_range
-        self.ghosting_restore = ghosting_restore
-        self.keep_background = keep_background
+    gamma_probability: float
+    log_gamma_range: Sequence[float]
+    bias_probability: float
+    bias_order: int
+    bias_coefficient: float
+    blur_probability: float
+    blur_sigma_mm: Sequence[float]
+    spacing_mm: float
+    ghosting_probability: float
+    ghosts_range: Sequence[int]
+    ghosting_intensity_range: Sequence[float]
+    ghosting_restore: float
+    keep_background: bool
+
+    def __post_init__(self) -> None:
+        if not all(0 <= p <= 1 for p in self._probabilities):
+            raise ConfigError(f"Probabilities of the augmentation must lie in 0 ... 1, got {self._probabilities}.")
+
+    @property
+    def _probabilities(self) -> tuple[float, float, float, float]:
+        return self.gamma_probability, self.bias_probability, self.blur_probability, self.ghosting_probability
 
     @torch.no_grad()
     def __call__(self, images: Tensor, mask: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
@@ -97,7 +90,7 @@ class IntensityAugmentation:
         source = images.device if generator is None else generator.device
         terms = len(_powers(self.bias_order))
         draws = torch.rand(len(images), 11 + terms, generator=generator, device=source)
-        gates = draws[:, :4] < torch.tensor(self.probabilities, device=source)
+        gates = draws[:, :4] < torch.tensor(self._probabilities, device=source)
         axis = (draws[:, 4] * 2).long()
         chosen = [gates[:, 0], gates[:, 1], gates[:, 2], gates[:, 3] & (axis == 0), gates[:, 3] & (axis == 1)]
         rows = [sent_to(gate.nonzero()[:, 0], images.device) for gate in chosen]
@@ -112,9 +105,8 @@ class IntensityAugmentation:
             coefficients = _between(draws[bias, 11:], limits)
             result[bias] *= bias_field(coefficients, draws[bias, 6] * 2 - 1, self.bias_order, *result.shape[1:])
         if len(blurred):
-            result[blurred] = blur(
-                result[blurred], _between(draws[blurred, 7:9], self.sigma_range_px), self.sigma_range_px[1]
-            )
+            sigma_px = [sigma / self.spacing_mm for sigma in self.blur_sigma_mm]
+            result[blurred] = blur(result[blurred], _between(draws[blurred, 7:9], sigma_px), sigma_px[1])
         low, high = self.ghosts_range
         for dim, part in zip((1, 2), ghosted, strict=True):
             if len(part):

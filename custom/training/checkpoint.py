@@ -26,6 +26,7 @@ from .forecast import TimeForecast
 
 logger = logging.getLogger(__name__)
 _FIRST = 10
+_DIVERGED_AT = 1000.0  # times the largest of the first losses looked at, since the start or the resumption
 
 
 class Interrupted(UADError):
@@ -51,11 +52,8 @@ class CrashSafeCheckpoint:
         resume: go on from the newest checkpoint in ``folder`` if there is one.
         metric: name of the validation metric (smaller is better) that the best checkpoint is chosen by; None: the
             validation's key metric.
-        keep_last: newest checkpoints that stay.
         check_every: iterations between two looks at the loss (each look waits for a GPU).
         write: False on all processes but the first of a distributed run.
-        diverged_at: the training is stopped when its loss exceeds this multiple of the largest of the first ten that were
-            looked at (since the start or the resumption).
         max_skipped_steps: steps in a row that a float16 run may lose to an overflow before it is stopped. Its scaler
             leaves the weights alone where loss or gradient is not a number and halves the scale, 65536 at first. Without
             a scaler (fp32, bf16) nothing protects the weights, and the first such loss stops the run.
@@ -84,14 +82,12 @@ class CrashSafeCheckpoint:
         every_epochs: int,
         resume: bool = True,
         metric: str | None = None,
-        keep_last: int = 2,
         check_every: int = 1,
         write: bool = True,
         max_skipped_steps: int = 20,
         agree: Callable[[int], int] | None = None,
-        diverged_at: float = 1000.0,
     ) -> None:
-        self.files = CheckpointFolder(folder, keep_last)
+        self.files = CheckpointFolder(folder)
         self.objects = dict(objects)
         self.sampler = sampler
         self.every_epochs = every_epochs
@@ -101,7 +97,6 @@ class CrashSafeCheckpoint:
         self.write = write
         self.max_skipped_steps = max_skipped_steps
         self.agree = agree
-        self.diverged_at = diverged_at
         self._first_losses: list[float] = []
         self.skipped_steps = self._skipped_in_a_row = 0
         self._scale = 0.0
@@ -226,11 +221,11 @@ class CrashSafeCheckpoint:
     def _check_divergence(self, engine: Engine, loss: float) -> None:
         if len(self._first_losses) < _FIRST:
             self._first_losses.append(abs(loss))
-        limit = self.diverged_at * max(self._first_losses[: max(len(self._first_losses) - 1, 1)])
+        limit = _DIVERGED_AT * max(self._first_losses[: max(len(self._first_losses) - 1, 1)])
         if abs(loss) > limit > 0:
             raise UADError(
                 f"the training diverges: the loss of iteration {engine.state.iteration} is {loss:.3g}, more than "
-                f"{self.diverged_at:g} times what it began with; the last saved state is in {self.files.folder}. Lower --lr and "
+                f"{_DIVERGED_AT:g} times what it began with; the last saved state is in {self.files.folder}. Lower --lr and "
                 "train in a new --output_dir."
             )
 

@@ -122,13 +122,11 @@ class CheckpointFolder:
         if info.get("file") != path.name:
             raise DamagedFileError(f"{beside} belongs to {info.get('file')}; {remedy}")
         try:
-            if info.get("sha256") != file_sha256(path):
-                raise DamagedFileError(f"{path} is damaged (its digest differs); {remedy}")
-            return torch.load(path, map_location="cpu", weights_only=True), info
+            if info.get("sha256") == file_sha256(path):
+                return torch.load(path, map_location="cpu", weights_only=True), info
         except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            if isinstance(error, DamagedFileError):
-                raise
             raise DamagedFileError(f"{path} cannot be read ({str(error).splitlines()[0][:120]}); {remedy}") from error
+        raise DamagedFileError(f"{path} is damaged (its digest differs); {remedy}")
 
     def _drop_old(self) -> None:
         for path in sorted(self.folder.glob("iteration_*.pt"))[: -self.keep_last]:
@@ -147,15 +145,13 @@ def load_objects(objects: Mapping[str, Any], content: Mapping[str, Any], source:
         raise ConfigError(f"{source} holds no {', '.join(missing)}; it was written by another kind of training.")
     for name, item in objects.items():
         difference = state_difference(item.state_dict(), content[name]) if isinstance(item, nn.Module) else None
+        try:
+            if not difference:
+                item.load_state_dict(content[name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            difference = str(error).splitlines()[0]
         if difference:
             raise ConfigError(
                 f"{source} does not fit the {name} of this configuration ({difference}); continue with the settings it was "
                 "trained with, or choose another --output_dir."
             )
-        try:
-            item.load_state_dict(content[name])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise ConfigError(
-                f"{source} does not fit the {name} of this configuration ({str(error).splitlines()[0]}); continue with "
-                "the settings it was trained with, or choose another --output_dir."
-            ) from error

@@ -63,11 +63,7 @@ class PretrainedEncoder:
         Args:
             folder: run folder of the pre-training; None for an encoder that starts from scratch.
             encoder: recipe of the encoder that is wanted.
-            preparation: how scans are prepared here.
-            contrast: of the training here.
-            dataset: of the training here.
-            fold: of the training here.
-            cases: training scans here.
+            preparation, contrast, dataset, fold, cases: of the training here.
             encoder_training: what of it is trained here, see :class:`~custom.models.conditioned.ConditionedDiffusion`.
 
         Raises:

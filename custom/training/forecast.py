@@ -24,12 +24,12 @@ from ..core.errors import ResourceError
 
 _LOG = logging.getLogger(__name__)
 GIB = 2**30
-_WORK = (
-    1.25  # kept tensors to peak of a step: gradients of activations and work space; measured, see docs/robustness.md
-)
+# kept tensors to peak of a step: gradients of activations and work space; measured, see docs/robustness.md
+_WORK = 1.25
 _COPIES = 6  # of the parameters: weights, gradients, two of Adam, their average, and one while a checkpoint is written
 _COPIES_THEN = 4  # while activations are kept: no gradients yet, no checkpoint
 _SHARE = 0.95
+_PATIENCE_H = 24.0  # a training on a CPU that takes longer is better a small one
 
 
 @dataclass(frozen=True)
@@ -103,22 +103,21 @@ class _Reached(Exception):
     """The network was called; what it was called with is known."""
 
 
-def forecast_training(
+def _first_step(
     network: nn.Module,
     dataloader: Iterable[Any],
     prepare_batch: Callable[..., Any],
     inferer: Callable[..., Any],
-    device: Any,
-) -> Forecast | None:
-    """Return the forecast for the first batch of a training; None for networks that cannot run without numbers."""
+    device: torch.device,
+) -> Forecast:
+    """Return the forecast for the first batch of a training."""
     found: dict[str, Any] = {}
 
     def stop(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         found.update(arguments=arguments, keywords=keywords)
         raise _Reached
 
-    batch = next(iter(dataloader))
-    inputs, _, *rest = prepare_batch(batch, device, False)
+    inputs, _, *rest = prepare_batch(next(iter(dataloader)), device, False)
     arguments, keywords = rest if rest else ((), {})
     hook = network.register_forward_pre_hook(stop, with_kwargs=True)
     try:
@@ -127,47 +126,45 @@ def forecast_training(
         pass
     finally:
         hook.remove()
-    try:
-        return forecast(network, found["arguments"], found["keywords"])
-    except (NotImplementedError, RuntimeError, KeyError, StopIteration):
-        return None
+    return forecast(network, found["arguments"], found["keywords"])
 
 
-def require_memory(
+def foresee(
     network: nn.Module,
     dataloader: Iterable[Any],
     prepare_batch: Callable[..., Any],
-    inferer: Callable[..., Any],
+    inferer: Any,
     device: Any,
-    precision: str = "fp32",
+    step: Any = None,
     show: bool = True,
-    micro_batch_size: int | None = None,
 ) -> Forecast | None:
-    """Say what the training needs, and refuse it if the machine does not have that.
+    """Say what a training needs, before anything of it is written, and refuse it if the machine does not have that.
 
     Args:
-        network: on its device.
-        dataloader: of the training; its first batch is looked at.
-        prepare_batch: of the trainer.
-        inferer: of the trainer.
-        device: where it is trained.
-        precision: bf16 and fp16 keep half as much between forward and backward pass.
+        network, dataloader, prepare_batch, device: of the trainer; the first batch is looked at.
+        inferer: of the trainer; with the ``precision`` bf16 or fp16, half as much is kept for the backward pass.
+        step: :class:`~custom.training.micro_batches.MicroBatchStep`, or None for the trainer's own step.
         show: False prints nothing (all processes but the first).
-        micro_batch_size: slices that go through the network together; None: the whole batch.
+
+    Returns:
+        The forecast; None where there is none, for example of a network that cannot run without numbers.
 
     Raises:
         ResourceError: it does not fit; names the size that does, and the small preset.
     """
-    device = torch.device(device)
-    found = forecast_training(network, dataloader, prepare_batch, inferer, device)
-    if found is None:
+    device, micro_batch_size = torch.device(device), getattr(step, "size", None)
+    try:
+        with torch.random.fork_rng(devices=[]):  # a loader and layers draw from the global generator
+            found = _first_step(network, dataloader, prepare_batch, inferer, device)
+        free = free_bytes(device)
+    except Exception as error:  # a forecast never costs a training
+        _LOG.info("no forecast of memory: %s: %s", type(error).__name__, error)
         return None
-    if precision in ("bf16", "fp16"):
+    if getattr(getattr(inferer, "precision", None), "value", "fp32") in ("bf16", "fp16"):
         found = dataclasses.replace(found, sample_bytes=found.sample_bytes / 2)
     batch = found.batch
     found = dataclasses.replace(found, batch=min(batch, micro_batch_size or batch))
     pieces = "" if found.batch == batch else f", {found.batch} at a time"
-    free = free_bytes(device)
     where = "GPU" if device.type == "cuda" else "CPU, memory of this machine"
     if show:
         print(
@@ -192,38 +189,6 @@ def _smaller(fits: int, batch: int, micro_batch_size: int | None) -> str:
     return f"--micro_batch_size {fits} (the same training in smaller pieces)"
 
 
-def foresee(
-    network: nn.Module,
-    dataloader: Iterable[Any],
-    prepare_batch: Callable[..., Any],
-    inferer: Any,
-    device: Any,
-    step: Any = None,
-    show: bool = True,
-) -> None:
-    """Do :func:`require_memory` for the parts of a training, before anything of it is written; what has no forecast is let through.
-
-    Args:
-        network: see :func:`require_memory`.
-        dataloader: see there.
-        prepare_batch: see there.
-        inferer: its ``precision`` is the network's.
-        device: see there.
-        step: :class:`~custom.training.micro_batches.MicroBatchStep`, or None for the trainer's own step.
-        show: see there.
-    """
-    precision = getattr(getattr(inferer, "precision", None), "value", "fp32")
-    try:
-        with torch.random.fork_rng(devices=[]):  # a loader and layers draw from the global generator
-            require_memory(
-                network, dataloader, prepare_batch, inferer, device, precision, show, getattr(step, "size", None)
-            )
-    except ResourceError:
-        raise
-    except Exception as error:  # a forecast never costs a training
-        _LOG.info("no forecast of memory: %s: %s", type(error).__name__, error)
-
-
 def free_bytes(device: torch.device) -> float:
     """Return the memory that is free on a device; of a container, what its limit leaves."""
     if device.type == "cuda":
@@ -246,8 +211,6 @@ class TimeForecast:
 
     Args:
         show: False on all processes but the first.
-        small: what to recommend where a CPU would need longer than ``patience_h``.
-        patience_h: hours that need no recommendation.
 
     >>> from types import SimpleNamespace
     >>> trainer = SimpleNamespace(state=SimpleNamespace(max_epochs=10, epoch_length=100, iteration=2))
@@ -255,8 +218,8 @@ class TimeForecast:
     '0.50 s a step, 998 steps to go: about 8 min without validation'
     """
 
-    def __init__(self, show: bool = True, small: str = "--preset small", patience_h: float = 24.0) -> None:
-        self.show, self.small, self.patience_h = show, small, patience_h
+    def __init__(self, show: bool = True) -> None:
+        self.show = show
         self._began = 0.0
         self._steps = 0
 
@@ -282,8 +245,8 @@ class TimeForecast:
         hours = left * seconds / 3600
         total = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
         text = f"{seconds:.2f} s a step, {left} steps to go: about {total} without validation"
-        if hours > self.patience_h and engine.state.device.type == "cpu":
-            text += f"; on a CPU, {self.small} is meant for that"
+        if hours > _PATIENCE_H and engine.state.device.type == "cpu":
+            text += "; on a CPU, --preset small is meant for that"
         return text
 
 

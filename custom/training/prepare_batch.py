@@ -77,10 +77,13 @@ class ReconstructionPrepareBatch:
         if self._are_all(rows):
             return function(images, mask, generator)
         rows = sent_to(rows, images.device)
-        whole = images.new_zeros((self.batch_size, *images.shape[1:]))
-        whole_mask = mask.new_zeros((self.batch_size, *mask.shape[1:]))
-        whole[rows], whole_mask[rows] = images, mask
-        return function(whole, whole_mask, generator)[rows]
+        return function(self._whole(images, rows), self._whole(mask, rows), generator)[rows]
+
+    def _whole(self, part: Tensor, rows: Tensor) -> Tensor:
+        """Return the global batch with our rows in it, zeros elsewhere."""
+        whole = part.new_zeros((self.batch_size, *part.shape[1:]))
+        whole[rows] = part
+        return whole
 
     def _noise(self, noise: Noise, images: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         drawn = noise(images.new_empty((self.batch_size, *images.shape[1:])), generator)

@@ -55,7 +55,7 @@ class RestorationPrepareBatch(ReconstructionPrepareBatch):
         heights = torch.as_tensor(batchdata["slice"]).to(device)
         rows, generator = self._draws(batchdata)
         if not self._are_all(rows):  # draw as if the whole global batch were here
-            parts = {name: self._spread(part, rows) for name, part in parts.items()}
+            parts = {name: self._whole(part, rows.to(part.device)) for name, part in parts.items()}
         slabs, brain = parts["image"].float(), parts["mask"] > 0
         if self.variation is not None:
             slabs, brain = self.variation(slabs, brain, generator)
@@ -73,11 +73,6 @@ class RestorationPrepareBatch(ReconstructionPrepareBatch):
     def _difficulty(self, batchdata: Batch) -> float:
         epoch = int(torch.as_tensor(batchdata["epoch"]).reshape(-1)[0])
         return 1.0 if self.stage != "train" else min(1.0, (epoch - 1) / max(self.curriculum_epochs, 1e-9))
-
-    def _spread(self, part: Tensor, rows: Tensor) -> Tensor:
-        whole = part.new_zeros((self.batch_size, *part.shape[1:]))
-        whole[rows.to(part.device)] = part
-        return whole
 
 
 class RestorationLoss(nn.Module):

@@ -23,9 +23,7 @@ class EpochSampler(Sampler[BatchKeys]):
         batch_size: samples of a global batch, over all processes; a multiple of ``world_size``.
         seed: seed of the run.
         drop_last: leave out the rest that fills no batch.
-        rank: number of this process.
-        world_size: number of processes.
-        shuffle: False keeps the order of the data set in every epoch.
+        rank, world_size: number of this process, and of all.
 
     >>> sampler = EpochSampler(num_items=4, batch_size=2, seed=1)
     >>> sorted(index for batch in sampler for _, index, _ in batch)
@@ -40,7 +38,6 @@ class EpochSampler(Sampler[BatchKeys]):
         drop_last: bool = True,
         rank: int = 0,
         world_size: int = 1,
-        shuffle: bool = True,
     ) -> None:
         if not 0 <= rank < world_size or batch_size < 1 or batch_size % world_size:
             raise ConfigError(
@@ -57,7 +54,7 @@ class EpochSampler(Sampler[BatchKeys]):
                 f"the last batch has {rest} samples, which {world_size} processes cannot share; take drop_last=True"
             )
         self.num_items, self.batch_size, self.seed, self.drop_last = num_items, batch_size, seed, drop_last
-        self.rank, self.world_size, self.shuffle = rank, world_size, shuffle
+        self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self._first_batch = 0
 
@@ -73,8 +70,6 @@ class EpochSampler(Sampler[BatchKeys]):
 
     def order(self, epoch: int) -> list[int]:
         """Return the global order of the items in an epoch."""
-        if not self.shuffle:
-            return list(range(self.num_items))
         generator = generator_for(self.seed, "order", epoch)
         return torch.randperm(self.num_items, generator=generator).tolist()
 
@@ -99,8 +94,7 @@ class SharedBatches(Sampler[list[int]]):
     Args:
         num_items: number of items of the data set.
         batch_size: samples of a global batch, over all processes.
-        rank: number of this process.
-        world_size: number of processes.
+        rank, world_size: number of this process, and of all.
 
     >>> [list(SharedBatches(5, batch_size=4, rank=rank, world_size=2)) for rank in (0, 1)]
     [[[0, 2], [4]], [[1, 3]]]

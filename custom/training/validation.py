@@ -2,6 +2,7 @@
 """Validate every few epochs with the averaged weights, tell the checkpoint, and export the best weights at the end."""
 
 import logging
+from dataclasses import dataclass
 
 from ignite.engine import Engine, Events
 
@@ -12,6 +13,7 @@ from .checkpoint import CrashSafeCheckpoint
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class AveragedValidation:
     """Attach to a ``SupervisedTrainer``, in front of the checkpoint handler: the epoch is saved with its validation.
 
@@ -32,13 +34,10 @@ class AveragedValidation:
     validation after epoch 3
     """
 
-    def __init__(
-        self, validator: Engine, average: AveragedWeights, checkpoint: CrashSafeCheckpoint, interval: int
-    ) -> None:
-        self.validator = validator
-        self.average = average
-        self.checkpoint = checkpoint
-        self.interval = interval
+    validator: Engine
+    average: AveragedWeights
+    checkpoint: CrashSafeCheckpoint
+    interval: int
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer."""
@@ -54,6 +53,7 @@ class AveragedValidation:
         self.checkpoint.validated(self.validator, engine)
 
 
+@dataclass(eq=False)
 class WeightsExport:
     """Export the averaged weights of the best checkpoint when the training ends.
 
@@ -73,9 +73,8 @@ class WeightsExport:
     True
     """
 
-    def __init__(self, run_folder: RunFolder, checkpoint: CrashSafeCheckpoint) -> None:
-        self.run_folder = run_folder
-        self.checkpoint = checkpoint
+    run_folder: RunFolder
+    checkpoint: CrashSafeCheckpoint
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer."""

@@ -17,12 +17,12 @@ def package(tmp_path, monkeypatch):
         (tmp_path / "custom").mkdir(exist_ok=True)
         for name, text in (files | changes).items():
             (tmp_path / "custom" / f"{name}.py").write_text(text)
-        for cached in (imports.syntax_tree, imports._imports, digests._normalised):
+        for cached in (imports.syntax_tree, imports._imported, digests._normalised):
             cached.cache_clear()
         return digests.code_digest({"part": {"_target_": "custom.a.f"}})
 
     yield write
-    for cached in (imports.syntax_tree, imports._imports, digests._normalised):
+    for cached in (imports.syntax_tree, imports._imported, digests._normalised):
         cached.cache_clear()
 
 
@@ -47,7 +47,7 @@ def test_expressions_name_code_too(package):
 def test_the_real_package_is_followed():
     digest = digests.code_digest({"x": {"_target_": "custom.scoring.l1"}})
     assert digest != digests.code_digest({"x": {"_target_": "custom.noise.SimplexNoise"}})
-    assert "custom.core.errors" in imports._imports("custom.scoring.residual") or imports._imports("custom.scoring")
+    assert {"custom.scoring", "custom.core.errors"} <= imports.modules_of({"_target_": "custom.scoring.l1"})
 
 
 def test_places_are_no_configuration():

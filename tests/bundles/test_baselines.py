@@ -15,6 +15,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
 
 from custom.core.errors import ConfigError, UADError
+from custom.core.foreseen import find_foreseen
 from custom.evaluation import promote
 from custom.models.weights import read_state_dict
 from custom.noise import GaussianNoise, GridPatches
@@ -25,7 +26,6 @@ from custom.preparation.prepare import preparation
 from custom.preparation.raw_scans import for_raw_scans
 from custom.release.freeze import freeze_bundle
 from custom.runs.model_folder import ModelFolder
-from custom.runs.start import find_foreseen
 
 SHORT = {"max_epochs": 2, "batch_size": 2, "val_interval": 1, "val_slices_per_volume": 1, "tracking_uri": None}
 DIFFUSION = {

@@ -15,10 +15,10 @@ from custom.benchmark.results import read_result
 from custom.benchmark.tables import Comparison
 from custom.benchmark.views import reconstruction_table
 from custom.core.errors import ConfigError, UADError
+from custom.core.foreseen import find_foreseen
 from custom.prediction.predictor import Predictor
 from custom.release.freeze import freeze_bundle
 from custom.runs.model_folder import ModelFolder
-from custom.runs.start import find_foreseen
 
 CONFIGS = Path("bundles/cddpm/configs")
 ENCODER = {"encoder_block": "basic", "encoder_layers": [1, 1, 1, 1], "encoder_widths": [4, 4, 8, 8]}

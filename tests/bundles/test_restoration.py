@@ -10,12 +10,12 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from custom.core.errors import ConfigError
+from custom.core.foreseen import find_foreseen
 from custom.models.weights import load_weights
 from custom.prediction.predictor import Predictor
 from custom.release.freeze import freeze_bundle
 from custom.release.pack import pack
 from custom.runs.model_folder import ModelFolder
-from custom.runs.start import find_foreseen
 
 TRAINING = {
     "dataset_name": "demo", "contrast": "t1", "fold": 1, "max_epochs": 2, "batch_size": 4, "slices_per_volume": 2,

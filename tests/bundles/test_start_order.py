@@ -7,8 +7,8 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from custom.core.errors import UADError
+from custom.core.foreseen import find_foreseen
 from custom.runs.lock import RunLock
-from custom.runs.start import find_foreseen
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from custom.cohorts.cases import Case
 from custom.core.errors import ConfigError
+from custom.core.foreseen import find_foreseen
 from custom.core.resources import rooted
 from custom.evaluation import MapCollector, evaluation_cases, merge_shards, save_shard, standard_plan
 from custom.evaluation.shards import shard_path
@@ -16,7 +17,6 @@ from custom.evaluation.spool import CaseInfo
 from custom.models.weights import save_weights
 from custom.postprocessing import none
 from custom.runs.model_folder import ModelFolder
-from custom.runs.start import find_foreseen
 from custom.scoring import l1
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ def evaluated(tiny_cohort, tmp_path_factory):
     """A model and its evaluation by one process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        patch.setattr("custom.evaluation.protocol.code_revision", lambda: REVISION)
+        patch.setattr("custom.evaluation.protocol.source_revision", lambda *_: REVISION)
         model = _model(tmp_path_factory.mktemp("single") / "model")
         _run("evaluating", tiny_cohort, model, sharded=False, promote=True)
     return model
@@ -85,7 +85,7 @@ def _run(what: str, data: Path, model: Path, sharded: bool, **overrides) -> None
 
 def test_the_merged_result_is_exactly_that_of_one_process(tiny_cohort, evaluated, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("custom.evaluation.protocol.code_revision", lambda: REVISION)
+    monkeypatch.setattr("custom.evaluation.protocol.source_revision", lambda *_: REVISION)
     single, sharded = evaluated, _model(tmp_path / "sharded")
     with pytest.raises(RuntimeError) as wrapped:
         _run("merging", tiny_cohort, sharded, sharded=True, num_shards=2)

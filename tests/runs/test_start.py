@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from custom.core.errors import DataError, UADError
-from custom.runs.start import find_foreseen, short_traceback
+from custom.core.foreseen import find_foreseen
+from custom.runs.start import short_traceback
 
 pytestmark = [
     pytest.mark.fault(50),

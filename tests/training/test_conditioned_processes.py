@@ -5,7 +5,6 @@ import os
 import socket
 from functools import partial
 
-import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -14,6 +13,8 @@ from monai.networks.nets import ResNet
 from custom.models.conditioned import ConditionedDiffusion
 from custom.models.film_unet import FiLMUNet
 from custom.training import distributed
+
+TRAININGS = ("finetune", "frozen")
 
 
 def _network(encoder_training):
@@ -42,31 +43,32 @@ def _trained(network, rank=0, world_size=1):
         optimizer.step()
 
 
-def _process(rank, port, encoder_training, folder):
+def _process(rank, port, folder):
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    network = _network(encoder_training)
-    _trained(distributed.wrapped(network, torch.device("cpu")), rank, 2)
-    torch.save(network.state_dict(), f"{folder}/{rank}.pt")
+    for encoder_training in TRAININGS:
+        network = _network(encoder_training)
+        _trained(distributed.wrapped(network, torch.device("cpu")), rank, 2)
+        torch.save(network.state_dict(), f"{folder}/{encoder_training}_{rank}.pt")
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("encoder_training", ["finetune", "frozen"])
-def test_two_processes_equal_one(encoder_training, tmp_path):
+def test_two_processes_equal_one(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.spawn(_process, (port, encoder_training, str(tmp_path)), nprocs=2)
-    network = _network(encoder_training)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    _trained(network)
-    changed = [name for name, value in network.state_dict().items() if not torch.equal(value, before[name])]
-    assert any(name.startswith("unet.") for name in changed)
-    assert any(name.startswith("encoder.") for name in changed) == (encoder_training == "finetune")
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        for name, value in network.state_dict().items():
-            torch.testing.assert_close(
-                found[name], value, rtol=1e-4, atol=2e-5, msg=lambda text, n=name: f"{n}: {text}"
-            )
+    mp.spawn(_process, (port, str(tmp_path)), nprocs=2)
+    for encoder_training in TRAININGS:
+        network = _network(encoder_training)
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        _trained(network)
+        changed = [name for name, value in network.state_dict().items() if not torch.equal(value, before[name])]
+        assert any(name.startswith("unet.") for name in changed)
+        assert any(name.startswith("encoder.") for name in changed) == (encoder_training == "finetune")
+        for rank in range(2):
+            found = torch.load(tmp_path / f"{encoder_training}_{rank}.pt", weights_only=True)
+            for name, value in network.state_dict().items():
+                torch.testing.assert_close(
+                    found[name], value, rtol=1e-4, atol=2e-5, msg=lambda text, n=name: f"{n}: {text}"
+                )

@@ -10,8 +10,9 @@ from monai.networks.nets import DiffusionModelUNet
 
 import custom.training.forecast as forecasting
 from custom.core.errors import ResourceError
-from custom.training.forecast import TimeForecast, forecast, require_memory
+from custom.training.forecast import TimeForecast, forecast, foresee
 from custom.training.inferer import PlainTrainingInferer
+from custom.training.micro_batches import MicroBatchStep
 
 pytestmark = [
     pytest.mark.fault(
@@ -77,32 +78,33 @@ def training():
 
 
 def test_a_training_that_does_not_fit_is_refused_with_what_would(training, monkeypatch, capsys):
-    need = require_memory(*training)
+    need = foresee(*training)
     assert "0.0 million parameters, batches of 8 slices: about" in capsys.readouterr().err
     monkeypatch.setattr(
         forecasting, "free_bytes", lambda device: (need.fixed_bytes * 4 / 6 + 3.5 * need.sample_bytes) / 0.95
     )
     with pytest.raises(ResourceError, match=r"take --batch_size 3 .* --preset small") as caught:
-        require_memory(*training)
+        foresee(*training)
     assert caught.value.exit_code == 1
     with pytest.raises(ResourceError, match=r"take --micro_batch_size 3 \(the same training in smaller pieces\)"):
-        require_memory(*training, micro_batch_size=4)
-    assert require_memory(*training, micro_batch_size=2).bytes < need.bytes
+        foresee(*training, step=MicroBatchStep(4))
+    assert foresee(*training, step=MicroBatchStep(2)).bytes < need.bytes
     assert "batches of 8 slices, 2 at a time: about" in capsys.readouterr().err
     monkeypatch.setattr(forecasting, "free_bytes", lambda device: 0.0)
     with pytest.raises(ResourceError, match=r"0.0 GiB are free; the small preset"):
-        require_memory(*training)
+        foresee(*training)
 
 
 def test_half_precision_keeps_half(training):
-    assert require_memory(*training, precision="bf16").sample_bytes == require_memory(*training).sample_bytes / 2
+    half = (*training[:3], PlainTrainingInferer("bf16"), "cpu")
+    assert foresee(*half).sample_bytes == foresee(*training).sample_bytes / 2
 
 
 def test_the_network_is_not_run_and_its_hook_is_gone(training):
     network = training[0]
     calls = []
     network.layers[0].register_forward_hook(lambda module, inputs, output: calls.append(output.device.type))
-    require_memory(*training)
+    foresee(*training)
     assert calls == ["meta"]
     network(torch.zeros(1, 1, 4, 4))
     assert calls == ["meta", "cpu"]
@@ -113,7 +115,7 @@ def test_a_network_that_needs_numbers_is_let_through(training):
         def forward(self, x):
             return x * float(x.sum())
 
-    assert require_memory(Odd(), *training[1:]) is None
+    assert foresee(Odd(), *training[1:]) is None
 
 
 def test_time_of_all_steps_is_said_once_after_the_second(capsys):

@@ -33,7 +33,7 @@ from custom.core.errors import ResourceError
 from custom.training.checkpoint_files import CheckpointFolder
 from custom.runs.tracking import Tracking
 from custom.runs.outbox import Outbox
-from custom.runs.start import find_foreseen
+from custom.core.foreseen import find_foreseen
 
 logging.basicConfig(stream=sys.stderr)
 root, found = Path(sys.argv[1]), {}

@@ -30,10 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ...synthetic import CohortSize, make_demo_cohort
     from ...synthetic.contrast import COHORT_CONTRASTS
 
-    numbers = {"healthy": 6, "healthy_test": 1, "patients_val": 1, "patients_test": 1} if arguments.tiny else {}
-    for name in ("healthy", "healthy_test", "patients_val", "patients_test"):
-        if getattr(arguments, name) is not None:
-            numbers[name] = getattr(arguments, name)
+    tiny = {"healthy": 6, "healthy_test": 1, "patients_val": 1, "patients_test": 1}
+    numbers = tiny if arguments.tiny else {}
+    numbers |= {name: number for name in tiny if (number := getattr(arguments, name)) is not None}
     folder = make_demo_cohort(
         arguments.output,
         CohortSize(**numbers),

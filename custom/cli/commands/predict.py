@@ -83,9 +83,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     from ...preparation.grid_dictionary import prepared_once
     from ...runs.start import start
 
-    start(
-        seed=0
-    )  # the noise of a scan has seeds of its own; deterministic algorithms as in `monai.bundle run inference`
+    # the noise of a scan has seeds of its own; deterministic algorithms as in `monai.bundle run inference`
+    start(seed=0)
     pictures = find_pictures(Path(arguments.input))
     if pictures is not None:
         return _predict_pictures(arguments, pictures, output)
