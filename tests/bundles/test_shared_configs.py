@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bundle that imports a shared part fills every hole of it; one that lacks a setting would fail only when it runs."""
 
+import inspect
 import json
+import pydoc
 import re
 from pathlib import Path
 
@@ -44,6 +46,24 @@ def test_every_reference_is_defined(path):
         for name in _REFERENCE.findall(text)
     }
     assert wanted - set(config) == set()
+
+
+def _components(value):
+    if isinstance(value, dict) and str(value.get("_target_", "")).startswith("custom."):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _components(item)
+
+
+def test_every_component_takes_the_arguments_that_it_is_given():
+    for path in [*FILES, *(ROOT / "custom/configs").glob("*.json")]:
+        for component in _components(json.loads(path.read_text(encoding="utf-8"))):
+            given = {name: None for name in component if not name.startswith("_")}
+            signature = inspect.signature(pydoc.locate(component["_target_"]))
+            try:
+                signature.bind_partial(**given)
+            except TypeError as error:
+                pytest.fail(f"{path.relative_to(ROOT)}, {component['_target_']}: {error}")
 
 
 def test_every_bundle_offers_the_same_settings_for_a_prediction():
