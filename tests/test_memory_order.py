@@ -52,14 +52,13 @@ CALLS = {
     "remove_small_components": lambda m, t, k, i: postprocessing.remove_small_components(tensor(t), 4),
     "binarise": lambda m, t, k, i: postprocessing.in_mm().binarise(tensor(m), 0.6, (2.0, 2.0, 2.0)),
     "postprocessing": lambda m, t, k, i: postprocessing.in_mm().prepare(tensor(m), tensor(k), (2.0, 2.0, 2.0)),
-    "confusion_counts": lambda m, t, k, i: metrics.confusion_counts(m > 0.5, t, k),
+    "confusion_counts": lambda m, t, k, i: metrics.confusion_counts(m > 0.5, t),
     "lesion_counts": lambda m, t, k, i: metrics.lesion_counts(m > 0.5, t, (2.0, 2.0, 2.0)),
     "histogram": lambda m, t, k, i: _histogram(m, t, k),
-    "best_dice_threshold": lambda m, t, k, i: metrics.best_dice_threshold([m], [t], [k]),
+    "best_dice_threshold": lambda m, t, k, i: metrics.best_dice_threshold([m], [t]),
     "reconstruction_metrics": lambda m, t, k, i: metrics.reconstruction_metrics(i, m, k),
     "l1_ratio": lambda m, t, k, i: metrics.l1_ratio(i, m, t, k),
-    "scan_score": lambda m, t, k, i: metrics.scan_score(m, k, 0.9),
-    "false_positive_ml": lambda m, t, k, i: metrics.false_positive_ml(t, (2.0, 2.0, 2.0), k),
+    "scan_score": lambda m, t, k, i: metrics.scan_score(m, k),
 }
 
 

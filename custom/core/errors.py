@@ -6,7 +6,7 @@ The command-line entry points print the message of a :class:`UADError` without a
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from .codes import CODES
 
@@ -99,3 +99,12 @@ def did_you_mean(name: str, known: Iterable[str], shown: str = "{}", cutoff: flo
     """
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"did you mean {shown.format(close[0])}? " if close else ""
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return names for a message; of many, the first ``most`` and the number of the others.
+
+    >>> listed(["a", "b"], most=2), listed(["a", "b", "c", "d"], most=2)
+    ('a, b', 'a, b and 2 more')
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

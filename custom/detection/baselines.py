@@ -37,10 +37,8 @@ def foreground_box(picture: NDArray[np.floating]) -> Boxes:
     Nothing, if the picture is of one brightness.
     """
     if picture.min() == picture.max():
-        return Boxes(np.zeros((0, 4)))
-    labels, count = ndimage.label(picture > 0.5 * threshold_otsu(picture))
-    if not count:
-        return Boxes(np.zeros((0, 4)))
+        return Boxes.of([])
+    labels, _ = ndimage.label(picture > 0.5 * threshold_otsu(picture))
     largest = int(np.argmax(np.bincount(labels.ravel())[1:]))
     x, y = ndimage.find_objects(labels)[largest]
     return Boxes(np.asarray([[x.start, y.start, x.stop, y.stop]]), np.ones(1))

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from ..core.errors import DataError
 from .boxes import Boxes, overlap
-from .matching import hits
 
 Pictures = Mapping[str, Boxes]
 _LARGEST = 5
@@ -101,10 +100,9 @@ def eleven_point(predicted: Pictures, true: Pictures, least: float) -> Counts:
 
 def image_hits(predicted: Pictures, true: Pictures, least: float) -> Counts:
     """Count pictures in which any box reaches the overlap ``least``; its average precision is their share."""
-    matches = []
-    for name, wanted in true.items():
-        boxes = boxes_of(predicted, name)
-        matches.append(hits(overlap(boxes, wanted), least, only_best=False))
+    matches = [
+        hits(overlap(boxes_of(predicted, name), wanted), least, only_best=False) for name, wanted in true.items()
+    ]
     return _counts([float(hit.any()) for hit in matches], matches, true)
 
 
@@ -113,6 +111,28 @@ def boxes_of(predicted: Pictures, name: str) -> Boxes:
     if name not in predicted:
         raise DataError("there is no prediction for this picture; an empty list of boxes is one.", case=name)
     return predicted[name]
+
+
+def hits(overlaps: NDArray[np.float64], least: float, only_best: bool) -> NDArray[np.bool_]:
+    """Say for each box, in the order given, whether it is a true positive; a reader's box is hit once.
+
+    Args:
+        overlaps: ``[predicted, true]``.
+        least: overlap from which on a box is a hit.
+        only_best: a box can only hit the reader's box that it overlaps most; if an earlier box took that, it is a false
+            positive. Otherwise it takes the best of those that are still free.
+
+    >>> hits(np.array([[0.9, 0.0], [0.6, 0.5]]), 0.5, only_best=True), hits(np.array([[0.9, 0.0], [0.6, 0.5]]), 0.5, only_best=False)
+    (array([ True, False]), array([ True,  True]))
+    """
+    free = np.ones(overlaps.shape[1], dtype=bool)
+    result = np.zeros(len(overlaps), dtype=bool)
+    for number, row in enumerate(overlaps if overlaps.shape[1] else ()):
+        best = int(np.argmax(row if only_best else np.where(free, row, -1.0)))
+        if free[best] and row[best] >= least:
+            free[best] = False
+            result[number] = True
+    return result
 
 
 def _counts(precisions: list[float], matches: list[NDArray[np.bool_]], true: Pictures) -> Counts:

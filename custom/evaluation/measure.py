@@ -18,6 +18,7 @@ import torch
 
 from ..core.progress import progress
 from ..metrics import (
+    RATES,
     ConfusionCounts,
     case_ranking,
     confusion_counts,
@@ -33,7 +34,7 @@ from .collector import MapCollector
 from .operating_points import OperatingPoint, healthy_points, left_out, operating_points, tuned_points
 from .plan import EvaluationPlan, TestPlan
 from .spool import CaseInfo
-from .summaries import RATES, Row, compare_with_uninformative, lesion_wise, pooled_rates, rates, summarise
+from .summaries import Row, compare_with_uninformative, lesion_wise, pooled_rates, summarise
 
 LEAVE_ONE_OUT = "calibration, each scan at the thresholds of the others"
 SCAN_LEVEL = (
@@ -219,9 +220,8 @@ class Measurer:
                 patients = list(scores.get((block["group"], variant), {}).values())
                 healthy = list(scores.get((plan.healthy_test or "", variant), {}).values())
                 labels = [1] * len(patients) + [0] * len(healthy)
-                both = bool(patients and healthy)
                 measured["scan_level"] = {
-                    "auroc": scan_auroc(patients + healthy, labels)["all"] if both else None,
+                    "auroc": scan_auroc(patients + healthy, labels),
                     "patients": len(patients), "healthy": len(healthy), "score": SCAN_LEVEL,
                 }  # fmt: skip
 
@@ -251,7 +251,7 @@ class Measurer:
         voxel_ml = float(np.prod(spacing_mm)) / 1000
         return {
             "dataset": case.group.split("/")[0], "group": case.group, "case_id": case.case_id, "variant": variant,
-            "operating_point": point.name, "threshold": point.threshold, **rates(count),
+            "operating_point": point.name, "threshold": point.threshold, **count.rates(),
             "tp": count.tp, "fp": count.fp, "fn": count.fn, "fp_ml": count.fp * voxel_ml,
             "truth_ml": (count.tp + count.fn) * voxel_ml,
         }  # fmt: skip

@@ -19,15 +19,9 @@ from ..metrics import (
 from .operating_points import OperatingPoint
 
 Row = dict[str, Any]
-RATES = ("dice", "precision", "recall", "fpr", "fdr")
 VOID = (
     f"none: the threshold marks more than {INDISCRIMINATE_FPR:.0%} of the healthy brain, so nothing is detected by it"
 )
-
-
-def rates(count: ConfusionCounts) -> Row:
-    """Return the rates of one confusion matrix; None where one is not defined."""
-    return {name: getattr(count, name) for name in RATES}
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Any]:
@@ -44,7 +38,7 @@ def pooled_rates(counts: Sequence[ConfusionCounts], names: Sequence[str]) -> dic
     """
     if not counts:
         return {}
-    found = rates(reduce(add, counts))
+    found = reduce(add, counts).rates()
     if found["dice"] is None or len(counts) < MIN_SUBJECTS:
         return found
     interval = pooled_dice_ci(counts, seed=seed_of(names))

@@ -17,15 +17,14 @@ from .bootstrap import (
     pooled_dice_ci,
     seed_of,
 )
-from .healthy import INDISCRIMINATE_FPR, false_positive_ml, healthy_summary, scan_auroc, scan_score
+from .healthy import INDISCRIMINATE_FPR, healthy_summary, scan_auroc, scan_score
 from .histogram import ScoreHistogram
 from .lesions import SIZE_EDGES_MM3, LesionCounts, criterion, lesion_counts
 from .ranking import UNINFORMATIVE, case_ranking, ranking_metrics
 from .reconstruction import l1_ratio, reconstruction_metrics
-from .segmentation import ConfusionCounts, confusion_counts, segmentation_metrics
+from .segmentation import RATES, ConfusionCounts, confusion_counts
 from .threshold import (
     best_dice_threshold,
-    best_mean_dice_threshold,
     conformal_case_threshold,
     healthy_quantile_threshold,
     interval_search,
@@ -34,6 +33,7 @@ from .threshold import (
 __all__ = [
     "INDISCRIMINATE_FPR",
     "MIN_SUBJECTS",
+    "RATES",
     "SIZE_EDGES_MM3",
     "UNINFORMATIVE",
     "ConfusionCounts",
@@ -42,13 +42,11 @@ __all__ = [
     "PermutationResult",
     "ScoreHistogram",
     "best_dice_threshold",
-    "best_mean_dice_threshold",
     "bootstrap_ci",
     "case_ranking",
     "conformal_case_threshold",
     "confusion_counts",
     "criterion",
-    "false_positive_ml",
     "healthy_quantile_threshold",
     "healthy_summary",
     "holm",
@@ -63,6 +61,5 @@ __all__ = [
     "scan_auroc",
     "scan_score",
     "seed_of",
-    "segmentation_metrics",
     "summarise_cases",
 ]

@@ -17,25 +17,20 @@ from .bootstrap import MIN_SUBJECTS, bootstrap_ci
 Summary = dict[str, float | int | None]
 
 
-def mean_std(values: Sequence[float], ddof: int = 1) -> tuple[float, float | None]:
-    """Return mean and standard deviation, e.g. over folds; None for the latter if there are not more than ``ddof``."""
+def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return mean and standard deviation, e.g. over folds; None for the latter of a single value."""
     column = np.asarray(values, dtype=np.float64)
     if not column.size:
         raise DataError("A mean over folds or cases needs at least one value.")
-    return float(column.mean()), float(column.std(ddof=ddof)) if column.size > ddof else None
+    return float(column.mean()), float(column.std(ddof=1)) if column.size > 1 else None
 
 
-def summarise_cases(
-    cases: Sequence[Mapping[str, Any]], n_resamples: int = 2000, level: float = 0.95, seed: int = 0, ddof: int = 1
-) -> dict[str, Summary]:
+def summarise_cases(cases: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, Summary]:
     """Summarise every numeric metric over cases (one subject each).
 
     Args:
         cases: ``{metric: value}`` of each case; None or a missing key = undefined, texts are passed over.
-        n_resamples: bootstrap samples of the interval, see :func:`~custom.metrics.bootstrap.bootstrap_ci`.
-        level: its coverage.
-        seed: of the bootstrap.
-        ddof: of the standard deviation.
+        seed: of the bootstrap, see :func:`~custom.metrics.bootstrap.bootstrap_ci`.
 
     Returns:
         ``{metric: {mean, std, n, excluded, min, max, ci_low, ci_high}}``; what too few cases leave undefined is None. There
@@ -46,12 +41,10 @@ def summarise_cases(
     (0.6, 2, 1)
     """
     names = dict.fromkeys(name for case in cases for name, value in case.items() if not isinstance(value, str))
-    return {name: _summarise(name, cases, n_resamples, level, seed, ddof) for name in names}
+    return {name: _summarise(name, cases, seed) for name in names}
 
 
-def _summarise(
-    name: str, cases: Sequence[Mapping[str, Any]], n_resamples: int, level: float, seed: int, ddof: int
-) -> Summary:
+def _summarise(name: str, cases: Sequence[Mapping[str, Any]], seed: int) -> Summary:
     values = [float(case[name]) for case in cases if case.get(name) is not None]
     if not np.isfinite(values).all():
         raise DataError(
@@ -61,9 +54,9 @@ def _summarise(
     summary: Summary = dict.fromkeys(("mean", "std", "n", "excluded", "min", "max", "ci_low", "ci_high"))
     summary.update(n=len(values), excluded=len(cases) - len(values))
     if values:
-        summary["mean"], summary["std"] = mean_std(values, ddof)
+        summary["mean"], summary["std"] = mean_std(values)
         summary.update(min=min(values), max=max(values))
     if len(values) >= MIN_SUBJECTS:
-        interval = bootstrap_ci(values, n_resamples=n_resamples, level=level, seed=seed)
+        interval = bootstrap_ci(values, seed=seed)
         summary.update(ci_low=interval.low, ci_high=interval.high)
     return summary

@@ -194,19 +194,12 @@ class ScoreHistogram:
 
     def confusion_at(self, threshold: float) -> ConfusionCounts:
         """Pooled counts of ``score > threshold``; a threshold inside a bin counts as the bin's upper edge."""
-        fp, tp = (int(count) for count in self.above()[:, self._places(np.array([threshold]))[0]])
-        return ConfusionCounts(tp, fp, self.total_anomalous - tp, self.total_normal - fp)
-
-    def dice_at(self, thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Pooled Dice at many thresholds (each inside a bin counts as the bin's upper edge)."""
-        return np.asarray(self.dice_curve()[self._places(thresholds)])
-
-    def _places(self, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Indices into :meth:`thresholds` of the upper edges of the bins that hold the given ones."""
         with np.errstate(over="ignore"):
-            bits = np.asarray(thresholds, dtype=np.float32).clip(min=0).view(np.int32).astype(np.int64)
-        bins = -(-bits >> (_FLOAT32_MANTISSA - self.mantissa_bits))
-        return (bins - (self.first_bin - 1)).clip(0, self.counts.shape[1])
+            bits = int(np.float32(max(threshold, 0)).view(np.int32))
+        number = -(-bits >> (_FLOAT32_MANTISSA - self.mantissa_bits))
+        place = min(max(number - (self.first_bin - 1), 0), self.counts.shape[1])
+        fp, tp = (int(count) for count in self.above()[:, place])
+        return ConfusionCounts(tp, fp, self.total_anomalous - tp, self.total_normal - fp)
 
     def precision_recall_curve(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Precision, recall and threshold from the most anomalous bin down; occupied bins only.

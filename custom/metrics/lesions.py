@@ -3,11 +3,11 @@
 
 Lesions and predictions are split into 26-connected components. When does a lesion count as found?
 
-``iou``       (default) lesion and component have intersection over union >= ``min_overlap`` (0.1 is usual for small
-              lesions) and are matched one to one, as many pairs as possible
+``iou``       (default) lesion and component have intersection over union >= 0.1 (usual for small lesions) and are
+              matched one to one, as many pairs as possible
 ``any``       one shared voxel is enough; a predicted component that touches a lesion is true, the others are false. A
               prediction of the whole brain has recall, precision and F1 of 1: never report it alone
-``fraction``  at least ``min_overlap`` of the lesion is covered; a component is true if that share of it is lesion
+``fraction``  at least 0.1 of the lesion is covered; a component is true if that share of it is lesion
 
 Under ``any`` and ``fraction`` one component may find several lesions and several components may be true for one
 lesion, so found lesions and true components differ in number; F1 is the harmonic mean of recall and precision
@@ -17,7 +17,7 @@ throughout. Size is that of the lesion in mm³. Checked against a loop over sing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
 
@@ -31,7 +31,8 @@ from ..core.errors import ConfigError
 from .arrays import Array, Mask, to_mask
 
 Overlap = Literal["any", "fraction", "iou"]
-SIZE_EDGES_MM3 = (0.0, 100.0, 1000.0, 10000.0)
+SIZE_EDGES_MM3 = (0.0, 100.0, 1000.0, 10000.0)  # lower edges of the size bins
+MIN_OVERLAP = 0.1
 _NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 
 
@@ -44,8 +45,7 @@ class LesionCounts:
         found: those that were found.
         components: predicted components.
         true_components: those that belong to a lesion.
-        size_edges_mm3: lower edges of the size bins; bin i is (edge i, edge i+1], the last is open.
-        lesions_by_size: lesions in each bin.
+        lesions_by_size: lesions in each of the bins of ``SIZE_EDGES_MM3``; bin i is (edge i, edge i+1], the last is open.
         found_by_size: found ones in each bin.
 
     >>> truth = np.zeros((8, 8, 8), dtype=bool)
@@ -61,19 +61,15 @@ class LesionCounts:
     found: int
     components: int
     true_components: int
-    size_edges_mm3: tuple[float, ...] = SIZE_EDGES_MM3
-    lesions_by_size: tuple[int, ...] = field(default=())
-    found_by_size: tuple[int, ...] = field(default=())
+    lesions_by_size: tuple[int, ...]
+    found_by_size: tuple[int, ...]
 
     def __add__(self, other: LesionCounts) -> LesionCounts:
-        if self.size_edges_mm3 != other.size_edges_mm3:
-            raise ConfigError(f"Size bins {self.size_edges_mm3} and {other.size_edges_mm3} mm³ cannot be pooled.")
         return LesionCounts(
             self.lesions + other.lesions,
             self.found + other.found,
             self.components + other.components,
             self.true_components + other.true_components,
-            self.size_edges_mm3,
             tuple(map(sum, zip(self.lesions_by_size, other.lesions_by_size, strict=True))),
             tuple(map(sum, zip(self.found_by_size, other.found_by_size, strict=True))),
         )
@@ -113,24 +109,22 @@ class LesionCounts:
             "lesions": self.lesions,
             "false_positive_components": self.false_positive_components,
         }
-        uppers = [*(f"to_{edge:g}" for edge in self.size_edges_mm3[1:]), "and_more"]
-        for low, high, n, found in zip(
-            self.size_edges_mm3, uppers, self.lesions_by_size, self.found_by_size, strict=True
-        ):
+        uppers = [*(f"to_{edge:g}" for edge in SIZE_EDGES_MM3[1:]), "and_more"]
+        for low, high, n, found in zip(SIZE_EDGES_MM3, uppers, self.lesions_by_size, self.found_by_size, strict=True):
             result[f"lesion_recall_{low:g}_{high}_mm3"] = found / n if n else None
             result[f"lesions_{low:g}_{high}_mm3"] = n
         return dict.fromkeys(result) if void else result
 
 
-def criterion(overlap: Overlap, min_overlap: float = 0.1) -> str:
+def criterion(overlap: Overlap) -> str:
     """Return the criterion in words, for reports.
 
     >>> criterion("iou")
     'intersection over union at least 0.1, one component for one lesion'
     """
     return {
-        "iou": f"intersection over union at least {min_overlap:g}, one component for one lesion",
-        "fraction": f"at least {min_overlap:g} of the lesion covered, and of the component lesion",
+        "iou": f"intersection over union at least {MIN_OVERLAP:g}, one component for one lesion",
+        "fraction": f"at least {MIN_OVERLAP:g} of the lesion covered, and of the component lesion",
         "any": "one shared voxel (a prediction of the whole brain finds every lesion)",
     }[overlap]
 
@@ -138,46 +132,28 @@ def criterion(overlap: Overlap, min_overlap: float = 0.1) -> str:
 def _components(volume: Mask) -> tuple[NDArray[np.int32], int]:
     """Label 26-connected components within the bounding box, which is where the voxels are."""
     labels = np.zeros(volume.shape, dtype=np.int32)
-    if not volume.any():
+    boxes = ndimage.find_objects(volume.view(np.uint8))
+    if not boxes:
         return labels, 0
-    extents = [np.flatnonzero(volume.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    box = tuple(slice(int(extent[0]), int(extent[-1]) + 1) for extent in extents)
-    labels[box], count = ndimage.label(volume[box], structure=_NEIGHBOURS_26)
+    labels[boxes[0]], count = ndimage.label(volume[boxes[0]], structure=_NEIGHBOURS_26)
     return labels, int(count)
 
 
 def lesion_counts(
-    prediction: Array,
-    truth: Array,
-    spacing_mm: Sequence[float],
-    region: Array | None = None,
-    overlap: Overlap = "iou",
-    min_overlap: float = 0.1,
-    size_edges_mm3: Sequence[float] = SIZE_EDGES_MM3,
+    prediction: Array, truth: Array, spacing_mm: Sequence[float], overlap: Overlap = "iou"
 ) -> LesionCounts:
-    """Compare the lesions of one case with the predicted components; volumes ``[X, Y, Z]`` (or one more axis of 1).
+    """Compare the lesions of one case with the predicted components; binary volumes ``[X, Y, Z]`` (or one more axis of 1).
 
     Args:
         prediction: binary.
         truth: binary.
         spacing_mm: voxel size.
-        region: both are cut to it before they are split into components; None = the whole grid.
         overlap: criterion, see above.
-        min_overlap: share (``fraction``) or intersection over union (``iou``) that is asked for; ``any`` ignores it.
-        size_edges_mm3: ascending lower edges of the size bins, the first 0.
     """
-    edges = tuple(float(edge) for edge in size_edges_mm3)
     if overlap not in ("any", "fraction", "iou"):
         raise ConfigError(f'overlap is "any", "fraction" or "iou", got {overlap!r}.')
-    if not 0 < min_overlap <= 1 or not edges or edges[0] != 0 or list(edges) != sorted(set(edges)):
-        raise ConfigError(
-            f"min_overlap lies in (0, 1] and size edges ascend from 0, got {min_overlap} and {list(edges)}."
-        )
     predicted = to_mask(prediction, name="prediction")
     wanted = to_mask(truth, predicted.shape)
-    if region is not None:
-        inside = to_mask(region, predicted.shape, "region")
-        predicted, wanted = predicted & inside, wanted & inside
     shape = predicted.shape[-3:]
     lesion_of, lesions = _components(wanted.reshape(shape))
     component_of, components = _components(predicted.reshape(shape))
@@ -185,16 +161,15 @@ def lesion_counts(
     component_sizes = np.bincount(component_of.ravel(), minlength=components + 1)[1:]
     shared = (lesion_of > 0) & (component_of > 0)
     pairs, voxels = np.unique(np.stack([lesion_of[shared], component_of[shared]]) - 1, axis=1, return_counts=True)
-    found, true = _decide(pairs, voxels, lesion_sizes, component_sizes, overlap, min_overlap)
-    bins = np.digitize(lesion_sizes * prod(spacing_mm), edges, right=True) - 1
+    found, true = _decide(pairs, voxels, lesion_sizes, component_sizes, overlap)
+    bins = np.digitize(lesion_sizes * prod(spacing_mm), SIZE_EDGES_MM3, right=True) - 1
     return LesionCounts(
         lesions,
         int(found.sum()),
         components,
         int(true.sum()),
-        edges,
-        tuple(np.bincount(bins, minlength=len(edges)).tolist()),
-        tuple(np.bincount(bins[found], minlength=len(edges)).tolist()),
+        tuple(np.bincount(bins, minlength=len(SIZE_EDGES_MM3)).tolist()),
+        tuple(np.bincount(bins[found], minlength=len(SIZE_EDGES_MM3)).tolist()),
     )
 
 
@@ -204,21 +179,20 @@ def _decide(
     lesion_sizes: NDArray[Any],
     component_sizes: NDArray[Any],
     overlap: Overlap,
-    min_overlap: float,
 ) -> tuple[Mask, Mask]:
     """Which lesions are found and which components are true, from the voxels that each overlapping pair shares."""
     lesion, component = pairs
     found, true = np.zeros(len(lesion_sizes), dtype=bool), np.zeros(len(component_sizes), dtype=bool)
     if overlap == "iou":
         union = lesion_sizes[lesion] + component_sizes[component] - voxels
-        good = voxels >= min_overlap * union
+        good = voxels >= MIN_OVERLAP * union
         graph = csr_array((np.ones(good.sum()), (lesion[good], component[good])), shape=(len(found), len(true)))
         if graph.nnz:
             partner = maximum_bipartite_matching(graph, perm_type="column")
             found = partner >= 0
             true[partner[found]] = True
         return found, true
-    share = min_overlap if overlap == "fraction" else 0.0
+    share = MIN_OVERLAP if overlap == "fraction" else 0.0
     covered = np.bincount(lesion, weights=voxels, minlength=len(found))
     correct = np.bincount(component, weights=voxels, minlength=len(true))
     return (covered > 0) & (covered >= share * lesion_sizes), (correct > 0) & (correct >= share * component_sizes)

@@ -5,16 +5,16 @@ Policy for an empty ground truth: Dice, precision, recall and FDR of the case ar
 the numbers of cases that entered and did not are reported); false-positive volume and rate are always counted. An empty
 prediction of a non-empty truth has Dice and recall 0 and no precision. The code released with Behrendt et al. (ISBI
 2024) gives an empty truth Dice 0 if anything is predicted and drops it as NaN if nothing is, calls the FDR "FPR" and
-swaps the four counts. Without a ``region`` the whole grid counts, as in that paper. Checked against scikit-learn.
+swaps the four counts. The whole grid counts, as in that paper. Checked against scikit-learn.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
-from math import prod
 
 import numpy as np
 
-from .arrays import Array, inside, to_mask
+from .arrays import Array, to_mask
+
+RATES = ("dice", "precision", "recall", "fpr", "fdr")
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,6 @@ class ConfusionCounts:
     fp: int = 0
     fn: int = 0
     tn: int = 0
-
-    @classmethod
-    def of(cls, predicted: Array, truth: Array, region: Array | None = None) -> "ConfusionCounts":
-        """Count two masks of one shape, inside ``region`` if given."""
-        p, t = inside(to_mask(predicted, name="prediction"), truth, region)
-        tp, predicted_sum, truth_sum = (int(np.count_nonzero(voxels)) for voxels in (p & t, p, t))
-        return cls(tp, predicted_sum - tp, truth_sum - tp, p.size - predicted_sum - truth_sum + tp)
-
-    @classmethod
-    def pooled(cls, counts: Iterable["ConfusionCounts"]) -> "ConfusionCounts":
-        """Return the sum over cases."""
-        return sum(counts, cls())
 
     def __add__(self, other: "ConfusionCounts") -> "ConfusionCounts":
         return ConfusionCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -71,37 +59,14 @@ class ConfusionCounts:
         """False-discovery rate FP / (FP + TP); None where precision is."""
         return None if self.precision is None else 1 - self.precision
 
-    @property
-    def specificity(self) -> float | None:
-        """TN / (TN + FP)."""
-        return self.tn / (self.tn + self.fp) if self.tn + self.fp else None
-
-    @property
-    def accuracy(self) -> float | None:
-        """(TP + TN) / all; close to 1 whatever is predicted, because lesions are small."""
-        total = sum(astuple(self))
-        return (self.tp + self.tn) / total if total else None
-
     def rates(self) -> dict[str, float | None]:
         """Return the rates of a result table by name."""
-        return {name: getattr(self, name) for name in ("dice", "precision", "recall", "fpr", "fdr")}
+        return {name: getattr(self, name) for name in RATES}
 
 
-def confusion_counts(prediction: Array, truth: Array, region: Array | None = None) -> ConfusionCounts:
-    """Count two masks of one shape, inside ``region`` if given."""
-    return ConfusionCounts.of(prediction, truth, region)
-
-
-def segmentation_metrics(counts: ConfusionCounts, spacing_mm: Sequence[float]) -> dict[str, float | None]:
-    """Return every rate of a case and its volumes in ml (1 ml = 1000 mm³); ``spacing_mm`` is the voxel size."""
-    voxel_ml = prod(spacing_mm) / 1000
-    return {
-        **counts.rates(),
-        "specificity": counts.specificity,
-        "accuracy": counts.accuracy,
-        "truth_ml": (counts.tp + counts.fn) * voxel_ml,
-        "predicted_ml": (counts.tp + counts.fp) * voxel_ml,
-        "fp_ml": counts.fp * voxel_ml,
-        "empty_truth": float(counts.tp + counts.fn == 0),
-        "empty_prediction": float(counts.tp + counts.fp == 0),
-    }
+def confusion_counts(prediction: Array, truth: Array) -> ConfusionCounts:
+    """Count two masks of one shape."""
+    predicted = to_mask(prediction, name="prediction")
+    wanted = to_mask(truth, predicted.shape)
+    tp, flagged, anomalous = (int(np.count_nonzero(voxels)) for voxels in (predicted & wanted, predicted, wanted))
+    return ConfusionCounts(tp, flagged - tp, anomalous - tp, predicted.size - flagged - anomalous + tp)

@@ -8,33 +8,22 @@
 ``oracle``           best on the test scans themselves after the whole chain (⌈Dice⌉), never a result
 
 Thresholds are >= 0, so a score of exactly 0 is never flagged. "Pooled" Dice takes the voxels of all scans as one
-volume, so large lesions decide; :func:`best_mean_dice_threshold` weighs scans alike. Checked by trying every value.
+volume, so large lesions decide. Checked by trying every value.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..core.errors import ConfigError, DataError
 from .arrays import Array, Mask, inside, to_numpy, to_scores, to_tensor
 from .histogram import ScoreHistogram
 
-Volumes = Array | Iterable[Array]
-_Case = tuple[Array, Array, Array | None]
+Volumes = Iterable[Array]
 
 
-def _cases(maps: Volumes, truths: Volumes, regions: Volumes | None) -> Iterator[_Case]:
-    """Go through the cases; a bare array is one case."""
-    parts = [maps, truths] if regions is None else [maps, truths, regions]
-    for case in zip(*([p] if isinstance(p, (np.ndarray, torch.Tensor)) else p for p in parts), strict=True):
-        yield case[0], case[1], case[2] if len(case) > 2 else None
-
-
-def best_dice_threshold(
-    maps: Volumes, truths: Volumes, regions: Volumes | None = None, histogram: ScoreHistogram | None = None
-) -> tuple[float, float]:
+def best_dice_threshold(maps: Volumes, truths: Volumes, histogram: ScoreHistogram | None = None) -> tuple[float, float]:
     """Return ``(threshold, dice)`` with the largest pooled Dice over all thresholds >= 0: exact, not on a grid.
 
     A histogram gives the exact Dice at its bin edges. Inside a bin the Dice cannot exceed that of taking all of its
@@ -43,9 +32,8 @@ def best_dice_threshold(
     map when asked), no generators.
 
     Args:
-        maps: one array, or one a case; scores >= 0, compared in float32.
+        maps: one a case; scores >= 0, compared in float32.
         truths: alike, anomalous where > 0.
-        regions: alike, counted where > 0; None = every voxel.
         histogram: filled before with exactly these voxels.
 
     Raises:
@@ -53,7 +41,7 @@ def best_dice_threshold(
     """
     if histogram is None:
         histogram = ScoreHistogram()
-        for case in _cases(maps, truths, regions):
+        for case in zip(maps, truths, strict=True):
             histogram.update(*case)
     best = histogram.best_dice()
     total, counts = histogram.total_anomalous, histogram.counts
@@ -62,7 +50,7 @@ def best_dice_threshold(
     candidate = (bound > best[1]) & (counts.sum(axis=0) > 1)
     if not candidate.any():
         return best
-    values, labels, slots = _voxels_of(candidate, histogram, _cases(maps, truths, regions))
+    values, labels, slots = _voxels_of(candidate, histogram, zip(maps, truths, strict=True))
     if len(values) != counts[:, candidate].sum():
         raise DataError(
             f"The histogram knows {counts[:, candidate].sum()} voxels where the maps have {len(values)}: it was filled "
@@ -83,13 +71,13 @@ def best_dice_threshold(
 
 
 def _voxels_of(
-    candidate: Mask, histogram: ScoreHistogram, cases: Iterable[_Case]
+    candidate: Mask, histogram: ScoreHistogram, cases: Iterable[tuple[Array, Array]]
 ) -> tuple[NDArray[np.float32], Mask, NDArray[np.int64]]:
     """Scores, labels and indices of the bin (in the window) of all voxels that lie in candidate bins."""
     wanted = np.concatenate([[False], candidate, [False]])
     parts = []
-    for scores, truth, region in cases:
-        values, labels = inside(to_numpy(scores).astype(np.float32, copy=False), truth, region)
+    for scores, truth in cases:
+        values, labels = inside(to_numpy(scores).astype(np.float32, copy=False), truth, None)
         slots = (histogram.bins_of(to_tensor(values)).numpy() - (histogram.first_bin - 1)).clip(0, len(candidate) + 1)
         chosen = np.flatnonzero(wanted[slots])
         parts.append((values[chosen], labels[chosen], slots[chosen].astype(np.int64) - 1))
@@ -99,29 +87,7 @@ def _voxels_of(
     return all_values, all_labels, all_slots
 
 
-def best_mean_dice_threshold(histograms: Sequence[ScoreHistogram]) -> tuple[float, float]:
-    """Return ``(threshold, mean dice)`` with the largest mean of the scans' own Dice, over all bin edges.
-
-    Args:
-        histograms: one a scan; scans without anomalous voxels have no Dice and do not count.
-
-    Raises:
-        DataError: no scan has an anomalous voxel.
-    """
-    scans = [histogram for histogram in histograms if histogram.total_anomalous]
-    everything = ScoreHistogram(scans[0].mantissa_bits) if scans else ScoreHistogram()
-    for scan in scans:
-        everything.merge(scan)
-    everything.best_dice()  # raises if there is nothing to find
-    thresholds = everything.thresholds()
-    dice = np.mean([scan.dice_at(thresholds) for scan in scans], axis=0)
-    best = len(dice) - 1 - int(dice[::-1].argmax())
-    return float(thresholds[best]), float(dice[best])
-
-
-def interval_search(
-    maps: Volumes, truths: Volumes, steps: int = 10, regions: Volumes | None = None
-) -> tuple[float, float]:
+def interval_search(maps: Volumes, truths: Volumes, steps: int = 10) -> tuple[float, float]:
     """Return threshold and pooled Dice of the papers' interval halving (preset ``isbi2024``).
 
     Behrendt et al. (ISBI 2024, released code; after Zimmerer et al.): starting from [0, largest score], the Dice at
@@ -130,15 +96,14 @@ def interval_search(
     score / 2^steps. It assumes a curve with one hump and can miss the optimum.
 
     Args:
-        maps: one array, or one a case; the scores above 0 of all of them are held in memory.
+        maps: one a case; the scores above 0 of all of them are held in memory.
         truths: the segmentations.
         steps: halvings; the papers take 10.
-        regions: counted where > 0; None = every voxel, as the papers do.
 
     Raises:
         DataError: no anomalous voxel.
     """
-    parts = [inside(to_scores(scores), truth, region) for scores, truth, region in _cases(maps, truths, regions)]
+    parts = [inside(to_scores(scores), truth, None) for scores, truth in zip(maps, truths, strict=True)]
     total = sum(int(np.count_nonzero(labels)) for _, labels in parts)
     if not total:
         raise DataError("no anomalous voxel: a threshold cannot be tuned on scans without any; use a healthy quantile.")
@@ -166,7 +131,7 @@ def _check_rate(rate: float, name: str) -> None:
         raise ConfigError(f"{name} is a share between 0 and 1 (0.01 = 1 %), got {rate}.")
 
 
-def healthy_quantile_threshold(scores: ScoreHistogram | Array, fpr: float) -> float:
+def healthy_quantile_threshold(scores: Array, fpr: float) -> float:
     """Return the lowest threshold that at most the share ``fpr`` of healthy brain voxels exceeds (strictly).
 
     Give scores of healthy scans *inside the brain mask* only: with the background in, 1 % of all voxels is several per
@@ -174,12 +139,10 @@ def healthy_quantile_threshold(scores: ScoreHistogram | Array, fpr: float) -> fl
     not of voxels; with fewer than some 20 scans use :func:`conformal_case_threshold`, which holds for any number.
 
     Args:
-        scores: histogram (answer at its bin edges, never below the exact one) or values of any shape (exact).
+        scores: values of any shape.
         fpr: wanted voxel-wise false-positive rate.
     """
     _check_rate(fpr, "The false-positive rate")
-    if isinstance(scores, ScoreHistogram):
-        return scores.normal_quantile_threshold(fpr)
     values = to_scores(scores).ravel()
     if not values.size:
         raise DataError("A healthy threshold needs voxels of healthy brains, got none. Check the brain masks.")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ..core.digests import file_sha256
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, listed
 from ..core.files import atomic_write_bytes, refuse_pointer
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -127,12 +127,7 @@ def state_difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]
         "not in the network": [key for key in found if key not in expected],
         "other shapes": shapes,
     }
-    return "; ".join(f"{name}: {_listed(items)}" for name, items in parts.items() if items) or None
-
-
-def _listed(items: list[str]) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more
+    return "; ".join(f"{name}: {listed(items, _SHOWN)}" for name, items in parts.items() if items) or None
 
 
 @contextmanager

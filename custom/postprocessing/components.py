@@ -9,7 +9,6 @@ at most 7 voxels of 2 mm (56 mm³) are dropped; the cDDPM paper says "less than 
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
@@ -19,18 +18,12 @@ _NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 _SMALLEST_SHELL = 26  # voxels around a single one
 
 
-def _filled_size(component: NDArray[np.bool_]) -> int:
-    """Voxels of a component (within its bounding box) and of the holes in it."""
-    return int(ndimage.binary_fill_holes(component, structure=_NEIGHBOURS_26).sum())
-
-
-def remove_small_components(binary: Tensor, max_size_voxels: int, fill_holes: bool = True) -> Tensor:
+def remove_small_components(binary: Tensor, max_size_voxels: int) -> Tensor:
     """Keep the 26-connected components of more than ``max_size_voxels``; bool ``[X, Y, Z]`` on the input's device.
 
     Args:
         binary: ``[X, Y, Z]``; whatever is not 0 is foreground.
-        max_size_voxels: largest size that is removed; 0 keeps everything.
-        fill_holes: measure size with holes filled (the voxels of holes are not added to the result).
+        max_size_voxels: largest size, with holes filled, that is removed; 0 keeps everything.
     """
     if binary.ndim != 3:
         raise DataError(f"Components are found in one volume [X, Y, Z], got {list(binary.shape)}. Go case by case.")
@@ -39,19 +32,18 @@ def remove_small_components(binary: Tensor, max_size_voxels: int, fill_holes: bo
     if max_size_voxels <= 0 or not foreground.any():
         return foreground
     volume = foreground.contiguous().cpu().numpy()
-    extents = [np.flatnonzero(volume.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    box = tuple(slice(int(extent[0]), int(extent[-1]) + 1) for extent in extents)
+    (box,) = ndimage.find_objects(volume.view(np.uint8))
     inside = np.ascontiguousarray(volume[box])
     labels, _ = ndimage.label(inside, structure=_NEIGHBOURS_26)
     places = np.flatnonzero(inside)  # a few per cent: counted and looked up without the background
     label_of = labels.ravel()[places]
     sizes = np.bincount(label_of)
     keep = sizes > max_size_voxels
-    if fill_holes and max_size_voxels >= _SMALLEST_SHELL:
+    if max_size_voxels >= _SMALLEST_SHELL:
         regions = ndimage.find_objects(labels)
         for label in np.flatnonzero((sizes >= _SMALLEST_SHELL) & ~keep):
-            region = regions[label - 1]
-            keep[label] = _filled_size(labels[region] == label) > max_size_voxels
+            filled = ndimage.binary_fill_holes(labels[regions[label - 1]] == label, structure=_NEIGHBOURS_26)
+            keep[label] = filled.sum() > max_size_voxels
     inside.ravel()[places[~keep[label_of]]] = False
     result = np.zeros_like(volume)
     result[box] = inside

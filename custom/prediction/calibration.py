@@ -125,12 +125,10 @@ class Calibration:
         if self.pictures is None:
             return self
         thresholds, quantiles = _thresholds_and_quantiles(self.pictures)
-        own = (
-            {"score": self.pictures["score"], "scoring": build(self.pictures["scoring"])}
-            if "scoring" in self.pictures
-            else {}
-        )
-        return replace(self, thresholds=thresholds, quantiles=quantiles, **own)
+        own = replace(self, thresholds=thresholds, quantiles=quantiles)
+        if "scoring" not in self.pictures:
+            return own
+        return replace(own, score=self.pictures["score"], scoring=build(self.pictures["scoring"]))
 
     def not_calibrated_for(self, scanner: str, brain_extraction: str) -> list[str]:
         """Return a sentence for each way in which the scans that calibrated the model were of another kind.
@@ -152,20 +150,18 @@ class Calibration:
         Raises:
             ConfigError: an unknown name, a rate outside those that were measured, or a threshold that no score can have.
         """
-        chosen = self._chosen(sensitivity, threshold)
+        if threshold not in _UNSET:
+            chosen = Threshold(_score(threshold), "given by the user")
+        else:
+            if isinstance(sensitivity, (list, tuple)):
+                sensitivity = sensitivity[0] if sensitivity else None
+            chosen = self._named(self.names[0] if sensitivity in _UNSET else str(sensitivity))
         doubt = self.doubt(chosen.value)
         return Threshold(chosen.value, f"{chosen.source}; {doubt}") if doubt else chosen
 
     def doubt(self, value: float) -> str:
         """Return what is to be said against a threshold, see :func:`doubt_about`."""
         return doubt_about(value, self.quantiles)
-
-    def _chosen(self, sensitivity: Any, threshold: Any) -> Threshold:
-        if threshold not in _UNSET:
-            return Threshold(_score(threshold), "given by the user")
-        if isinstance(sensitivity, (list, tuple)):
-            sensitivity = sensitivity[0] if sensitivity else None
-        return self._named(self.names[0] if sensitivity in _UNSET else str(sensitivity))
 
     def _named(self, name: str) -> Threshold:
         if name in self.thresholds:
@@ -185,7 +181,7 @@ class Calibration:
             )
         levels, scores = np.array(self.quantiles, dtype=np.float64).T
         value = float(np.interp(1 - rate, levels, scores))
-        share = 100 - float(self.percentile_of(np.array([value]))[0])  # less than asked for where many scores are equal
+        share = 100 - float(self.percentile_of(value))  # less than asked for where many scores are equal
         return Threshold(value, f"exceeded by about {share:.3g} % of the voxels of healthy brains")
 
     @property
@@ -205,8 +201,8 @@ class Calibration:
             raise ConfigError(f"the calibration has no healthy quantiles; choose one of {', '.join(self.names)}.")
         return round(1 - self.quantiles[-1][0], 9), round(1 - self.quantiles[0][0], 9)
 
-    def percentile_of(self, scores: NDArray[Any]) -> NDArray[np.float32]:
-        """Return for each score the percentile (0 to 100) that it has inside healthy brains; ties take the upper end."""
+    def percentile_of(self, scores: NDArray[Any] | float) -> NDArray[np.float32]:
+        """Return for one or many scores the percentile (0 to 100) that it has inside healthy brains; ties take the upper end."""
         if not self.quantiles:
             raise ConfigError("the calibration has no healthy quantiles; run the evaluation of this model again.")
         return _percentiles(scores, self.quantiles)
@@ -228,7 +224,7 @@ def doubt_about(value: float, quantiles: Sequence[tuple[float, float]]) -> str:
     >>> doubt_about(0.3, quantiles), doubt_about(0.12, quantiles)
     ('', 'indiscriminate: it marks 42% of healthy brains, so what it marks means nothing')
     """
-    share = 1 - float(_percentiles(np.array([value]), quantiles)[0]) / 100 if quantiles else 0.0
+    share = 1 - float(_percentiles(value, quantiles)) / 100 if quantiles else 0.0
     if share <= INDISCRIMINATE_FPR:
         return ""
     least = "at least " if value < quantiles[0][1] else ""
@@ -236,7 +232,7 @@ def doubt_about(value: float, quantiles: Sequence[tuple[float, float]]) -> str:
     return f"indiscriminate: it marks {least}{known:.0%} of healthy brains, so what it marks means nothing"
 
 
-def _percentiles(scores: NDArray[Any], quantiles: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
+def _percentiles(scores: NDArray[Any] | float, quantiles: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
     probability, score = np.array(quantiles, dtype=np.float64).T
     upper = np.searchsorted(score, scores, side="right")
     exact = np.interp(scores, score, probability)

@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.files import atomic_path, atomic_write_json
+from ..volumes.resampling import voxel_ml_of
 from .calibration import Calibration, Threshold
 from .findings import Finding, find_findings
-from .views import View
 
+View = Literal["neurological", "radiological"]  # the patient's left is on the left, or on the right, of a picture
 MAX_ANOMALOUS = 0.15
 
 
@@ -76,7 +77,7 @@ class CaseResult:
 
     def __repr__(self) -> str:
         """Return one line."""
-        ml = float(self.mask.sum()) * abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+        ml = float(self.mask.sum()) * voxel_ml_of(self.affine)
         shape = "x".join(str(n) for n in self.mask.shape)
         first = f", first: {self.findings[0].words}" if self.findings else ""
         return (
@@ -96,6 +97,10 @@ class CaseResult:
         record = json.loads(reference.meta.get("record", "{}"))
         placed = record.get("registration", {}).get("template_to_scan")
         threshold = Threshold(float(data["result"]["threshold"]), str(data["result"]["threshold_source"]))
+        brain_ml = float(reference.meta["mask_ml"])
+        warnings = [*json.loads(data["warnings"]), *_too_much(mask, affine, brain_ml)]
+        if doubt := calibration.doubt(threshold.value):
+            warnings.append(f"the threshold {threshold.value:.4g} is {doubt}")
         findings = find_findings(
             mask, anomaly_map, affine, centre[:3], threshold.value, None if placed is None else np.array(placed)
         )
@@ -111,18 +116,10 @@ class CaseResult:
             grid_affine,
             threshold,
             calibration,
-            (
-                *json.loads(data["warnings"]),
-                *_too_much(mask, affine, float(reference.meta["mask_ml"])),
-                *(
-                    [f"the threshold {threshold.value:.4g} is {doubt}"]
-                    if (doubt := calibration.doubt(threshold.value))
-                    else []
-                ),
-            ),
+            tuple(warnings),
             tuple(findings),
             str(reference.meta["kind"]),
-            float(reference.meta["mask_ml"]),
+            brain_ml,
             record,
             bytes.fromhex(reference.meta.get("header", "")),
             str(reference.meta.get("sha256", "")),
@@ -141,17 +138,14 @@ class CaseResult:
 
     def summary(self) -> dict[str, Any]:
         """Return numbers and texts as JSON values."""
-        voxel_ml = abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
         peak = float(self.grid["map"].max())
-        peaks = [round(float(p), 3) for p in self.calibration.percentile_of(np.array([f.peak for f in self.findings]))]
+        peaks = [round(float(self.calibration.percentile_of(finding.peak)), 3) for finding in self.findings]
         return {
             "Threshold": {"Value": self.threshold.value, "Source": self.threshold.source},
-            "AnomalyVolumeMl": round(float(self.mask.sum()) * voxel_ml, 3),
+            "AnomalyVolumeMl": round(float(self.mask.sum()) * voxel_ml_of(self.affine), 3),
             "AnomalyScore": peak,
-            "AnomalyScoreHealthyPercentile": float(self.calibration.percentile_of(np.array([peak]))[0]),
-            "Findings": [
-                finding.as_json() | {"percentile": p} for finding, p in zip(self.findings, peaks, strict=True)
-            ],
+            "AnomalyScoreHealthyPercentile": float(self.calibration.percentile_of(peak)),
+            "Findings": [f.as_json() | {"percentile": p} for f, p in zip(self.findings, peaks, strict=True)],
             "ReconstructionError": round(self.reconstruction_error, 5),
             "Scanner": self.scanner or None,
             "Preparation": dict(self.record),
@@ -219,7 +213,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _too_much(mask: NDArray[np.uint8], affine: NDArray[np.float64], brain_ml: float) -> list[str]:
-    share = float(mask.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000 / brain_ml
+    share = float(mask.sum()) * voxel_ml_of(affine) / brain_ml
     if share <= MAX_ANOMALOUS:
         return []
     return [

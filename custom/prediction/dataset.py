@@ -46,11 +46,16 @@ class ScanDataset(Dataset[dict[str, Any]]):
         try:
             return dict(self.preprocessing(data))
         except Exception as error:
-            if self.debug or isinstance(find_foreseen(error), DiskFullError):
-                raise
-            return {**known, "error": sentence(error, source.case_id)}
+            return {**known, "error": survived(error, source.case_id, self.debug)}
         finally:
             prepared(source.path)
+
+
+def survived(error: Exception, case_id: str, debug: bool) -> str:
+    """Return what the table says about an error that costs one scan; one that ends the batch (a full disk) is raised again."""
+    if debug or isinstance(find_foreseen(error), DiskFullError):
+        raise error
+    return sentence(error, case_id)
 
 
 def sentence(error: BaseException, case_id: str, remedy: str = "run this scan alone with --debug and report it") -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import ConfigError, DataError
+from ..core.errors import ConfigError, DataError, listed
 from ..core.files import expanded
 from ..volumes.dicom import is_dicom_series
 from ..volumes.picture import ENDINGS as PICTURE_ENDINGS
@@ -181,10 +181,9 @@ def _mention_others(folder: Path, taken: Sequence[Path]) -> None:
         shown(p.name) for p in files if not _is_scan(p) and not _is_brain_mask(p) and "_desc-" not in p.name
     )
     if others:
-        more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
         _LOG.warning(
-            "passed over in %s, their names say that they are no scans: %s%s; give them by a list (.txt) if they are",
-            shown(folder), ", ".join(others[:_LISTED]), more,
+            "passed over in %s, their names say that they are no scans: %s; give them by a list (.txt) if they are",
+            shown(folder), listed(others, _LISTED),
         )  # fmt: skip
     if taken and (below := _scans_below(folder, taken)):
         _LOG.warning("not searched in %s: %s", shown(folder), below)
@@ -253,9 +252,8 @@ def _mask_of(scan: Path, mask: Path | None) -> tuple[Path | None, str | None]:
         return found, None
     there = sorted(shown(p.name) for p in mask.iterdir() if p.name.lower().endswith(ENDINGS))
     near = [name for name in there if name.startswith(entities_of(scan))] or there
-    more = f" and {len(near) - _LISTED} more" if len(near) > _LISTED else ""
     ending = next((end for end in ENDINGS if scan.name.lower().endswith(end)), ".nii.gz")
     return None, (
         f"no mask for {entities_of(scan)} in {shown(mask.name)}: expected {shown(stem)}_mask{ending} or {shown(stem)}{ending}, "
-        f"found {', '.join(near[:_LISTED]) or 'no image'}{more}"
+        f"found {listed(near, _LISTED) or 'no image'}"
     )

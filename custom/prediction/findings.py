@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..volumes.resampling import voxel_ml_of
 from .anatomy import place_in_template, to_template
 
 MIDDLE_MM = 5.0
@@ -76,18 +77,18 @@ def find_findings(
         threshold: that the mask was cut at.
         template_to_scan: from template space to the scan's world, or None.
     """
-    places = np.argwhere(mask > 0)
-    if not len(places):
+    boxes = ndimage.find_objects((mask > 0).view(np.uint8))
+    if not boxes:
         return []
-    low, high = places.min(axis=0), places.max(axis=0) + 1
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    (box,) = boxes
+    low = [axis.start for axis in box]
     labels, _ = ndimage.label(mask[box] > 0, structure=np.ones((3, 3, 3)))
-    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    voxel_ml = voxel_ml_of(affine)
     found = []
     for number, part in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[part] == number
-        start = low + [axis.start for axis in part]
-        world = (np.argwhere(inside) + start) @ affine[:3, :3].T + affine[:3, 3]
+        start = [axis.start for axis in part]
+        world = (np.argwhere(inside) + low + start) @ affine[:3, :3].T + affine[:3, 3]
         values = scores[box][part][inside]
         x, y, z = (round(float(value), 1) for value in world.mean(axis=0))
         found.append(

@@ -15,66 +15,50 @@ from ..core.files import atomic_write_json, atomic_write_text
 Record = Mapping[str, Any]
 People = Mapping[str, Mapping[str, str]]
 PERSONAL = ("age", "sex", "site", "group")
-Column = tuple[str, str, Callable[[Record], Any]]
+Column = tuple[str, str, str | Callable[[Record], Any]]  # name, meaning, and the keys to its value, or what computes it
 
 
-def _registration(record: Record, name: str) -> Any:
-    return record.get("Preparation", {}).get("registration", {}).get(name)
+def _number_of(name: str) -> Callable[[Record], int | None]:
+    return lambda record: len(record[name]) if name in record else None
 
 
 SCANS: tuple[Column, ...] = (
-    ("scan", "BIDS entities of the scan", lambda r: r["case_id"]),
+    ("scan", "BIDS entities of the scan", "case_id"),
     ("subject", "first BIDS entity of the scan", lambda r: r["case_id"].partition("_")[0]),
     ("session", "BIDS session, where there is one", lambda r: entity(r["case_id"], "ses")),
-    ("status", "done, done before, or failed", lambda r: r["status"]),
-    ("error", "why a failed scan gave no result", lambda r: r.get("error")),
-    ("anomaly_ml", "volume above the threshold, ml, on the scan's own grid", lambda r: r.get("AnomalyVolumeMl")),
-    (
-        "findings",
-        "number of connected regions above the threshold",
-        lambda r: len(r["Findings"]) if "Findings" in r else None,
-    ),
-    ("highest_score", "highest anomaly score", lambda r: r.get("AnomalyScore")),
-    (
-        "highest_percentile",
-        "its percentile among the voxels of healthy brains",
-        lambda r: r.get("AnomalyScoreHealthyPercentile"),
-    ),
-    ("threshold", "score that the mask was cut at", lambda r: r.get("Threshold", {}).get("Value")),
-    ("threshold_source", "where the threshold comes from", lambda r: r.get("Threshold", {}).get("Source")),
-    ("warnings", "number of doubts about the scan", lambda r: len(r["Warnings"]) if "Warnings" in r else None),
-    (
-        "reconstruction_error",
-        "mean absolute residual inside the brain (intensities 0 to 1)",
-        lambda r: r.get("ReconstructionError"),
-    ),
-    ("scanner", "what the file says about the scanner", lambda r: r.get("Scanner")),
-    (
-        "brain_extraction",
-        "how the brain was found",
-        lambda r: r.get("Preparation", {}).get("brain_extraction", {}).get("source"),
-    ),
-    ("mask_overlap", "Dice coefficient with the template's mask", lambda r: _registration(r, "mask_overlap")),
-    ("pose_ratio", "fit against the head turned over; below 2 is doubtful", lambda r: _registration(r, "pose_ratio")),
-    ("bias_log_sd", "spread of the bias field", lambda r: r.get("Preparation", {}).get("bias_field", {}).get("log_sd")),
-    ("method", "method of the model", lambda r: r.get("Settings", {}).get("method")),
-    ("model_sha256", "digest of the model's weights", lambda r: r.get("Settings", {}).get("model_sha256")),
+    ("status", "done, done before, or failed", "status"),
+    ("error", "why a failed scan gave no result", "error"),
+    ("anomaly_ml", "volume above the threshold, ml, on the scan's own grid", "AnomalyVolumeMl"),
+    ("findings", "number of connected regions above the threshold", _number_of("Findings")),
+    ("highest_score", "highest anomaly score", "AnomalyScore"),
+    ("highest_percentile", "its percentile among the voxels of healthy brains", "AnomalyScoreHealthyPercentile"),
+    ("threshold", "score that the mask was cut at", "Threshold.Value"),
+    ("threshold_source", "where the threshold comes from", "Threshold.Source"),
+    ("warnings", "number of doubts about the scan", _number_of("Warnings")),
+    ("reconstruction_error", "mean absolute residual inside the brain (intensities 0 to 1)", "ReconstructionError"),
+    ("scanner", "what the file says about the scanner", "Scanner"),
+    ("brain_extraction", "how the brain was found", "Preparation.brain_extraction.source"),
+    ("mask_overlap", "Dice coefficient with the template's mask", "Preparation.registration.mask_overlap"),
+    ("pose_ratio", "fit against the head turned over; below 2 is doubtful", "Preparation.registration.pose_ratio"),
+    ("bias_log_sd", "spread of the bias field", "Preparation.bias_field.log_sd"),
+    ("method", "method of the model", "Settings.method"),
+    ("model_sha256", "digest of the model's weights", "Settings.model_sha256"),
     ("version", "version of this package", lambda r: next((g["Version"] for g in r.get("GeneratedBy", [])), None)),
 )
 FINDINGS: tuple[Column, ...] = (
-    ("scan", "BIDS entities of the scan", lambda f: f["case_id"]),
-    ("number", "place in the order of burden", lambda f: f["number"]),
-    ("volume_ml", "volume, ml", lambda f: f["volume_ml"]),
+    ("scan", "BIDS entities of the scan", "case_id"),
+    ("number", "place in the order of burden", "number"),
+    ("volume_ml", "volume, ml", "volume_ml"),
     ("x_mm", "centre in the scan's coordinates, RAS", lambda f: f["centre_mm"][0]),
     ("y_mm", "centre in the scan's coordinates, RAS", lambda f: f["centre_mm"][1]),
     ("z_mm", "centre in the scan's coordinates, RAS", lambda f: f["centre_mm"][2]),
-    ("where", "direction from the centre of the brain", lambda f: f["where"]),
-    ("region", "side and region by rules of thumb in template space", lambda f: f.get("region")),
-    ("tissue", "tissue of the average brain at this place", lambda f: f.get("tissue")),
-    ("ventricle_mm", "distance to the ventricles of the average brain, mm", lambda f: f.get("ventricle_mm")),
-    ("peak", "highest anomaly score", lambda f: f["peak"]),
-    ("percentile", "its percentile among the voxels of healthy brains", lambda f: f.get("percentile")),
-    ("burden", "score above the threshold, summed over the volume, ml", lambda f: f.get("burden")),
+    ("where", "direction from the centre of the brain", "where"),
+    ("region", "side and region by rules of thumb in template space", "region"),
+    ("tissue", "tissue of the average brain at this place", "tissue"),
+    ("ventricle_mm", "distance to the ventricles of the average brain, mm", "ventricle_mm"),
+    ("peak", "highest anomaly score", "peak"),
+    ("percentile", "its percentile among the voxels of healthy brains", "percentile"),
+    ("burden", "score above the threshold, summed over the volume, ml", "burden"),
 )
 
 
@@ -116,9 +100,18 @@ def write_group_tables(folder: Path, records: Sequence[Record], people: People |
         text = io.StringIO()
         writer = csv.writer(text, delimiter="\t", lineterminator="\n")
         writer.writerow([column for column, _, _ in columns])
-        writer.writerows([_cell(value(row)) for _, _, value in columns] for row in rows)
+        writer.writerows([_cell(_value(row, source)) for _, _, source in columns] for row in rows)
         atomic_write_text(folder / f"{name}.tsv", text.getvalue())
         atomic_write_json(folder / f"{name}.json", {column: {"Description": what} for column, what, _ in columns})
+
+
+def _value(record: Record, source: str | Callable[[Record], Any]) -> Any:
+    if callable(source):
+        return source(record)
+    value: Any = record
+    for key in source.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _cell(value: Any) -> str:

@@ -10,12 +10,10 @@ import psutil
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
-from ..core.errors import DiskFullError
-from ..core.foreseen import find_foreseen
 from ..runs.failure import on_failure
 from .calibration import Calibration
 from .case_result import CaseResult
-from .dataset import sentence
+from .dataset import survived
 from .find import ScanSource
 from .results import ResultsFolder
 
@@ -61,9 +59,7 @@ class PredictionHandler:
         try:
             return engine._iteration(engine, batch)
         except Exception as error:
-            if self.debug or isinstance(find_foreseen(error), DiskFullError):
-                raise
-            return {"error": sentence(error, self.sources[self.index].case_id)}
+            return {"error": survived(error, self.sources[self.index].case_id, self.debug)}
 
     def _start(self, engine: Engine) -> None:
         hidden = not sys.stderr.isatty()
@@ -79,9 +75,7 @@ class PredictionHandler:
                 result = CaseResult.from_data(data, self.calibration)
                 self.results.save(source, result, time.perf_counter() - self.began)
         except Exception as error:
-            if self.debug or isinstance(find_foreseen(error), DiskFullError):
-                raise
-            self.results.fail(source, sentence(error, source.case_id))
+            self.results.fail(source, survived(error, source.case_id, self.debug))
         memory = psutil.Process().memory_info().rss / 2**30
         self.bar.set_postfix_str(f"{source.case_id}, {memory:.1f} GiB")
         self.bar.update()

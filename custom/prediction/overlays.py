@@ -20,6 +20,7 @@ TICKS = (90.0, 99.0, 99.9, 99.99)
 COLOUR_MAP = "inferno"
 OUTLINE = (0.20, 0.95, 0.95)
 CROSS = (1.0, 1.0, 1.0)
+_GAP_PX = 14
 Picture = NDArray[np.float32]
 
 
@@ -67,13 +68,12 @@ def outline(
     return np.where(edge[..., None], painted, picture)
 
 
-def crosshair(picture: Picture, row: int, column: int, gap: int = 14) -> Picture:
+def crosshair(picture: Picture, row: int, column: int) -> Picture:
     """Draw thin lines through a point and leave the point itself free."""
     result = picture.copy()
-    rows, columns = np.arange(picture.shape[0]), np.arange(picture.shape[1])
-    line = np.zeros(picture.shape[:2], dtype=bool)
-    line[np.abs(rows - row) > gap, column] = True
-    line[row, np.abs(columns - column) > gap] = True
+    rows, columns = np.indices(picture.shape[:2])
+    down, across = np.abs(rows - row), np.abs(columns - column)
+    line = ((across == 0) & (down > _GAP_PX)) | ((down == 0) & (across > _GAP_PX))
     result[line] = 0.45 * result[line] + 0.55 * np.array(CROSS)
     return result
 
@@ -93,14 +93,6 @@ def flat(mask: NDArray[Any], brain: NDArray[Any], enlarge: int) -> Picture:
     return np.repeat(np.kron(values, np.ones((enlarge, enlarge)))[..., None], 3, axis=2).astype(np.float32)
 
 
-def mosaic(pictures: list[Picture], columns: int) -> Picture:
-    """Put pictures of one size side by side, row by row; missing ones are black."""
-    rows = -(-len(pictures) // columns)
-    blank = np.zeros_like(pictures[0])
-    cells = pictures + [blank] * (rows * columns - len(pictures))
-    return np.concatenate([np.concatenate(cells[r * columns : (r + 1) * columns], axis=1) for r in range(rows)])
-
-
 def png(picture: Picture) -> bytes:
     """Return the picture as PNG file."""
     stream = BytesIO()
@@ -108,7 +100,7 @@ def png(picture: Picture) -> bytes:
     return stream.getvalue()
 
 
-def colour_bar(width: int = 512, height: int = 12) -> bytes:
-    """Return the colour scale as PNG, from the 90th to the 99.99th percentile."""
-    row = heat(np.full((1, width, 3), 0.25, dtype=np.float32), np.linspace(0, 1, width)[None], 1)
-    return png(np.repeat(row, height, axis=0))
+def colour_bar() -> bytes:
+    """Return the colour scale as PNG of 512 x 12 pixels, from the 90th to the 99.99th percentile."""
+    row = heat(np.full((1, 512, 3), 0.25, dtype=np.float32), np.linspace(0, 1, 512)[None], 1)
+    return png(np.repeat(row, 12, axis=0))

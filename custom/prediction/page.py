@@ -5,27 +5,23 @@ The pages hold case ids and numbers, never paths or names of patients. A case's 
 script, and the layers); with ``viewer="none"`` it has no script at all.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..core.errors import ConfigError, DataError
 from ..core.files import atomic_write_bytes, atomic_write_text
+from ..volumes.resampling import voxel_ml_of
 from . import overlays
 from .anatomy import REGION_NOTE
+from .case_result import CaseResult, View
 from .group_table import People
 from .pictures import comparison, data_uri, focuses, mosaic, three_planes
 from .strata import healthy_only, volumes_by_person
-from .views import VIEWS, View
-
-if TYPE_CHECKING:
-    from .case_result import CaseResult
 
 VIEWERS = ("niivue", "none")
 _SAFE = re.compile(r"[A-Za-z0-9_-]+")
@@ -44,10 +40,12 @@ def write_case_report(
         view: "neurological" (the patient's left on the left) or "radiological".
     """
     case_id = _checked(str(summary["case_id"]))
-    if view not in VIEWS:
-        raise ConfigError(f"view {view!r} is unknown; choose one of {', '.join(VIEWS)}")
+    if view not in get_args(View):
+        raise ConfigError(f"view {view!r} is unknown; choose one of {', '.join(get_args(View))}")
     percentiles = result.calibration.percentile_of(result.grid["map"])
+    at_threshold = float(result.calibration.percentile_of(result.threshold.value))
     position = overlays.tail_position(percentiles)
+    peaks = [float(result.calibration.percentile_of(finding.peak)) for finding in result.findings]
     places = focuses(result)
     first = three_planes(result, position, places[0], view)
     rows = [first, *(three_planes(result, position, place, view) for place in places[1:])]
@@ -56,12 +54,12 @@ def write_case_report(
         rows=[[{**plane, "image": data_uri(plane["image"])} for plane in row] for row in rows],
         comparison=comparison(result, position, places[0], view),
         mosaic=mosaic(result, position, view),
-        bar=_bar(result),
+        bar=_bar(at_threshold),
         focus_is_finding=bool(result.mask.any()),
         notes=summary.get("Notes", []),
         percentile=percentile_text(float(percentiles.max())),
-        peaks=[f"{p:.2f}" if p <= 99.99 else "above 99.99" for p in _peak_percentiles(result)],
-        healthy_ml=_healthy_ml(result),
+        peaks=[f"{p:.2f}" if p <= 99.99 else "above 99.99" for p in peaks],
+        healthy_ml=_seen_ml(result) * (1 - at_threshold / 100),  # expected above the threshold in a healthy brain
         view=view,
         left="L" if view == "neurological" else "R",
         right="R" if view == "neurological" else "L",
@@ -88,12 +86,15 @@ def _viewer(result: CaseResult, viewer: str) -> dict[str, Any]:
     return {"viewer": True, "script": script(), "content": content(result)}
 
 
+def _seen_ml(result: CaseResult) -> float:
+    """Return the volume of the brain that the model has seen."""
+    return float(np.asarray(result.grid["brain"]).sum()) * voxel_ml_of(result.grid_affine)
+
+
 def _field_of_view(result: CaseResult) -> str:
     """Return in words which part of the brain the model has seen."""
     heights = np.flatnonzero(np.asarray(result.grid["brain"]).any(axis=(0, 1)))
-    seen_ml = (
-        float(np.asarray(result.grid["brain"]).sum()) * abs(float(np.linalg.det(result.grid_affine[:3, :3]))) / 1000
-    )
+    seen_ml = _seen_ml(result)
     low, high = (float((result.grid_affine @ [0, 0, z, 1])[2]) for z in heights[[0, -1]])
     share = f" ({seen_ml / result.brain_ml:.0%} of the brain mask)" if result.brain_ml > 0 else ""
     return f"{seen_ml:.0f} ml of brain were examined{share}, from z = {low:.0f} to {high:.0f} mm"
@@ -147,9 +148,8 @@ def write_batch_report(
         image = data_uri(picture.read_bytes()) if done and picture.is_file() else None
         reason = str(record.get("error", "")).removeprefix(f"{record['case_id']}: ")
         registration = record.get("Preparation", {}).get("registration", {})
-        rows.append(
-            {**record, "done": done, "image": image, "error": reason, "overlap": registration.get("mask_overlap")}
-        )
+        shown = {"done": done, "image": image, "error": reason, "overlap": registration.get("mask_overlap")}
+        rows.append({**record, **shown})
     done = sum(row["done"] for row in rows)
     flagged = sum(bool(row["done"] and row["Findings"]) for row in rows)
     chosen = healthy_only(records, people or {})
@@ -169,17 +169,15 @@ def write_batch_report(
 
 def template(name: str, package: str = "custom.prediction") -> Any:
     """Return a template of a package; every text that it is given is escaped."""
+    options: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
     loader = PackageLoader(package, "templates")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(loader=loader, undefined=StrictUndefined, **options)
     environment.filters["plain"] = _plain
     return environment.get_template(name)
 
 
-def _bar(result: CaseResult) -> dict[str, Any]:
-    value = np.array([result.threshold.value])
-    percentile = float(result.calibration.percentile_of(value)[0])
+def _bar(percentile: float) -> dict[str, Any]:
+    """Return the colour scale with the percentile of the threshold marked."""
     ticks = [{"at": float(100 * overlays.tail_position(t)), "text": f"{t:g}"} for t in overlays.TICKS]
     return {
         "image": data_uri(overlays.colour_bar()),
@@ -187,17 +185,6 @@ def _bar(result: CaseResult) -> dict[str, Any]:
         "threshold_at": float(100 * overlays.tail_position(percentile)),
         "threshold_text": percentile_text(percentile),
     }
-
-
-def _healthy_ml(result: CaseResult) -> float:
-    """Return the volume above the threshold that is to be expected in a healthy brain of this size, in ml."""
-    percentile = float(result.calibration.percentile_of(np.array([result.threshold.value]))[0])
-    brain_ml = float(result.grid["brain"].sum()) * abs(float(np.linalg.det(result.grid_affine[:3, :3]))) / 1000
-    return brain_ml * (1 - percentile / 100)
-
-
-def _peak_percentiles(result: CaseResult) -> list[float]:
-    return [float(p) for p in result.calibration.percentile_of(np.array([f.peak for f in result.findings]))]
 
 
 def percentile_text(percentile: float) -> str:

@@ -16,8 +16,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .. import __version__
 from ..core.digests import file_sha256, read_checked_json, write_checked_json
 from ..core.errors import DataError, UADError
@@ -120,7 +118,7 @@ def _one(
 def _page(result: PictureResult, record: Record) -> str:
     images = {name: data_uri(content) for name, content in result.panels().items()}
     boxes = [{**box, "text": percentile_text(box["percentile"])} for box in record["boxes"]]
-    threshold = percentile_text(float(result.calibration.percentile_of(np.array([result.threshold.value]))[0]))
+    threshold = percentile_text(float(result.calibration.percentile_of(result.threshold.value)))
     return str(template("picture.html").render(record=record, boxes=boxes, images=images, threshold_text=threshold))
 
 

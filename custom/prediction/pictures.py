@@ -4,20 +4,15 @@
 Neurological view: the patient's left is on the left; radiological view: on the right. Sagittal slices look from the left.
 """
 
-from __future__ import annotations
-
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from . import overlays
-from .views import View
-
-if TYPE_CHECKING:
-    from .case_result import CaseResult
+from .case_result import CaseResult, View
 
 MOSAIC_SLICES = 21
 BAR_MM = 50.0
@@ -93,12 +88,10 @@ def mosaic(result: CaseResult, position: NDArray[Any], view: View) -> dict[str, 
     pictures = [_overlay(result, position, 2, int(z), 2) for z in slices]
     rows = result.grid["map"].shape[1]
     cut = [_turned(p[2 * max(rows - front, 0) : 2 * (rows - back), 2 * left : 2 * right], 2, view) for p in pictures]
-    low, high = (result.grid_affine[2, :3] @ [0, 0, z] + result.grid_affine[2, 3] for z in slices[[0, -1]])
+    low, high = ((result.grid_affine @ [0, 0, z, 1])[2] for z in slices[[0, -1]])
     bar = BAR_MM * 2 / _spacing(result)
-    images = []
-    for first in range(0, len(cut), _COLUMNS):
-        row = overlays.scale_bar(overlays.mosaic(cut[first : first + _COLUMNS], _COLUMNS), bar)
-        images.append(data_uri(overlays.png(row)))
+    rows_of_slices = [np.concatenate(cut[first : first + _COLUMNS], axis=1) for first in range(0, len(cut), _COLUMNS)]
+    images = [data_uri(overlays.png(overlays.scale_bar(row, bar))) for row in rows_of_slices]
     return {"images": images, "low": f"{low:.0f}", "high": f"{high:.0f}"}
 
 

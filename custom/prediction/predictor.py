@@ -36,9 +36,7 @@ from .calibration import Calibration
 from .case_result import CaseResult
 from .find import one_scan, shown
 from .picture_result import PictureResult
-from .results import summary_table
 
-__all__ = ["Predictor", "predict_batch", "summary_table"]
 _CONFIG = Path("configs") / "inference.json"
 _OWN = {"about", "bundle", "bundle_root", "model", "calibration", "network_def", "network", "initialize", "run"}
 

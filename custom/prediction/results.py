@@ -21,11 +21,10 @@ from ..core.digests import DamagedFileError, file_sha256, read_checked_json, wri
 from ..core.errors import ConfigError, DataError
 from ..core.files import expanded
 from ..runs.lock import RunLock
-from .case_result import CaseResult
+from .case_result import CaseResult, View
 from .derivatives import case_files, case_folder, image_names, write_copy, write_description, write_image
 from .find import ScanSource, shown
 from .group_table import write_group_tables
-from .views import View
 
 Record = dict[str, Any]
 FORMATS = ("nifti", "source", "dicom")
@@ -140,9 +139,8 @@ class ResultsFolder:
         }
         shared = {key: value for key, value in summary.items() if key not in ("status", "Key", "Findings", "Seconds")}
         write_description(self.folder, __version__)
-        _summary_path(self.folder, source.case_id).unlink(
-            missing_ok=True
-        )  # until the last file is there, it is not done
+        summary_path = _summary_path(self.folder, source.case_id)
+        summary_path.unlink(missing_ok=True)  # until the last file is there, it is not done
         for role, array in result.images().items():
             path = folder / names[role]
             write_image(path, array, result.affine, result.header, {"Description": _UNITS[role], **shared})
@@ -156,7 +154,7 @@ class ResultsFolder:
         summary["Outputs"] = {
             os.path.relpath(path, folder): file_sha256(path) for path in case_files(self.folder, source.case_id)
         }
-        write_checked_json(_summary_path(self.folder, source.case_id), summary)
+        write_checked_json(summary_path, summary)
         self.records[source.case_id] = summary
         return summary
 
@@ -196,9 +194,8 @@ class ResultsFolder:
             if owner is None or owner["Place"] == _place(source) or owner["Sha256"] == _content(source):
                 note = None if case_id == first else f"called {case_id}, because {first} here is of another file"
                 return replace(source, case_id=case_id, note=note)
-        problem = (
-            f"{first} in {shown(self.folder.name)} is of another file; rename the scan or choose another output folder"
-        )
+        where = shown(self.folder.name)
+        problem = f"{first} in {where} is of another file; rename the scan or choose another output folder"
         return replace(source, case_id=f"{first}_run-{len(self.records) + 1}", problem=source.problem or problem)
 
     def _owner(self, case_id: str) -> Record | None:

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..preparation.grid_dictionary import to_scan_grid
-from ..volumes.resampling import spacing_of
+from ..volumes.resampling import spacing_of, voxel_ml_of
 from .calibration import Calibration, Threshold
 
 Data = Mapping[Hashable, Any]
@@ -86,7 +86,7 @@ class SegmentAnomalyd(MapTransform):
                 "anomaly_score": float(output[0].max()),
                 "threshold": threshold.value,
                 "threshold_source": threshold.source,
-                "anomaly_ml": float(mask.sum()) * float(abs(np.linalg.det(np.asarray(mask.affine)[:3, :3]))) / 1000,
+                "anomaly_ml": float(mask.sum()) * voxel_ml_of(np.asarray(mask.affine)),
             }
         return result
 

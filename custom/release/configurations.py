@@ -19,12 +19,11 @@ from ..core.files import read_json
 from ..core.resources import rooted
 from ..runs.model_folder import ModelFolder
 
-_COMMANDS = {
-    "inference": "--input SCAN|FOLDER|list.txt --output_dir OUT",
-    "evaluate": "--dataset_dir DATA --output_dir OUT",
-    "train": "--dataset_dir DATA --output_dir OUT",
+_KINDS = {  # run id, its arguments, output folder
+    "inference": ("inference", "--input SCAN|FOLDER|list.txt --output_dir OUT", "predictions"),
+    "evaluate": ("evaluating", "--dataset_dir DATA --output_dir OUT", "evaluation"),
+    "train": ("training", "--dataset_dir DATA --output_dir OUT", "finetuned"),
 }
-RUN_IDS = {"inference": "inference", "evaluate": "evaluating", "train": "training"}
 _JOINED = {"_target_": "custom.release.joined.join", "bundle_root": "@bundle_root"}
 _MODELS = "$@bundle_root + '/models'"
 
@@ -44,54 +43,44 @@ def release_configs(bundle: str | Path, model: ModelFolder, name: str) -> dict[s
     if not (folder / "inference.json").is_file():
         raise ConfigError(f"{bundle} has no configs/inference.json, so it is not a bundle that scans can be given to.")
     configs = {}
-    for kind, arguments in _COMMANDS.items():
+    for kind, (run_id, arguments, output_dir) in _KINDS.items():
         if not (folder / f"{kind}.json").is_file():
             continue
         config = _resolved(folder / f"{kind}.json")
         config["about"] = (
-            f"{name}: {kind} of a released model. python -m monai.bundle run {RUN_IDS[kind]} --config_file "
+            f"{name}: {kind} of a released model. python -m monai.bundle run {run_id} --config_file "
             f"{name}/configs/{kind}.json --bundle_root {name} {arguments}"
         )
-        config |= {"bundle_root": ".", "joined": dict(_JOINED)}
-        {"inference": _inference, "evaluate": _evaluate, "train": _train}[kind](config, model)
+        config |= {"bundle_root": ".", "output_dir": output_dir, "joined": dict(_JOINED)}
+        if kind == "train":
+            _train(config, model)
+        else:
+            config["model_dir"] = _MODELS
+            config["model"] |= {"_requires_": "@joined"}
+        if kind == "inference":
+            _inference(config)
         _run_late(config)
         _require_self_contained(config, f"{kind}.json")
         configs[kind] = config
     return configs
 
 
-def _inference(config: dict[str, Any], model: ModelFolder) -> None:
-    config |= {"model_dir": _MODELS, "output_dir": "predictions"}
-    config["model"] |= {"_requires_": "@joined"}
+def _inference(config: dict[str, Any]) -> None:
     released = {  # not @network, which goes to the device that a request to a Label server names
         "_target_": "custom.models.weights.load_weights",
         "network": "$@model.network()", "path": "$@model.weights", "sha256": "$@model.weights_sha256",
     }  # fmt: skip
     digest = {"_target_": "custom.release.checked.network_sha256", "network": released}
-    checked = {
-        "_target_": "custom.release.checked.CheckedInferer",
-        "inferer": config["inferer"],
-        "weights_sha256": digest,
-    }
-    config["inferer"] = checked
+    checker = "custom.release.checked.CheckedInferer"
+    config["inferer"] = {"_target_": checker, "inferer": config["inferer"], "weights_sha256": digest}
     label = {"_target_": "custom.release.for_label.ForMonaiLabeld", "keys": "image"}
     config["postprocessing"]["transforms"].append(label)
-
-
-def _evaluate(config: dict[str, Any], model: ModelFolder) -> None:
-    config |= {"model_dir": _MODELS, "output_dir": "evaluation"}
-    config["model"] |= {"_requires_": "@joined"}
 
 
 def _train(config: dict[str, Any], model: ModelFolder) -> None:
     """Let a training go on from the released weights, with the released parts."""
     reader = {"_target_": "custom.runs.model_folder.ModelFolder.read", "folder": _MODELS, "_requires_": "@joined"}
-    config |= {
-        "output_dir": "finetuned",
-        "released": reader,
-        "contrast": "$@released.contrast",
-        "method": "$@released.method",
-    }
+    config |= {"released": reader, "contrast": "$@released.contrast", "method": "$@released.method"}
     for part, reference in config["parts"].items():
         if part in model.content["parts"]:
             config[str(reference).removeprefix("@")] = f"$@released.build('{part}')"

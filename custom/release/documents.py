@@ -9,7 +9,7 @@ from typing import Any
 from ..cohorts.datasets import get_dataset
 from ..core.errors import ConfigError
 from ..core.imports import foreign_imports
-from ..prediction.calibration import Calibration, Threshold
+from ..prediction.calibration import Calibration
 from ..runs.model_folder import ModelFolder
 
 _NAMED_APART = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
@@ -103,6 +103,9 @@ def release_readme(metadata: Mapping[str, Any], model: ModelFolder, calibration:
     """Return ``docs/README.md``."""
     release = metadata["release"]
     lowest, highest = calibration.rates
+    thresholds = {
+        name: calibration.threshold(name) for name in calibration.names
+    }  # with what is to be said against them
     return _README.format(
         name=release["name"],
         description=metadata["description"],
@@ -112,17 +115,12 @@ def release_readme(metadata: Mapping[str, Any], model: ModelFolder, calibration:
         dataset=model.dataset,
         fold=model.fold,
         score=calibration.score,
-        thresholds="\n".join(f"* `{key}`: {t.value:.4g} ({t.source})" for key, t in _thresholds(calibration).items()),
+        thresholds="\n".join(f"* `{key}`: {t.value:.4g} ({t.source})" for key, t in thresholds.items()),
         lowest=lowest,
         highest=highest,
         file_sha256=model.weights_sha256,
         weights_sha256=release["weights_sha256"],
     )
-
-
-def _thresholds(calibration: Calibration) -> dict[str, Threshold]:
-    """Return the thresholds with what is to be said against them."""
-    return {name: calibration.threshold(name) for name in calibration.names}
 
 
 def data_licence(model: ModelFolder) -> str:
@@ -140,7 +138,6 @@ def data_licence(model: ModelFolder) -> str:
 def _versions(modules: set[str]) -> dict[str, str]:
     distributions = packages_distributions()
     names = sorted(foreign_imports(modules) - set(sys.stdlib_module_names) - set(_NAMED_APART))
-    packages = {
-        name if name in distributions[name] else distributions[name][0] for name in names if name in distributions
-    }
+    known = (name for name in names if name in distributions)
+    packages = {name if name in distributions[name] else distributions[name][0] for name in known}
     return {package: version(package) for package in sorted(packages)}

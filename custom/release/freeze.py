@@ -130,7 +130,8 @@ def _fill(
         atomic_write_json(target / f"{kind}.json", config)
     modules = modules_of(configs, model.content)
     copy_modules(modules, folder / "custom")
-    metadata = release_metadata(_metadata(source), folder.name, model, calibration, modules, network_sha256(network))
+    metadata = read_json(source / "configs" / "metadata.json", "give the folder of a bundle.")
+    metadata = release_metadata(metadata, folder.name, model, calibration, modules, network_sha256(network))
     atomic_write_json(target / "metadata.json", metadata)
     shutil.copyfile(source / "configs" / "logging.conf", target / "logging.conf")
     atomic_write_text(folder / "docs" / "README.md", release_readme(metadata, model, calibration))
@@ -167,10 +168,6 @@ def _is_resource(path: Path, package: Path) -> bool:
     inner = path.relative_to(package).parts
     hidden = any(part.startswith((".", "__pycache__")) for part in inner)
     return path.is_file() and path.suffix not in (".py", ".pyc") and not hidden
-
-
-def _metadata(bundle: Path) -> dict[str, Any]:
-    return read_json(bundle / "configs" / "metadata.json", "give the folder of a bundle.")
 
 
 def _require_name(name: str) -> None:

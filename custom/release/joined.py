@@ -9,7 +9,7 @@ module of one name, it must be the same, byte by byte: else the maps of the seco
 import importlib
 from pathlib import Path
 
-from ..core.errors import ConfigError
+from ..core.errors import ConfigError, listed
 
 _NAMED = 3
 
@@ -59,9 +59,8 @@ def _require_equal(own: Path, places: list[Path]) -> None:
         if other is not None and other.read_bytes() != path.read_bytes():
             different.append(name.as_posix())
     if different:
-        more = f" and {len(different) - _NAMED} more" if len(different) > _NAMED else ""
         raise ConfigError(
             f"{own.parent} was released with another version of custom than this process uses ({places[0]}): "
-            f"{', '.join(different[:_NAMED])}{more} differ. Run it from a folder that holds no other custom, and serve only "
+            f"{listed(different, _NAMED)} differ. Run it from a folder that holds no other custom, and serve only "
             "releases of one version in one server."
         )

@@ -5,13 +5,13 @@ It lies in the folder itself: it protects against accidents and half copies, not
 file and list; for that, compare the digest of the archive with the one its author published.
 """
 
-import hashlib
 import json
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..core.errors import ConfigError
+from ..core.digests import file_sha256
+from ..core.errors import ConfigError, listed
 from ..core.files import atomic_write_json
 
 MANIFEST = "manifest.json"
@@ -24,7 +24,8 @@ def write_manifest(folder: str | Path) -> Path:
     """Write ``manifest.json`` with every file below ``folder`` and return its path."""
     root = Path(folder)
     files = {
-        name: {"sha256": _digest(path), "bytes": path.stat().st_size} for name, path in sorted(_present(root).items())
+        name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+        for name, path in sorted(_present(root).items())
     }
     atomic_write_json(root / MANIFEST, {"version": 1, "files": files})
     return root / MANIFEST
@@ -77,14 +78,13 @@ def verify_manifest(folder: str | Path) -> None:
         ConfigError: names missing, changed and additional files.
     """
     root = Path(folder)
-    listed, present = read_manifest(root / MANIFEST), _present(root)
-    changed = [name for name in listed if name in present and not _same(present[name], listed[name])]
+    stated, present = read_manifest(root / MANIFEST), _present(root)
     faults = {
-        "missing": sorted(set(listed) - set(present)),
-        "changed": changed,
-        "not in the manifest": sorted(set(present) - set(listed)),
+        "missing": sorted(set(stated) - set(present)),
+        "changed": [name for name in stated if name in present and not _same(present[name], stated[name])],
+        "not in the manifest": sorted(set(present) - set(stated)),
     }
-    parts = [f"{kind}: {_listed(names)}" for kind, names in faults.items() if names]
+    parts = [f"{kind}: {listed(names, _NAMED)}" for kind, names in faults.items() if names]
     if parts:
         raise ConfigError(
             f"{root} is not what its {MANIFEST} says ({'; '.join(parts)}); it could compute something else than its "
@@ -100,20 +100,7 @@ def _present(root: Path) -> dict[str, Path]:
 def _same(path: Path, entry: dict[str, Any]) -> bool:
     if path.is_symlink() or not path.is_file():
         return False
-    return bool(path.stat().st_size == entry["bytes"] and _digest(path) == entry["sha256"])
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return bool(path.stat().st_size == entry["bytes"] and file_sha256(path) == entry["sha256"])
 
 
 def _unreadable(path: Path, reason: str) -> ConfigError:

@@ -82,7 +82,8 @@ class SSIMEnsemble:
         if self.weighting not in ("softmax", "mean"):
             raise ConfigError(f'The weighting of SSIM-ens is "softmax" or "mean", got {self.weighting!r}.')
 
-    def _pairs(self, image: Tensor, reconstruction: Tensor) -> Iterator[VolumePair]:
+    def pairs(self, image: Tensor, reconstruction: Tensor) -> Iterator[VolumePair]:
+        """Yield the items of a batch, ready to be compared at any width."""
         for pair in zip(per_item(image), per_item(reconstruction), strict=True):
             yield VolumePair(*pair, self.data_range, self.spatial_dims, self.k1, self.k2)
 
@@ -91,46 +92,17 @@ class SSIMEnsemble:
         """Anomaly map in the shape of ``image``."""
         image, reconstruction = check_pair(image, reconstruction)
         scores = []
-        for pair in self._pairs(image, reconstruction):
+        for pair in self.pairs(image, reconstruction):
             merger = _Merger(self.weighting)
             for sigma in self.sigmas:
                 merger.add(pair.ssim(sigma))
             scores.append(merger.score())
         return torch.stack(scores).view(image.shape)
 
-    @torch.no_grad()
-    def ssim_maps(self, image: Tensor, reconstruction: Tensor | Reconstructions) -> Tensor:
-        """SSIM (a similarity, not a score) at every width: ``[n_sigma, *image.shape]``."""
-        image, reconstruction = check_pair(image, reconstruction)
-        maps = [torch.stack([pair.ssim(sigma) for sigma in self.sigmas]) for pair in self._pairs(image, reconstruction)]
-        return torch.stack(maps, dim=1).view(-1, *image.shape)
-
-    @torch.no_grad()
-    def all_scores(self, image: Tensor, reconstruction: Tensor | Reconstructions) -> dict[str, Tensor]:
-        """All maps of a sigma sweep at the cost of one ensemble (every sigma is filtered once).
-
-        Returns:
-            "ssim_0.3" ... (1 - SSIM at each width), "ssim_mean" and "ssim_ens" (softmax), whatever ``weighting`` is;
-            each bit for bit what ``SSIM`` and ``SSIMEnsemble`` give by themselves.
-        """
-        image, reconstruction = check_pair(image, reconstruction)
-        names = [f"ssim_{sigma:g}" for sigma in self.sigmas]
-        maps: dict[str, list[Tensor]] = {name: [] for name in [*names, "ssim_mean", "ssim_ens"]}
-        for pair in self._pairs(image, reconstruction):
-            mean, softmax = _Merger("mean"), _Merger("softmax")
-            for name, sigma in zip(names, self.sigmas, strict=True):
-                similarity = pair.ssim(sigma)
-                mean.add(similarity)
-                softmax.add(similarity)
-                maps[name].append(similarity.neg_().add_(1).clamp_(min=0))
-            maps["ssim_mean"].append(mean.score())
-            maps["ssim_ens"].append(softmax.score())
-        return {name: torch.stack(items).view(image.shape) for name, items in maps.items()}
-
 
 @dataclass(frozen=True)
 class SigmaSweep:
-    """Every map of a sigma sweep in one call, see :meth:`SSIMEnsemble.all_scores`.
+    """Every map of a sigma sweep at the cost of one ensemble (every sigma is filtered once).
 
     Args:
         ensemble: the ensemble whose widths are swept.
@@ -141,9 +113,22 @@ class SigmaSweep:
 
     ensemble: SSIMEnsemble
 
+    @torch.no_grad()
     def __call__(self, image: Tensor, reconstruction: Tensor | Reconstructions) -> dict[str, Tensor]:
-        """Return the maps by name."""
-        return self.ensemble.all_scores(image, reconstruction)
+        """Return "ssim_0.3" ... (1 - SSIM at each width), "ssim_mean" and "ssim_ens" (softmax), whatever ``weighting`` is."""
+        image, reconstruction = check_pair(image, reconstruction)
+        sigmas = {f"ssim_{sigma:g}": sigma for sigma in self.ensemble.sigmas}
+        maps: dict[str, list[Tensor]] = {name: [] for name in [*sigmas, "ssim_mean", "ssim_ens"]}
+        for pair in self.ensemble.pairs(image, reconstruction):
+            mean, softmax = _Merger("mean"), _Merger("softmax")
+            for name, sigma in sigmas.items():
+                similarity = pair.ssim(sigma)
+                mean.add(similarity)
+                softmax.add(similarity)
+                maps[name].append(similarity.neg_().add_(1).clamp_(min=0))
+            maps["ssim_mean"].append(mean.score())
+            maps["ssim_ens"].append(softmax.score())
+        return {name: torch.stack(items).view(image.shape) for name, items in maps.items()}
 
     def members(self) -> Mapping[str, SSIM | SSIMEnsemble]:
         """Return for every name the score that gives the same map, bit for bit, by itself."""

@@ -25,6 +25,11 @@ def spacing_of(affine: Affine) -> Affine:
     return np.asarray(np.linalg.norm(affine[:3, :3], axis=0), dtype=np.float64)
 
 
+def voxel_ml_of(affine: Affine) -> float:
+    """Return the volume of a voxel in ml."""
+    return abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+
+
 def to_closest_ras(array: NDArray[Any], affine: Affine) -> tuple[NDArray[Any], Affine]:
     """Flip and exchange axes until they point as nearly right, anterior, superior as they can; nothing is resampled."""
     orientation = io_orientation(affine)

@@ -13,7 +13,6 @@ from custom.core.errors import ConfigError, DataError
 from custom.detection import THRESHOLDS, Boxes, MapToBoxes, evaluate, overlap
 from custom.detection.baselines import central_box, foreground_box, whole_picture
 from custom.detection.coco import coco_average_precision
-from custom.detection.matching import hits
 from custom.detection.rules import eleven_point, image_hits, released_script
 
 TRUE = {
@@ -95,12 +94,6 @@ def test_released_script_scores_the_five_largest():
     assert released_script({"a": Boxes([*large[:4], [0, 0, 10, 10]])}, true, 0.5).true_positives == 1
     assert released_script({"a": Boxes([*large, [0, 0, 10, 10]])}, true, 0.5).true_positives == 0
     assert eleven_point({"a": Boxes([*large, [0, 0, 10, 10]])}, true, 0.5).true_positives == 1
-
-
-def test_second_box_on_a_taken_truth():
-    overlaps = np.array([[0.9, 0.0], [0.6, 0.5]])
-    assert hits(overlaps, 0.5, only_best=True).tolist() == [True, False]
-    assert hits(overlaps, 0.5, only_best=False).tolist() == [True, True]
 
 
 def test_picture_without_any_box_is_right_for_eleven_points_alone():

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from custom.core.errors import ConfigError, DataError
-from custom.metrics import ConfusionCounts, ScoreHistogram
+from custom.metrics import ConfusionCounts, ScoreHistogram, confusion_counts
 
 
 def scans(seed: int, n: int, count: int = 1, scale: float = 1.0) -> tuple[list[NDArray], list[NDArray]]:
@@ -108,10 +108,9 @@ def test_counts_at_every_edge_are_those_of_a_strict_comparison() -> None:
     scores, truth = np.concatenate(maps), np.concatenate(truths)
     thresholds = histogram.thresholds()
     for threshold in thresholds:
-        expected = ConfusionCounts.of(scores > threshold, truth)
+        expected = confusion_counts(scores > threshold, truth)
         assert histogram.confusion_at(float(threshold)) == expected
-        assert histogram.dice_at(np.array([threshold]))[0] == expected.dice
-    dice = [ConfusionCounts.of(scores > t, truth).dice for t in thresholds]
+    dice = [confusion_counts(scores > t, truth).dice for t in thresholds]
     threshold, best = histogram.best_dice()
     assert best == max(dice)
     assert threshold == max(t for t, d in zip(thresholds, dice, strict=True) if d == best)
@@ -128,7 +127,7 @@ def test_any_threshold_counts_as_the_upper_edge_of_its_bin(threshold: float) -> 
     histogram.update(scores, truth)
     edge = histogram.edges(histogram.bins_of(torch.tensor([threshold])).numpy())[0]
     assert threshold <= edge <= max(1.34 * threshold, 1e-37)
-    assert histogram.confusion_at(threshold) == ConfusionCounts.of(scores > edge, truth)
+    assert histogram.confusion_at(threshold) == confusion_counts(scores > edge, truth)
 
 
 def test_zeros_are_apart_from_the_smallest_number() -> None:
@@ -147,7 +146,7 @@ def test_precision_recall_curve_is_that_of_sklearn() -> None:
     np.testing.assert_allclose(recall, expected[1][:-1][::-1])
     assert thresholds[-1] == -np.inf
     for p, t in zip(precision, thresholds, strict=True):
-        assert ConfusionCounts.of(scores > t, truth).precision == pytest.approx(p)
+        assert confusion_counts(scores > t, truth).precision == pytest.approx(p)
 
 
 @pytest.mark.parametrize("fpr", [0.01, 0.05, 0.5, 0.999])

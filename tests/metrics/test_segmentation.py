@@ -5,7 +5,7 @@ import torch
 from sklearn import metrics as sk
 
 from custom.core.errors import DataError
-from custom.metrics import ConfusionCounts, confusion_counts, segmentation_metrics
+from custom.metrics import ConfusionCounts, confusion_counts
 
 pytestmark = [
     pytest.mark.fault(
@@ -18,26 +18,18 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("with_region", [False, True])
-def test_rates_are_those_of_sklearn(with_region: bool) -> None:
+def test_rates_are_those_of_sklearn() -> None:
     rng = np.random.default_rng(0)
     truth, prediction = rng.random((8, 7, 6)) < 0.2, rng.random((8, 7, 6)) < 0.3
-    region = rng.random(truth.shape) < 0.5 if with_region else None
-    counts = confusion_counts(torch.from_numpy(prediction), truth.astype(np.uint8), region)
-    t, p = (truth, prediction) if region is None else (truth[region], prediction[region])
-    t, p = t.ravel(), p.ravel()
+    counts = confusion_counts(torch.from_numpy(prediction), truth.astype(np.uint8))
+    t, p = truth.ravel(), prediction.ravel()
     assert (counts.tn, counts.fp, counts.fn, counts.tp) == tuple(sk.confusion_matrix(t, p).ravel())
-    expected = {
-        "dice": sk.f1_score(t, p), "precision": sk.precision_score(t, p), "recall": sk.recall_score(t, p),
-        "specificity": sk.recall_score(~t, ~p), "accuracy": sk.accuracy_score(t, p),
-        "fpr": 1 - sk.recall_score(~t, ~p), "fdr": 1 - sk.precision_score(t, p),
-    }  # fmt: skip
-    found = segmentation_metrics(counts, (2.0, 2.0, 2.0))
-    for name, value in expected.items():
-        assert found[name] == pytest.approx(value), name
-    assert found["fp_ml"] == pytest.approx(0.008 * counts.fp)
-    assert found["truth_ml"] == pytest.approx(0.008 * t.sum())
-    assert found["predicted_ml"] == pytest.approx(0.008 * p.sum())
+    assert counts.rates() == pytest.approx(
+        {
+            "dice": sk.f1_score(t, p), "precision": sk.precision_score(t, p), "recall": sk.recall_score(t, p),
+            "fpr": 1 - sk.recall_score(~t, ~p), "fdr": 1 - sk.precision_score(t, p),
+        }
+    )  # fmt: skip
 
 
 def test_the_false_positive_rate_is_not_the_false_discovery_rate() -> None:
@@ -46,12 +38,10 @@ def test_the_false_positive_rate_is_not_the_false_discovery_rate() -> None:
     assert counts.fdr == pytest.approx(3 / 4)
 
 
-def test_empty_truth_has_no_dice_but_false_positive_volume() -> None:
-    found = segmentation_metrics(confusion_counts(np.ones((2, 2, 2)), np.zeros((2, 2, 2))), (1, 1, 5))
-    assert [found[name] for name in ("dice", "precision", "recall", "fdr")] == [None] * 4
-    assert found["fpr"] == 1
-    assert found["fp_ml"] == pytest.approx(0.04)
-    assert found["empty_truth"] == 1
+def test_empty_truth_has_no_dice_but_a_false_positive_rate() -> None:
+    found = confusion_counts(np.ones((2, 2, 2)), np.zeros((2, 2, 2)))
+    assert found.rates() == {"dice": None, "precision": None, "recall": None, "fpr": 1, "fdr": None}
+    assert found.fp == 8
     nothing = confusion_counts(np.zeros(3), np.zeros(3))
     assert nothing.dice is None
     assert nothing.fpr == 0
@@ -66,8 +56,7 @@ def test_pooled_counts_are_those_of_one_volume() -> None:
     rng = np.random.default_rng(1)
     truth, prediction = rng.random((3, 50)) < 0.3, rng.random((3, 50)) < 0.3
     cases = [confusion_counts(p, t) for p, t in zip(prediction, truth, strict=True)]
-    assert ConfusionCounts.pooled(cases) == confusion_counts(prediction, truth)
-    assert sum(cases, ConfusionCounts()) == ConfusionCounts.pooled(iter(cases))
+    assert sum(cases, ConfusionCounts()) == confusion_counts(prediction, truth)
 
 
 def test_interpolated_labels_and_other_shapes_are_refused() -> None:
@@ -75,5 +64,3 @@ def test_interpolated_labels_and_other_shapes_are_refused() -> None:
         confusion_counts(np.ones(3), np.array([0, 0.5, 1]))
     with pytest.raises(DataError, match="same grid"):
         confusion_counts(np.ones(3), np.ones(4))
-    with pytest.raises(DataError, match="region"):
-        confusion_counts(np.ones(3), np.ones(3), np.ones(1))

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from custom.core.errors import ConfigError, DataError
 from custom.metrics import (
-    ConfusionCounts,
     ScoreHistogram,
     best_dice_threshold,
-    best_mean_dice_threshold,
     conformal_case_threshold,
+    confusion_counts,
     healthy_quantile_threshold,
     interval_search,
 )
@@ -32,7 +31,7 @@ pytestmark = [
 
 def exhaustive(scores: NDArray, truth: NDArray) -> float:
     """Best Dice over every threshold >= 0 that makes a difference."""
-    dice = [ConfusionCounts.of(scores > t, truth).dice for t in np.unique(np.append(scores, 0))]
+    dice = [confusion_counts(scores > t, truth).dice for t in np.unique(np.append(scores, 0))]
     return max(d for d in dice if d is not None)
 
 
@@ -47,7 +46,7 @@ def test_exact_search_equals_trying_every_value(seed: int, n: int, spread: float
     threshold, dice = best_dice_threshold(list(scores), list(truth))
     assert dice == exhaustive(scores, truth)
     assert threshold >= 0
-    assert ConfusionCounts.of(scores > threshold, truth).dice == dice
+    assert confusion_counts(scores > threshold, truth).dice == dice
 
 
 def test_the_histogram_alone_would_have_missed_it() -> None:
@@ -56,20 +55,19 @@ def test_the_histogram_alone_would_have_missed_it() -> None:
     histogram = ScoreHistogram()
     histogram.update(scores, truth)
     assert histogram.best_dice()[1] < 0.6
-    threshold, dice = best_dice_threshold(scores, truth, histogram=histogram)
+    threshold, dice = best_dice_threshold([scores], [truth], histogram=histogram)
     assert dice == 1.0
     assert scores[39] <= threshold < scores[40]
 
 
-def test_regions_arrays_tensors_and_lists_agree() -> None:
+def test_arrays_and_tensors_agree() -> None:
     rng = np.random.default_rng(0)
     scores = rng.random((2, 6, 5, 4)).astype(np.float32)
-    truth, region = scores + rng.normal(0, 0.2, scores.shape) > 0.8, rng.random(scores.shape) < 0.6
-    expected = exhaustive(scores[region], truth[region])
-    assert best_dice_threshold(scores, truth, region)[1] == expected
-    assert best_dice_threshold(torch.from_numpy(scores), truth, torch.from_numpy(region))[1] == expected
-    assert best_dice_threshold(list(scores), list(truth), list(region))[1] == expected
-    assert interval_search(list(scores), list(truth), regions=list(region))[1] <= expected
+    truth = scores + rng.normal(0, 0.2, scores.shape) > 0.8
+    expected = exhaustive(scores, truth)
+    assert best_dice_threshold(list(scores), list(truth))[1] == expected
+    assert best_dice_threshold(torch.from_numpy(scores), list(truth))[1] == expected
+    assert interval_search(list(scores), list(truth))[1] <= expected
 
 
 def test_generators_and_foreign_histograms_are_noticed() -> None:
@@ -80,7 +78,7 @@ def test_generators_and_foreign_histograms_are_noticed() -> None:
     histogram = ScoreHistogram()
     histogram.update(np.tile(scores, 2), np.tile(truth, 2))
     with pytest.raises(DataError, match="other voxels"):
-        best_dice_threshold(scores, truth, histogram=histogram)
+        best_dice_threshold([scores], [truth], histogram=histogram)
     with pytest.raises(ValueError, match="zip"):
         best_dice_threshold([scores, scores], [truth])
 
@@ -89,8 +87,6 @@ def test_generators_and_foreign_histograms_are_noticed() -> None:
 def test_searches_without_lesions_name_the_remedy(search: Callable[..., object]) -> None:
     with pytest.raises(DataError, match="healthy"):
         search([np.ones(4, np.float32)], [np.zeros(4)])
-    with pytest.raises(DataError, match="healthy"):
-        best_mean_dice_threshold([])
 
 
 def test_interval_search_finds_the_optimum_of_one_hump() -> None:
@@ -112,7 +108,7 @@ def test_interval_search_misses_the_higher_of_two_humps() -> None:
     threshold, dice = interval_search([scores], [truth])
     assert threshold < 0.3
     assert dice == pytest.approx(2 * 120 / (120 + 251))
-    threshold, dice = best_dice_threshold(scores, truth)
+    threshold, dice = best_dice_threshold([scores], [truth])
     assert np.float32(0.52) <= threshold < np.float32(0.55)
     assert dice == pytest.approx(2 * 100 / (120 + 101))
 
@@ -132,25 +128,6 @@ def test_interval_search_breaks_ties_as_the_released_code() -> None:
     assert (threshold, dice) == (pytest.approx(0.25 + 2**-11, abs=1e-12), 1)
 
 
-def test_mean_objective_weighs_a_small_lesion_like_a_large_one() -> None:
-    large_map = np.concatenate([np.full(1000, 0.25), np.full(10, 0.125)]).astype(np.float32)
-    small_map = np.concatenate([np.full(2, 0.5), np.full(400, 0.25), np.zeros(608)]).astype(np.float32)
-    large, small = large_map == np.float32(0.25), small_map == np.float32(0.5)
-    histograms = []
-    for scores, truth in ((large_map, large), (small_map, small), (large_map, np.zeros_like(large))):
-        histograms.append(ScoreHistogram())
-        histograms[-1].update(scores, truth)
-    pooled, _ = best_dice_threshold([large_map, small_map], [large, small])
-    assert 0.125 <= pooled < 0.25
-    threshold, dice = best_mean_dice_threshold(histograms)
-    at_low, at_high = (1 + 4 / 404) / 2, (0 + 1) / 2
-    assert dice == pytest.approx(max(at_low, at_high))
-    assert 0.125 <= threshold < 0.25
-    threshold, dice = best_mean_dice_threshold([*histograms, histograms[1]])  # a second small lesion turns the scale
-    assert dice == pytest.approx(2 / 3)
-    assert 0.25 <= threshold < 0.5
-
-
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0, 10, width=32), min_size=1, max_size=60), st.floats(0.001, 0.999))
 def test_healthy_quantile_is_the_lowest_value_that_holds_the_rate(values: list[float], fpr: float) -> None:
@@ -161,7 +138,7 @@ def test_healthy_quantile_is_the_lowest_value_that_holds_the_rate(values: list[f
     assert not lower.size or (scores > lower.max()).sum() > fpr * scores.size * (1 - 1e-9)
     histogram = ScoreHistogram()
     histogram.update(scores)
-    assert threshold <= healthy_quantile_threshold(histogram, fpr) <= max(threshold * (1 + 2**-10), 1e-37)
+    assert threshold <= histogram.normal_quantile_threshold(fpr) <= max(threshold * (1 + 2**-10), 1e-37)
 
 
 def test_healthy_quantile_on_known_numbers_and_wrong_rates() -> None:

@@ -20,10 +20,10 @@ def median(anomaly_map: np.ndarray, size: int | tuple[int, ...]) -> np.ndarray:
     return ndimage.median_filter(anomaly_map, size=size, mode="reflect")
 
 
-def remove_small(binary: np.ndarray, max_size: int, filled: bool = True) -> np.ndarray:
+def remove_small(binary: np.ndarray, max_size: int) -> np.ndarray:
     kept = binary.astype(bool).copy()
     for region in regionprops(label(binary.astype(bool), connectivity=3)):
-        if (region.area_filled if filled else region.area) <= max_size:
+        if region.area_filled <= max_size:
             kept[tuple(region.coords.T)] = False
     return kept
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custom.core.errors import ConfigError
-from custom.scoring import SSIM, SSIMEnsemble
+from custom.scoring import SSIM, SigmaSweep, SSIMEnsemble, ssim_map
 from tests.oracles.dense_ssim import dense_ssim_ensemble
 
 SIGMAS = [0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7]
@@ -19,6 +20,10 @@ def volumes(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> tuple
     return image, 0.6 * image + 0.4 * torch.rand(shape, generator=generator, dtype=dtype)
 
 
+def similarities(sigmas: Sequence[float], image: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
+    return torch.stack([ssim_map(image, reconstruction, sigma) for sigma in sigmas])
+
+
 @pytest.fixture(scope="module")
 def golden_pair() -> tuple[torch.Tensor, torch.Tensor]:
     i, j, k = torch.meshgrid(*[torch.arange(16)] * 3, indexing="ij")
@@ -27,7 +32,7 @@ def golden_pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_golden_values_of_the_published_method(golden_pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     """Provenance: values obtained by running the function that the paper's authors released, in float64."""
-    maps = SSIMEnsemble(SIGMAS).ssim_maps(*golden_pair)
+    maps = similarities(SIGMAS, *golden_pair)
     means = [0.137062, 0.020719, 0.004488, 0.004315, 0.004422, 0.004491, 0.004524, 0.004537]
     assert maps.mean(dim=(1, 2, 3)).tolist() == pytest.approx(means, abs=1e-6)
     assert float(maps[0, 0, 0, 0]) == pytest.approx(0.843355, abs=1e-6)
@@ -52,22 +57,12 @@ def test_equals_dense_convolutions_and_an_explicit_softmax() -> None:
 def test_a_sweep_gives_exactly_what_the_single_scores_give(spatial_dims: int) -> None:
     image, reconstruction = volumes(2, 2, 1, 13, 12, 11)
     options = {"data_range": 1.0, "spatial_dims": spatial_dims, "k1": 0.02, "k2": 0.05}
-    sweep = SSIMEnsemble(SIGMAS, **options).all_scores(image, reconstruction)
+    sweep = SigmaSweep(SSIMEnsemble(SIGMAS, **options))(image, reconstruction)
     assert list(sweep) == [*(f"ssim_{sigma}" for sigma in SIGMAS), "ssim_mean", "ssim_ens"]
     for sigma in SIGMAS:
         assert torch.equal(sweep[f"ssim_{sigma}"], SSIM(sigma, **options)(image, reconstruction))
     for weighting, name in (("mean", "ssim_mean"), ("softmax", "ssim_ens")):
         assert torch.equal(sweep[name], SSIMEnsemble(SIGMAS, weighting, **options)(image, reconstruction))
-
-
-def test_maps_come_sigma_first_in_every_layout() -> None:
-    image, reconstruction = volumes(3, 2, 1, 7, 8, 9)
-    ensemble = SSIMEnsemble([0.5, 1.1])
-    maps = ensemble.ssim_maps(image, reconstruction)
-    assert maps.shape == (2, 2, 1, 7, 8, 9)
-    assert torch.equal(maps[:, 1, 0], ensemble.ssim_maps(image[1, 0], reconstruction[1, 0]))
-    expected = 1 - (torch.softmax(-maps, dim=0) * maps).sum(dim=0)
-    torch.testing.assert_close(ensemble(image, reconstruction), expected, rtol=0, atol=1e-6)
 
 
 def test_one_sigma_is_plain_ssim() -> None:
@@ -95,7 +90,7 @@ def test_score_properties(seed: int, weighting: str, spatial_dims: int) -> None:
 def test_softmax_tilts_towards_the_dissimilar_by_at_most_e_squared(seed: int) -> None:
     image, reconstruction = volumes(seed, 8, 8, 8)
     ensemble = SSIMEnsemble([0.3, 0.9, 1.7])
-    scores, maps = ensemble.all_scores(image, reconstruction), ensemble.ssim_maps(image, reconstruction)
+    scores, maps = SigmaSweep(ensemble)(image, reconstruction), similarities(ensemble.sigmas, image, reconstruction)
     assert bool((scores["ssim_ens"] >= scores["ssim_mean"] - 1e-5).all())
     assert bool((scores["ssim_ens"] <= 1 - maps.amin(dim=0) + 1e-5).all())
     weights = torch.softmax(-maps, dim=0)

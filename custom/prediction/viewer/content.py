@@ -5,21 +5,19 @@ Everything stands in the page: no network, no further file. Layers are drawn on 
 places back into the scan's world with ``to_scan``.
 """
 
-from __future__ import annotations
-
 import base64
 import gzip
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from ..case_result import CaseResult
+from ...volumes.resampling import voxel_ml_of
+from ..case_result import CaseResult
 
 SCRIPT = Path(__file__).parent / "niivue-0.69.0.umd.js"
 THRESHOLDS = 101
@@ -43,7 +41,7 @@ def content(result: CaseResult) -> str:
             _layer("anomaly map", grid["map"], top, "warm", 0.7, result.threshold.value, top),
             _layer("mask", np.asarray(grid["mask"]) > 0, 1.0, "blue", 0.0, 0.5, 1),
         ],
-        "to_scan": np.round(_to_scan(result), 6).tolist(),
+        "to_scan": np.round(result.grid_affine, 6).tolist(),  # from voxels of the model's grid to the scan's world
         "threshold": result.threshold.value,
         "table": threshold_table(result, top),
         "findings": [
@@ -57,7 +55,7 @@ def content(result: CaseResult) -> str:
 
 def threshold_table(result: CaseResult, top: float) -> list[dict[str, float]]:
     """Return for rising thresholds the ml above them in this scan and the ml to be expected in a healthy brain."""
-    voxel_ml = abs(float(np.linalg.det(result.grid_affine[:3, :3]))) / 1000
+    voxel_ml = voxel_ml_of(result.grid_affine)
     brain = np.asarray(result.grid["brain"]) > 0
     scores = np.sort(result.grid["map"][brain])
     thresholds = np.unique(np.append(np.linspace(0, top, THRESHOLDS), result.threshold.value))
@@ -87,11 +85,6 @@ def _viewing_affine(shape: tuple[int, ...]) -> NDArray[np.float64]:
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
     affine[:3, 3] = -(np.array(shape, dtype=np.float64) - 1)
     return affine
-
-
-def _to_scan(result: CaseResult) -> NDArray[np.float64]:
-    """Return the map from voxels of the model's grid to the scan's world."""
-    return np.asarray(result.grid_affine, dtype=np.float64)
 
 
 def _voxel(result: CaseResult, centre_mm: tuple[float, float, float]) -> list[float]:
