@@ -6,7 +6,7 @@ On patients of two other scanners, a threshold that 0.1 % of healthy training vo
 own quantile, so that one odd brain does not move it; odd scans are named.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ RATES = (0.01, 0.05, 0.001)
 PICTURE_RATES = (0.01, 0.001, 0.05)
 OUTLIER_DEVIATIONS = 5.0
 _OUTLIER_LEVEL = 0.99
+Scored = tuple[str, NDArray[np.float32]]  # name of a healthy scan or picture, and the scores inside its brain
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class HealthyScan:
     >>> scores = np.linspace(0, 0.5, 101, dtype=np.float32)
     >>> image, brain = np.zeros((4, 4, 4), np.float32), np.ones((4, 4, 4), dtype=bool)
     >>> scans = [HealthyScan(f"H{k}", scores * (8 if k == 3 else 1), image, brain) for k in range(5)]
-    >>> (quantile,), odd = robust_quantiles(scans, levels=[0.9])
+    >>> (quantile,), odd = robust_quantiles([(scan.case_id, scan.scores) for scan in scans], levels=[0.9])
     >>> round(quantile, 3), odd  # one odd brain moves nothing, and is named
     (0.45, ['H3'])
     """
@@ -57,17 +58,7 @@ class HealthyScan:
     brain_extraction: str = ""
 
 
-@dataclass(frozen=True)
-class _HealthySlices:
-    """Scores inside the brain of one healthy picture, or of several slices of one healthy scan."""
-
-    case_id: str
-    scores: NDArray[np.float32]
-
-
-def robust_quantiles(
-    scans: Sequence[HealthyScan | _HealthySlices], levels: Sequence[float]
-) -> tuple[list[float], list[str]]:
+def robust_quantiles(scans: Sequence[Scored], levels: Sequence[float]) -> tuple[list[float], list[str]]:
     """Return the median over scans of each scan's quantiles, rising, and the names of the odd scans.
 
     A scan is odd if its 99 % quantile lies more than 5 median absolute deviations above the median.
@@ -76,15 +67,27 @@ def robust_quantiles(
         DataError: fewer than five scans.
     """
     _require_enough(len(scans))
-    own = np.array([np.quantile(scan.scores, [*levels, _OUTLIER_LEVEL]) for scan in scans])
+    own = np.array([np.quantile(scores, [*levels, _OUTLIER_LEVEL]) for _, scores in scans])
     middle = np.median(own, axis=0)
-    spread = float(np.median(np.abs(own[:, -1] - middle[-1])))
-    odd = [
-        scan.case_id
-        for scan, value in zip(scans, own[:, -1], strict=True)
-        if value > middle[-1] + OUTLIER_DEVIATIONS * max(spread, 1e-9)
-    ]
+    limit = middle[-1] + OUTLIER_DEVIATIONS * max(float(np.median(np.abs(own[:, -1] - middle[-1]))), 1e-9)
+    odd = [name for (name, _), value in zip(scans, own[:, -1], strict=True) if value > limit]
     return np.maximum.accumulate(middle[:-1]).tolist(), odd
+
+
+def _thresholds_and_quantiles(
+    scans: Sequence[Scored], levels: Sequence[float], rates: Sequence[float], source: Callable[[str, str], str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return both entries of a calibration, and the names of the odd scans.
+
+    ``source`` makes the source of a threshold of its rate in % and of what is to be said of odd scans.
+    """
+    scores, odd = robust_quantiles(scans, levels)
+    far = f"; far above it: {', '.join(odd)}" if odd else ""
+    thresholds = {}
+    for rate in rates:
+        (value,), _ = robust_quantiles(scans, [1 - rate])
+        thresholds[f"healthy_fpr_{rate:g}"] = {"value": value, "source": source(f"{100 * rate:g} %", far)}
+    return {"thresholds": thresholds, "healthy_quantiles": {"levels": list(levels), "scores": scores}}, odd
 
 
 def recalibrated(
@@ -98,17 +101,12 @@ def recalibrated(
         scanner: its name, for reports.
     """
     levels = [float(level) for level in calibration["healthy_quantiles"]["levels"]]
-    scores, odd = robust_quantiles(scans, levels)
-    thresholds = {}
-    for rate in RATES:
-        source = f"median over {len(scans)} healthy scans of {scanner} of the value that {100 * rate:g} % of the scan's brain exceeds"
-        if odd:
-            source += f"; far above it: {', '.join(odd)}"
-        (value,), _ = robust_quantiles(scans, [1 - rate])
-        thresholds[f"healthy_fpr_{rate:g}"] = {"value": value, "source": source}
-    own = {
-        "thresholds": thresholds,
-        "healthy_quantiles": {"levels": levels, "scores": scores},
+    scored = [(scan.case_id, scan.scores) for scan in scans]
+    head = f"median over {len(scans)} healthy scans of {scanner} of the value that"
+    own, odd = _thresholds_and_quantiles(
+        scored, levels, RATES, lambda share, far: f"{head} {share} of the scan's brain exceeds{far}"
+    )
+    own |= {
         "healthy_scans": len(scans),
         "reference": build_reference([(scan.image, scan.brain) for scan in scans]),
         "scanner": scanner,
@@ -119,25 +117,6 @@ def recalibrated(
         "trial": None,
     }
     return {**calibration, **own}, odd
-
-
-def picture_calibration(
-    levels: Sequence[float], pictures: Sequence[_HealthySlices], scanner: str
-) -> tuple[dict[str, Any], list[str]]:
-    """Return the ``pictures`` section of a calibration, and the names of the odd pictures.
-
-    Args:
-        levels: of the healthy quantiles.
-        pictures: healthy ones; several slices of one scan count as one, so that no scan weighs more.
-        scanner: where they come from, for reports.
-    """
-    scores, odd = robust_quantiles(pictures, levels)
-    thresholds = {}
-    for rate in PICTURE_RATES:
-        (value,), _ = robust_quantiles(pictures, [1 - rate])
-        source = f"median over {len(pictures)} healthy pictures or scans of {scanner} of the value that {100 * rate:g} % of the brain in single slices exceeds"
-        thresholds[f"healthy_fpr_{rate:g}"] = {"value": value, "source": source}
-    return {"thresholds": thresholds, "healthy_quantiles": {"levels": list(levels), "scores": scores}, "odd": odd}, odd
 
 
 def calibrate_pictures(
@@ -163,19 +142,18 @@ def calibrate_pictures(
     _require_enough(len(sources if paths is None else paths))
     with _place(output_dir):
         if paths is not None:
-            found = [
-                _HealthySlices(path.stem, scores_of_picture(predictor, path))
-                for path in progress(paths, desc="healthy pictures")
-            ]
-        else:
-            found = [
-                _HealthySlices(s.case_id, scores_of_slices(predictor, s.path, s.mask))
-                for s in progress(sources, desc="healthy scans")
-            ]
+            found = [(p.stem, scores_of_picture(predictor, p)) for p in progress(paths, desc="healthy pictures")]
+        else:  # several slices of one scan count as one, so that no scan weighs more
+            scans = progress(sources, desc="healthy scans")
+            found = [(s.case_id, scores_of_slices(predictor, s.path, s.mask)) for s in scans]
         stored = predictor.model.calibration or {}
-        section, odd = picture_calibration([float(q) for q in stored["healthy_quantiles"]["levels"]], found, scanner)
+        levels = [float(level) for level in stored["healthy_quantiles"]["levels"]]
+        head = f"median over {len(found)} healthy pictures or scans of {scanner} of the value that"
+        section, odd = _thresholds_and_quantiles(
+            found, levels, PICTURE_RATES, lambda share, _: f"{head} {share} of the brain in single slices exceeds"
+        )
         kept = (stored.get("pictures") or {}).items()
-        section |= {name: value for name, value in kept if name in ("score", "scoring")}
+        section |= {"odd": odd} | {name: value for name, value in kept if name in ("score", "scoring")}
         predictor.model.copy(output_dir, {**stored, "pictures": section})
     return odd
 
@@ -215,12 +193,8 @@ def calibrate(
             result = predictor.predict(source.path, source.mask)
             brain = np.asarray(result.grid["brain"]) > 0
             extraction = str(result.record.get("brain_extraction", {}).get("source", ""))
-            scores, image = result.grid["map"][brain], result.grid["image"]
-            scans.append(
-                HealthyScan(
-                    source.case_id, scores, image, brain, result.reconstruction_error, result.scanner, extraction
-                )
-            )
+            scores, image, error = result.grid["map"][brain], result.grid["image"], result.reconstruction_error
+            scans.append(HealthyScan(source.case_id, scores, image, brain, error, result.scanner, extraction))
         calibration, odd = recalibrated(model.calibration, scans, scanner)
         model.copy(output_dir, calibration)
     return odd

@@ -29,9 +29,13 @@ def scans(count: int, odd: int | None = None) -> list[HealthyScan]:
     return found
 
 
+def scored(*arguments: int) -> list[tuple[str, np.ndarray]]:
+    return [(scan.case_id, scan.scores) for scan in scans(*arguments)]
+
+
 def test_one_odd_brain_moves_nothing() -> None:
-    plain, nothing = robust_quantiles(scans(11), LEVELS)
-    moved, odd = robust_quantiles(scans(11, odd=4), LEVELS)
+    plain, nothing = robust_quantiles(scored(11), LEVELS)
+    moved, odd = robust_quantiles(scored(11, 4), LEVELS)
     assert nothing == []
     assert odd == ["sub-4"]
     assert moved == pytest.approx(plain, rel=0.05)  # one rank of eleven
@@ -60,7 +64,7 @@ def test_a_head_extracted_here_is_no_scan_of_an_extracted_cohort() -> None:
 
 def test_too_few() -> None:
     with pytest.raises(DataError, match="at least 5"):
-        robust_quantiles(scans(4), LEVELS)
+        robust_quantiles(scored(4), LEVELS)
 
 
 @pytest.mark.fault(118)
