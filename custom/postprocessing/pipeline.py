@@ -24,7 +24,6 @@ from .median import median_filter, width_to_voxels
 
 Step = Literal["mask", "erosion", "median"]
 RELEASED_CODE_ORDER: tuple[Step, ...] = ("mask", "erosion", "median")
-PAPER_TEXT_ORDER: tuple[Step, ...] = ("mask", "median", "erosion")
 _OPTIONS = {
     "erosion": ("erosion_mm", "erosion_iterations", "erosion_width_divisor"),
     "median": ("median_mm", "median_voxels"),
@@ -87,20 +86,21 @@ class PostProcessing:
                 f"A median window has a middle voxel: median_voxels must be odd, got {self.median_voxels}."
             )
 
-    @property
-    def _sizes(self) -> dict[str, tuple[str, float]]:
-        return {
-            step: (option, value)
-            for step, options in _OPTIONS.items()
-            for option in options
-            if (value := getattr(self, option)) is not None
-        }
-
     def _iterations(self, shape: torch.Size, spacing_mm: Sequence[float]) -> int:
-        option, value = self._sizes["erosion"]
-        if option == "erosion_mm":
-            return radius_to_iterations(value, spacing_mm)
-        return int(shape[1] // value) if option == "erosion_width_divisor" else int(value)
+        if self.erosion_mm is not None:
+            return radius_to_iterations(self.erosion_mm, spacing_mm)
+        if self.erosion_width_divisor is not None:
+            return int(shape[1] // self.erosion_width_divisor)
+        return int(self.erosion_iterations or 0)
+
+    def _median_widths(self, spacing_mm: Sequence[float]) -> Sequence[int] | int:
+        return int(self.median_voxels or 1) if self.median_mm is None else width_to_voxels(self.median_mm, spacing_mm)
+
+    def largest_removed(self, voxel_mm3: float) -> int:
+        """Return the number of voxels of this volume up to which a component is removed; 0 where none is."""
+        if self.component_mm3 is not None:
+            return int(self.component_mm3 / voxel_mm3 + 1e-6)
+        return int(self.component_voxels or 0)
 
     def prepare(self, anomaly_map: Tensor, mask: Tensor, spacing_mm: Sequence[float]) -> Tensor:
         """Masked, eroded and filtered map ``[X, Y, Z]``, in the chain's order.
@@ -124,10 +124,7 @@ class PostProcessing:
             raise DataError("The brain mask is empty: there is nothing to score. Check the mask file.")
         for step in self.order:
             if step == "median":
-                option, value = self._sizes["median"]
-                prepared = median_filter(
-                    prepared, width_to_voxels(value, spacing) if option == "median_mm" else int(value)
-                )
+                prepared = median_filter(prepared, self._median_widths(spacing))
             else:
                 inside = brain if step == "mask" else erode_mask_axial(brain, self._iterations(brain.shape, spacing))
                 prepared = torch.where(inside, prepared, 0)
@@ -139,20 +136,20 @@ class PostProcessing:
         if math.isnan(threshold):
             raise ConfigError("The threshold is NaN: every segmentation would be empty. Search or set it again.")
         binary = anomaly_map.as_subclass(Tensor) > threshold
-        if "components" not in self._sizes:
-            return binary
-        option, value = self._sizes["components"]
-        voxel_mm3 = spacing[0] * spacing[1] * spacing[2]
-        return remove_small_components(
-            binary, int(value / voxel_mm3 + 1e-6) if option == "component_mm3" else int(value)
-        )
+        return remove_small_components(binary, self.largest_removed(spacing[0] * spacing[1] * spacing[2]))
 
     def describe(self) -> dict[str, Any]:
         """Everything that decides a result, ready for JSON."""
+        sizes = {option: getattr(self, option) for options in _OPTIONS.values() for option in options}
+        sizes = {option: value for option, value in sizes.items() if value is not None}
         return {
             "name": self.name,
-            "order": [*self.order, "threshold (>)", *(["components"] if "components" in self._sizes else [])],
-            **dict(self._sizes.values()),
+            "order": [
+                *self.order,
+                "threshold (>)",
+                *(["components"] if set(sizes) & {*_OPTIONS["components"]} else []),
+            ],
+            **sizes,
             "erosion_element": "4-neighbour cross per axial slice, outside = background",
             "median_border": "reflect (edge repeated), not masked again",
             "component_connectivity": 26,
@@ -166,12 +163,9 @@ def _checked_spacing(spacing_mm: Sequence[float]) -> tuple[float, ...]:
     return spacing
 
 
-def isbi2024(order: Sequence[Step] = RELEASED_CODE_ORDER) -> PostProcessing:
-    """Behrendt et al., ISBI 2024, in voxels of its 96 x 96 x 50 grid: erosion shape[1] // 25 = 3, median 5³, components <= 7.
-
-    ``order``: the released code's (default) or ``PAPER_TEXT_ORDER``, which filters first.
-    """
-    return PostProcessing(order, erosion_width_divisor=25, median_voxels=5, component_voxels=7, name="isbi2024")
+def isbi2024() -> PostProcessing:
+    """Behrendt et al., ISBI 2024, in voxels of its 96 x 96 x 50 grid: erosion shape[1] // 25 = 3, median 5³, components <= 7."""
+    return PostProcessing(erosion_width_divisor=25, median_voxels=5, component_voxels=7, name="isbi2024")
 
 
 def in_mm(order: Sequence[Step] = RELEASED_CODE_ORDER) -> PostProcessing:
@@ -179,6 +173,6 @@ def in_mm(order: Sequence[Step] = RELEASED_CODE_ORDER) -> PostProcessing:
     return PostProcessing(order, erosion_mm=6.0, median_mm=10.0, component_mm3=56.0, name="in_mm")
 
 
-def none(mask: bool = True) -> PostProcessing:
-    """No erosion, no median, no removal of components: the brain mask only, or (``mask=False``) the raw map."""
-    return PostProcessing(("mask",) if mask else (), name="none")
+def none() -> PostProcessing:
+    """No erosion, no median, no removal of components: the brain mask only."""
+    return PostProcessing(("mask",), name="none")

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..volumes.packaged_template import brain_template
-from ..volumes.resampling import Affine
 
 REGION_NOTE = (
     "regions are rules of thumb in template space, not an atlas: near their borders they may be off by 1 to 2 cm"
@@ -58,12 +57,11 @@ def place_in_template(points_mm: NDArray[np.float64]) -> Place:
     grey, white = float(template.grey[i, j, k].mean()), float(template.white[i, j, k].mean())
     shares = {"grey matter": grey, "white matter": white, "fluid": 1 - grey - white}
     tissue = max(shares, key=lambda name: shares[name])
-    away = float(_ventricle_distance()[i, j, k].min())
+    if shares[tissue] < _TISSUE_SHARE:
+        tissue = "mixed tissue"
     centre = points_mm.mean(axis=0)
     side = "midline" if abs(centre[0]) < _MIDLINE_MM else "left" if centre[0] < 0 else "right"
-    return Place(
-        side, region_at(centre), tissue if shares[tissue] >= _TISSUE_SHARE else "mixed tissue", round(max(away, 0.0), 1)
-    )
+    return Place(side, region_at(centre), tissue, round(float(_ventricle_distance()[i, j, k].min()), 1))
 
 
 def region_at(point_mm: NDArray[np.float64]) -> str:
@@ -90,12 +88,6 @@ def region_at(point_mm: NDArray[np.float64]) -> str:
     if x > 18 and -62 < y < 24 and z < -10 + 0.5 * (20 - y):
         return "temporal lobe"
     return "frontal lobe" if y > -8 - 0.44 * (z - 20) else "parietal lobe"
-
-
-def to_template(points_mm: NDArray[np.float64], template_to_scan: Affine) -> NDArray[np.float64]:
-    """Return points of the scan's world ``[n, 3]`` in template space."""
-    inverse = np.linalg.inv(template_to_scan)
-    return np.asarray(points_mm @ inverse[:3, :3].T + inverse[:3, 3])
 
 
 @lru_cache(maxsize=1)

@@ -28,11 +28,7 @@ _TEXTS = ("PN", "LO", "SH", "LT", "ST", "UT", "UC", "DA", "AS")
 def write_dicom(folder: Path, source: ScanSource, result: CaseResult, settings: Mapping[str, Any]) -> list[str]:
     """Write ``*_desc-anomaly_mask.dcm`` and ``*_desc-anomaly_map.dcm``; return notes about what could not be written.
 
-    Args:
-        folder: where the files go.
-        source: the DICOM series.
-        result: maps on its grid.
-        settings: protocol; the model's hash becomes the serial number of the device.
+    The hash of the model in ``settings`` becomes the serial number of the device.
 
     Raises:
         ConfigError: the extra is not installed.
@@ -46,11 +42,14 @@ def write_dicom(folder: Path, source: ScanSource, result: CaseResult, settings: 
         ) from error
     notes = []
     datasets = [pydicom.dcmread(file) for file in read_stored(source.path, source.case_id).files]
-    frames = {
-        "anomaly_mask": (_segmentation, _frames(result.mask)),
-        "anomaly_map": (_parametric_map, _frames(result.anomaly_map)),
+    volumes = {
+        "anomaly_mask": (_segmentation, result.mask),
+        "anomaly_map": (_parametric_map, result.anomaly_map),
     }
-    for number, (name, (make, pixels)) in enumerate(frames.items()):
+    for number, (name, (make, volume)) in enumerate(volumes.items()):
+        pixels = np.ascontiguousarray(
+            volume.transpose(2, 1, 0)
+        )  # [slice, row, column] in the order of the source files
         if name == "anomaly_mask" and not pixels.any():
             notes.append("no DICOM segmentation: the mask is empty")
             continue
@@ -67,7 +66,7 @@ def write_dicom(folder: Path, source: ScanSource, result: CaseResult, settings: 
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they quote the patient's name
-                dataset = make(highdicom, datasets, pixels, common, result)
+                dataset = make(highdicom, datasets, pixels, common)
                 with atomic_path(folder / f"{source.case_id}_desc-{name}.dcm") as temporary:
                     dataset.save_as(temporary)
         except (AttributeError, ValueError, TypeError, KeyError) as error:
@@ -84,12 +83,7 @@ def _without_values(text: str, dataset: Any) -> str:
     return text
 
 
-def _frames(volume: NDArray[Any]) -> NDArray[Any]:
-    """Return ``[slice, row, column]`` in the order of the source files."""
-    return np.ascontiguousarray(volume.transpose(2, 1, 0))
-
-
-def _segmentation(hd: Any, sources: list[Any], pixels: NDArray[Any], common: dict[str, Any], result: CaseResult) -> Any:
+def _segmentation(hd: Any, sources: list[Any], pixels: NDArray[Any], common: dict[str, Any]) -> Any:
     from pydicom.sr.codedict import codes
 
     algorithm = hd.AlgorithmIdentificationSequence(
@@ -114,9 +108,7 @@ def _segmentation(hd: Any, sources: list[Any], pixels: NDArray[Any], common: dic
     )
 
 
-def _parametric_map(
-    hd: Any, sources: list[Any], pixels: NDArray[Any], common: dict[str, Any], result: CaseResult
-) -> Any:
+def _parametric_map(hd: Any, sources: list[Any], pixels: NDArray[Any], common: dict[str, Any]) -> Any:
     from pydicom.sr.codedict import codes
 
     top = max(float(pixels.max()), 1e-6)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..volumes.resampling import voxel_ml_of
-from .anatomy import place_in_template, to_template
+from .anatomy import place_in_template
 
 MIDDLE_MM = 5.0
 _NAMES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
@@ -107,7 +107,8 @@ def find_findings(
 def _named(world_mm: NDArray[np.float64], template_to_scan: NDArray[np.float64] | None) -> dict[str, Any]:
     if template_to_scan is None:
         return {}
-    place = place_in_template(to_template(world_mm, template_to_scan))
+    to_template = np.linalg.inv(template_to_scan)
+    place = place_in_template(world_mm @ to_template[:3, :3].T + to_template[:3, 3])
     return {"region": place.words, "tissue": place.tissue, "ventricle_mm": place.ventricle_mm}
 
 

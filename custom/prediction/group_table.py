@@ -78,12 +78,9 @@ def person_of(record: Record, people: People) -> Mapping[str, str]:
 
 
 def write_group_tables(folder: Path, records: Sequence[Record], people: People | None = None) -> None:
-    """Write both tables and their dictionaries into ``folder``.
+    """Write both tables and their dictionaries into ``folder``; ``records`` are summaries of scans, failures too.
 
-    Args:
-        folder: of the results.
-        records: summaries of scans, failures too.
-        people: rows of a participants table by subject; age, sex, site and group become columns where they are known.
+    ``people`` are rows of a participants table by subject; age, sex, site and group become columns where they are known.
     """
     people = people or {}
     known = [name for name in PERSONAL if any(person.get(name) for person in people.values())]

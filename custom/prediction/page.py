@@ -32,12 +32,7 @@ def write_case_report(
 ) -> Path:
     """Write ``<folder>/<case id>.html`` and the picture that the batch page shows; return the page's path.
 
-    Args:
-        folder: output folder.
-        summary: numbers and texts, see :meth:`custom.prediction.case_result.CaseResult.summary`.
-        result: volumes.
-        viewer: "niivue", or "none": a page without script.
-        view: "neurological" (the patient's left on the left) or "radiological".
+    ``summary`` is that of the result with its case id; ``viewer`` is "niivue", or "none" for a page without script.
     """
     case_id = _checked(str(summary["case_id"]))
     if view not in get_args(View):
@@ -134,12 +129,8 @@ def write_batch_report(
 ) -> Path:
     """Write ``<folder>/index.html``: a row per scan with its picture, numbers, warnings or the reason of its failure.
 
-    Args:
-        folder: of the results.
-        records: summaries of scans, failures too.
-        settings: how they were made.
-        viewer: "none" leaves out the few lines of script that sort the table.
-        people: rows of a participants table by subject; with it volumes are shown by age, sex, site and group.
+    With ``people``, the rows of a participants table by subject, volumes are shown by age, sex, site and group;
+    ``viewer`` "none" leaves out the few lines of script that sort the table.
     """
     rows = []
     for record in records:

@@ -43,21 +43,21 @@ def predict_pictures(
 ) -> list[Record]:
     """Predict pictures, write all files into ``output`` and return a record per picture.
 
-    Args:
-        predictor: a trained and calibrated model.
-        paths: see :func:`custom.prediction.find.find_pictures`.
-        output: folder of the results.
-        mask: brain mask of a single picture, or a folder of masks called like the pictures.
-        report: write the pages.
-        rule: how boxes are made of a map; None: at the calibrated threshold.
+    ``mask`` is the brain mask of a single picture, or a folder of masks called like the pictures; ``rule`` makes boxes of
+    a map, None: at the calibrated threshold.
     """
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
+    model, calibration = predictor.model, predictor.calibration
     settings = {
-        "method": predictor.model.method, "contrast": predictor.calibration.contrast, "model_sha256": predictor.model.weights_sha256,
-        "score": predictor.calibration.score, "threshold": vars(predictor.calibration.for_pictures.threshold(predictor.sensitivity, predictor.threshold)),
-        "seed": predictor.model.seed, "boxes": None if rule is None else asdict(rule),
-    }  # fmt: skip
+        "method": model.method,
+        "contrast": calibration.contrast,
+        "model_sha256": model.weights_sha256,
+        "score": calibration.score,
+        "threshold": vars(calibration.for_pictures.threshold(predictor.sensitivity, predictor.threshold)),
+        "seed": model.seed,
+        "boxes": None if rule is None else asdict(rule),
+    }
     with RunLock(output):
         records = []
         for path, stem in progress(list(zip(paths, _stems(paths), strict=True)), desc="pictures", unit="picture"):
@@ -66,9 +66,8 @@ def predict_pictures(
             except UADError as error:
                 text = str(error).replace(f"{path.parent}/", "")
                 records.append({"image": path.name, "stem": stem, "status": "failed", "error": text})
-        atomic_write_json(
-            output / "boxes.json", [_prediction(record) for record in records if record["status"] != "failed"]
-        )
+        done = [record for record in records if record["status"] != "failed"]
+        atomic_write_json(output / "boxes.json", [_prediction(record) for record in done])
         atomic_write_text(output / "pictures.csv", _table(records))
         if report:
             thumbs = [_thumbnail(output / f"{record['stem']}_overlay.png") for record in records]

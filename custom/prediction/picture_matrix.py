@@ -17,7 +17,7 @@ cannot be scored has no boxes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,11 +63,8 @@ class PictureMatrix:
         if unknown:
             raise ConfigError(f"{path}: {unknown[0]!r} is unknown; known: {', '.join(sorted(_KEYS))}.")
         for name, entry in content.get("models", {}).items():
-            if (
-                set(entry) - {"model", "boxes"}
-                or "model" not in entry
-                or entry.get("boxes", "calibrated") not in _RULES
-            ):
+            known = "model" in entry and not set(entry) - {"model", "boxes"}
+            if not known or entry.get("boxes", "calibrated") not in _RULES:
                 raise ConfigError(
                     f'{path}: {name!r} takes "model" and "boxes" ({", ".join(_RULES)}), got {dict(entry)}.'
                 )
@@ -100,13 +97,11 @@ def predicted_boxes(matrix: PictureMatrix, pictures: PictureSet, output: Path) -
         rule = _RULES[entry.get("boxes", "calibrated")]
         place = output / (re.sub(r"[^A-Za-z0-9_-]+", "_", row).strip("_") or "model")
         records = predict_pictures(predictor, paths, place, rule=rule, report=False)
-        boxes = {record["image"]: _boxes(record) for record in records}
+        boxes = {record["image"]: _boxes(record.get("boxes") or []) for record in records}
         found[row] = {name: boxes.get(name, Boxes.of([])) for name in pictures.pictures}
     return found
 
 
-def _boxes(record: Mapping[str, Any]) -> Boxes:
-    rows = record.get("boxes") or []
-    return Boxes.of(
-        [[row[key] for key in ("x", "y", "width", "height")] for row in rows], [row["score"] for row in rows]
-    )
+def _boxes(rows: Sequence[Mapping[str, Any]]) -> Boxes:
+    places = [[row[key] for key in ("x", "y", "width", "height")] for row in rows]
+    return Boxes.of(places, [row["score"] for row in rows])

@@ -66,7 +66,8 @@ def predict_picture(
     outline = in_picture(scored.brain) > 0.5
     low, high = scored.intensities
     healthy = np.where(outline, in_picture(scored.reconstruction) * (high - low) + low, picture)
-    smallest = _smallest_px(predictor.inferer.postprocessing, predictor.inferer.spacing_mm[0]) / frame.scale**2
+    removed = predictor.inferer.postprocessing.largest_removed(predictor.inferer.spacing_mm[0] ** 3)
+    smallest = (1 + removed) / frame.scale**2
     if rule is None:
         boxes = MapToBoxes(smallest_px=max(math.ceil(smallest), 1))(scores, chosen.value)
     else:
@@ -142,14 +143,6 @@ def _mask(path: str | Path, picture: Array) -> Array:
             f"{picture.shape[1]}."
         )
     return np.asarray(values > 0, dtype=np.float64)
-
-
-def _smallest_px(postprocessing: Any, spacing_mm: float) -> float:
-    """Return the pixels of the grid that a component must have so that it is not removed."""
-    voxels = postprocessing.component_voxels
-    if postprocessing.component_mm3 is not None:
-        voxels = int(postprocessing.component_mm3 / spacing_mm**3 + 1e-6)
-    return 1 + (voxels or 0)
 
 
 def _warnings(

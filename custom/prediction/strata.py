@@ -18,12 +18,7 @@ Row = dict[str, Any]
 
 
 def volumes_by_person(records: Sequence[Mapping[str, Any]], people: People) -> list[Row]:
-    """Return a row per value of age (decades), sex, site and group: number of scans, volumes in ml, share with findings.
-
-    Args:
-        records: summaries of scans; failures are passed over.
-        people: rows of the participants table by subject.
-    """
+    """Return a row per value of age (decades), sex, site and group: number of scans, volumes in ml, share with findings."""
     done = [record for record in records if record["status"] != "failed"]
     rows = []
     for name in PERSONAL:
@@ -34,24 +29,16 @@ def volumes_by_person(records: Sequence[Mapping[str, Any]], people: People) -> l
                 groups.setdefault(value, []).append(record)
         for value, members in sorted(groups.items()):
             ml = [float(record["AnomalyVolumeMl"]) for record in members]
-            rows.append(
-                {
-                    "what": name,
-                    "value": value,
-                    "scans": len(members),
-                    "median_ml": float(np.median(ml)),
-                    "mean_ml": float(np.mean(ml)),
-                    "with_findings": sum(bool(record["Findings"]) for record in members) / len(members),
-                }
-            )
+            row = {"what": name, "value": value, "scans": len(members)}
+            row |= {"median_ml": float(np.median(ml)), "mean_ml": float(np.mean(ml))}
+            rows.append(row | {"with_findings": float(np.mean([bool(record["Findings"]) for record in members]))})
     return rows
 
 
 def healthy_only(records: Sequence[Mapping[str, Any]], people: People) -> list[Mapping[str, Any]]:
     """Return the scans of people whom the participants table calls healthy (column ``group``); all, if it calls no one so."""
-    chosen = [
-        record for record in records if person_of(record, people).get("group", "").strip().lower() in HEALTHY_WORDS
-    ]
+    groups = [person_of(record, people).get("group", "").strip().lower() for record in records]
+    chosen = [record for record, group in zip(records, groups, strict=True) if group in HEALTHY_WORDS]
     return chosen or list(records)
 
 

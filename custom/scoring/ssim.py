@@ -59,15 +59,7 @@ def _filter_matrix(length: int, sigma: float, dtype: torch.dtype, device: torch.
 @contextmanager
 def _full_precision() -> Iterator[None]:
     """No TF32 or bfloat16 inside float32 matrix products; the caller's settings are put back."""
-    backends: list[Any] = [getattr(module, "matmul", None) for module in (torch.backends.cuda, torch.backends.mkldnn)]
-    if not all(hasattr(backend, "fp32_precision") for backend in backends):  # torch 2.8
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
-        return
+    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
     settings = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:
@@ -102,10 +94,7 @@ class VolumePair:
     Args:
         image: ``[X, Y, Z]``, floating point.
         reconstruction: same shape.
-        data_range: see :func:`ssim_map`, as everything below.
-        spatial_dims: 3 or 2.
-        k1: weight of the range in the luminance constant.
-        k2: weight of the range in the contrast constant.
+        data_range, spatial_dims, k1, k2: see :func:`ssim_map`.
 
     >>> image = torch.rand(8, 8, 8, generator=torch.Generator().manual_seed(0))
     >>> pair = VolumePair(image, image)
