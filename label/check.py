@@ -71,9 +71,8 @@ def check_label_server(python: str | Path, work: str | Path, start_seconds: floa
     other = freeze_bundle(write_marker_model(work / "other_run", seed=1), work / "release", name="ddpm_other")
     shutil.copyfile(other / "models" / "model.pt", bundles[1] / "models" / "model.pt")
     for method in OTHERS:
-        bundles.append(
-            freeze_bundle(write_marker_model(work / method, method=method), work / "release", name=f"{method}_marker")
-        )
+        model = write_marker_model(work / method, method=method)
+        bundles.append(freeze_bundle(model, work / "release", name=f"{method}_marker"))
     masks = {name: _expected(bundles[0], path) for name, path in scans.items()}
     with label_server(python, work, bundles, start_seconds) as (address, seconds):
         checks = [Check("server starts", True, f"first answer after {seconds:.0f} s")]
@@ -81,8 +80,7 @@ def check_label_server(python: str | Path, work: str | Path, start_seconds: floa
         for name, path in scans.items():
             checks += _scan(address, name, path, work, masks[name])
         checks += _knobs(address, next(iter(scans)))
-        for bundle in bundles[2:]:
-            checks.append(_other(address, bundle, "oblique", scans["oblique"], work))
+        checks += [_other(address, bundle, scans["oblique"], work) for bundle in bundles[2:]]
         checks.append(_refusal(address, next(iter(scans)), work / "server.log"))
     return checks
 
@@ -123,31 +121,23 @@ def _info(info: Mapping[str, Any]) -> list[Check]:
     config = model.get("config", {})
     kind = f"{model.get('type')}, labels {model.get('labels')}, version {model.get('version')}"
     menu, threshold = config.get("sensitivity"), config.get("threshold")
+    options = f"threshold {threshold}, sensitivity {menu}"
     return [
         Check("/info/ model", model.get("type") == "segmentation" and model.get("labels") == {"anomaly": 1}, kind),
-        Check(
-            "/info/ options",
-            menu == list(THRESHOLDS) and threshold == 0.0,
-            f"threshold {threshold}, sensitivity {menu}",
-        ),
+        Check("/info/ options", menu == list(THRESHOLDS) and threshold == 0.0, options),
     ]
 
 
 def _scan(address: str, name: str, path: Path, work: Path, expected: NDArray[np.bool_]) -> list[Check]:
     began = time.monotonic()
-    answer = _infer(address, MODEL, name, {"result_dtype": "uint8", "result_extension": ".nii.gz"}, "image")
+    scan, found = nib.load(path), _mask_image(address, MODEL, name, work / f"{name}_mask.nii.gz")
     seconds = time.monotonic() - began
-    target = work / f"{name}_mask.nii.gz"
-    target.write_bytes(answer)
-    scan, found = nib.load(path), nib.load(target)
     mask = np.asarray(found.dataobj) > 0
     distance = affine_distance_mm(found.affine, scan.affine, [*scan.shape])
     same_grid = mask.shape == scan.shape and distance < MAX_AFFINE_MM
-    checks = [
-        Check(f"{name}: grid", same_grid, f"{list(mask.shape)}, corners {distance:.1e} mm apart, {seconds:.1f} s")
-    ]
+    grid = Check(f"{name}: grid", same_grid, f"{list(mask.shape)}, corners {distance:.1e} mm apart, {seconds:.1f} s")
     if mask.shape != scan.shape or not mask.any():
-        return [*checks, Check(f"{name}: marker", False, f"{int(mask.sum())} voxels")]
+        return [grid, Check(f"{name}: marker", False, f"{int(mask.sum())} voxels")]
     world = np.argwhere(mask) @ found.affine[:3, :3].T + found.affine[:3, 3]
     centre = world.mean(axis=0)
     away = float(np.linalg.norm(centre - MARKER_MM))
@@ -155,30 +145,32 @@ def _scan(address: str, name: str, path: Path, work: Path, expected: NDArray[np.
     where = ", ".join(f"{c:.2f}" for c in centre)
     differ = int((mask != expected).sum())
     return [
-        *checks,
+        grid,
         Check(f"{name}: marker", away < MAX_CENTRE_MM, f"centre ({where}) mm, {away:.2f} mm from the truth"),
         Check(f"{name}: left is left", left == 1.0, f"{left:.0%} of the mask lie left of the midline"),
         Check(f"{name}: as Predictor", differ == 0, f"{differ} of {int(mask.sum())} mask voxels differ"),
     ]
 
 
-def _other(address: str, bundle: Path, scan: str, path: Path, work: Path) -> Check:
-    target = work / f"{bundle.name}_mask.nii.gz"
-    params = {"result_dtype": "uint8", "result_extension": ".nii.gz"}
+def _mask_image(address: str, model: str, scan: str, target: Path) -> Any:
+    """Write the server's mask of a scan to ``target`` and return the image."""
+    target.write_bytes(_infer(address, model, scan, {"result_dtype": "uint8", "result_extension": ".nii.gz"}, "image"))
+    return nib.load(target)
+
+
+def _other(address: str, bundle: Path, path: Path, work: Path) -> Check:
     try:
-        target.write_bytes(_infer(address, bundle.name, scan, params, "image"))
+        image = _mask_image(address, bundle.name, path.name.split(".")[0], work / f"{bundle.name}_mask.nii.gz")
     except urllib.error.HTTPError as error:
         return Check(f"{bundle.name}: as Predictor", False, f"HTTP {error.code}, see server.log")
-    found, expected = np.asarray(nib.load(target).dataobj) > 0, _expected(bundle, path)
+    found, expected = np.asarray(image.dataobj) > 0, _expected(bundle, path)
     differ = int((found != expected).sum()) if found.shape == expected.shape else found.size
     passed = differ == 0 and bool(found.any())
     return Check(f"{bundle.name}: as Predictor", passed, f"{differ} of {int(found.sum())} mask voxels differ")
 
 
 def _expected(bundle: Path, scan: Path) -> NDArray[np.bool_]:
-    predictor = Predictor.load(bundle, device="cpu")
-    mask: NDArray[np.bool_] = np.asarray(predictor.predict(scan).mask) > 0
-    return mask
+    return np.asarray(Predictor.load(bundle, device="cpu").predict(scan).mask > 0)
 
 
 def _knobs(address: str, scan: str) -> list[Check]:
@@ -218,9 +210,7 @@ def _infer(address: str, model: str, scan: str, params: Mapping[str, Any], outpu
     body = f'--{boundary}\r\nContent-Disposition: form-data; name="params"\r\n\r\n{json.dumps(params)}\r\n--{boundary}--\r\n'
     query = urllib.parse.urlencode({"image": scan, "output": output})
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    request = urllib.request.Request(f"{address}/infer/{model}?{query}", body.encode(), headers)
-    answer: bytes = _open(request, 600)
-    return answer
+    return _open(urllib.request.Request(f"{address}/infer/{model}?{query}", body.encode(), headers), 600)
 
 
 def _get(url: str) -> dict[str, Any]:

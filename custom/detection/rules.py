@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three of the four rules by which boxes on NOVA are scored; the fourth is COCO's (:mod:`.coco`).
+"""Three of the four rules by which boxes on NOVA are scored; the fourth is COCO's (:mod:`.table`).
 
 ``released_script``  the script of Patrício et al. (arXiv 2406.00772): the five largest boxes, by area; pixels counted at both
     ends; a box can only hit the reader's box that it overlaps most. The average precision of a picture is the mean of the

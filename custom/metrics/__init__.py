@@ -9,8 +9,6 @@ counted where means are taken; an undefined *pooled* one (:class:`ScoreHistogram
 from .aggregate import mean_std, summarise_cases
 from .bootstrap import (
     MIN_SUBJECTS,
-    Interval,
-    PermutationResult,
     bootstrap_ci,
     holm,
     paired_permutation_test,
@@ -19,7 +17,7 @@ from .bootstrap import (
 )
 from .healthy import INDISCRIMINATE_FPR, healthy_summary, scan_auroc, scan_score
 from .histogram import ScoreHistogram
-from .lesions import SIZE_EDGES_MM3, LesionCounts, criterion, lesion_counts
+from .lesions import LesionCounts, criterion, lesion_counts
 from .ranking import UNINFORMATIVE, case_ranking, ranking_metrics
 from .reconstruction import l1_ratio, reconstruction_metrics
 from .segmentation import RATES, ConfusionCounts, confusion_counts
@@ -34,12 +32,9 @@ __all__ = [
     "INDISCRIMINATE_FPR",
     "MIN_SUBJECTS",
     "RATES",
-    "SIZE_EDGES_MM3",
     "UNINFORMATIVE",
     "ConfusionCounts",
-    "Interval",
     "LesionCounts",
-    "PermutationResult",
     "ScoreHistogram",
     "best_dice_threshold",
     "bootstrap_ci",

@@ -22,7 +22,6 @@ class MaskedReconstructionLoss(nn.Module):
     Args:
         pix_norm: compare with the target normalised within each cell.
         l1: absolute instead of squared error.
-        dense: average over all cells, also the visible ones.
 
     >>> active = torch.tensor([[[[True, False], [True, True]]]])  # one of four cells is masked
     >>> target, reconstruction = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
@@ -32,11 +31,10 @@ class MaskedReconstructionLoss(nn.Module):
     tensor(9.)
     """
 
-    def __init__(self, pix_norm: bool = False, l1: bool = False, dense: bool = False) -> None:
+    def __init__(self, pix_norm: bool = False, l1: bool = False) -> None:
         super().__init__()
         self.pix_norm = pix_norm
         self.l1 = l1
-        self.dense = dense
 
     def forward(self, output: MaskedOutput, target: Tensor) -> Tensor:
         """Return the loss of a batch; ``target`` is ``[B, 1, H, W]``. No masked cell: 0."""
@@ -52,8 +50,6 @@ class MaskedReconstructionLoss(nn.Module):
             wanted = (wanted - mean) / (variance + _VARIANCE_FLOOR).sqrt()
         error = reconstructed - wanted
         per_cell = (error.abs() if self.l1 else error**2).mean(dim=-1)
-        if self.dense:
-            return per_cell.mean()
         masked = ~active
         return (per_cell * masked).sum() / masked.sum().clamp(min=1)
 

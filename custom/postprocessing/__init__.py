@@ -9,10 +9,9 @@ at 2 mm, but of one size at every spacing; the default) and :func:`none`.
 from .components import remove_small_components
 from .erosion import erode_mask_axial, radius_to_iterations
 from .median import median_filter, width_to_voxels
-from .pipeline import RELEASED_CODE_ORDER, PostProcessing, in_mm, isbi2024, none
+from .pipeline import PostProcessing, in_mm, isbi2024, none
 
 __all__ = [
-    "RELEASED_CODE_ORDER",
     "PostProcessing",
     "erode_mask_axial",
     "in_mm",

@@ -133,9 +133,7 @@ class Calibration:
     def not_calibrated_for(self, scanner: str, brain_extraction: str) -> list[str]:
         """Return a sentence for each way in which the scans that calibrated the model were of another kind.
 
-        Args:
-            scanner: of the scan, "" if it is not known.
-            brain_extraction: source of its brain mask, see :mod:`custom.preparation.brain_extraction`.
+        ``scanner`` is "" if it is not known, ``brain_extraction`` see :mod:`custom.preparation.brain_extraction`.
         """
         return self.healthy.unlike(scanner, brain_extraction)
 
@@ -215,10 +213,6 @@ def _iterations(model: ModelFolder) -> int | None:
 
 def doubt_about(value: float, quantiles: Sequence[tuple[float, float]]) -> str:
     """Return what is to be said of a threshold that marks more than a fifth of healthy brains, "" of any other.
-
-    Args:
-        value: of the threshold.
-        quantiles: rising pairs (probability, score) inside healthy brains; without any nothing is known.
 
     >>> quantiles = [(0.5, 0.1), (0.9, 0.2), (0.99, 0.4)]
     >>> doubt_about(0.3, quantiles), doubt_about(0.12, quantiles)

@@ -44,17 +44,11 @@ class CaseResult:
         sha256: of the scan's file as it was read, empty for a DICOM series and an array.
         scanner: what the file says about the scanner, or "".
 
-    >>> scores, affine = np.zeros((4, 4, 4), np.float32), np.diag([2.0, 2.0, 2.0, 1.0])
-    >>> scores[1:3, 1:3, 1:3] = 0.4
-    >>> mask, threshold = (scores > 0.3).astype(np.uint8), Threshold(0.3, "healthy scans")
-    >>> calibration = Calibration("t1", "l1", {"healthy": threshold}, [(0.0, 0.0), (0.99, 0.3), (1.0, 0.8)])
-    >>> grid = {"image": scores, "brain": np.ones_like(mask), "reconstruction": 0 * scores, "map": scores, "mask": mask}
-    >>> findings = tuple(find_findings(mask, scores, affine, np.zeros(3), threshold.value))
-    >>> result = CaseResult("P1", scores, mask, scores, affine, grid, affine, threshold, calibration, (), findings, "array")
-    >>> result
-    <CaseResult P1: 1 finding, 0.06 ml above 0.3, first: central; 4x4x4 voxels, 0 warnings>
-    >>> result.summary()["AnomalyVolumeMl"]
-    0.064
+    >>> scores, affine, threshold = np.full((2, 2, 2), 0.4, np.float32), np.diag([2.0, 2, 2, 1]), Threshold(0.3, "healthy scans")
+    >>> mask, calibration = (scores > 0.3).astype(np.uint8), Calibration("t1", "l1", {"healthy": threshold}, [(0.0, 0.0), (1.0, 0.8)])
+    >>> findings = tuple(find_findings(mask, scores, affine, brain_centre_mm=np.ones(3), threshold=0.3))
+    >>> CaseResult("P1", scores, mask, scores, affine, {}, affine, threshold, calibration, (), findings, "array")
+    <CaseResult P1: 1 finding, 0.06 ml above 0.3, first: central; 2x2x2 voxels, 0 warnings>
     """
 
     case_id: str

@@ -15,10 +15,8 @@ from .watch import begin, prepared
 class ScanDataset(Dataset[dict[str, Any]]):
     """Prepared scans, one per item.
 
-    Args:
-        sources: scans to read.
-        preprocessing: transform of ``{"image": path, "mask": path or None, "case_id": name}``.
-        debug: let errors through.
+    ``preprocessing`` is a transform of ``{"image": path, "mask": path or None, "case_id": name}``; ``debug`` lets errors
+    through.
 
     >>> from pathlib import Path
     >>> sources = [ScanSource("sub-1", Path("sub-1.nii.gz")), ScanSource("sub-2", Path("b.nii.gz"), problem="it is listed twice")]
@@ -42,9 +40,8 @@ class ScanDataset(Dataset[dict[str, Any]]):
             return {**known, "error": f"{source.case_id}: {source.problem}"}
         if (ended := begin(source.path)) is not None:
             return {**known, "error": f"{source.case_id}: {ended}"}
-        data = {**known, "image": str(source.path), "mask": str(source.mask) if source.mask else None}
         try:
-            return dict(self.preprocessing(data))
+            return dict(self.preprocessing({**known, **source.as_data()}))
         except Exception as error:
             return {**known, "error": survived(error, source.case_id, self.debug)}
         finally:

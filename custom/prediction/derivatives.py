@@ -88,16 +88,10 @@ def write_copy(path: Path, array: NDArray[Any], affine: NDArray[np.float64], end
     return target
 
 
-def write_description(root: Path, version: str) -> None:
+def write_description(root: Path, generated_by: list[dict[str, str]]) -> None:
     """Write ``dataset_description.json`` where there is none."""
     path = root / "dataset_description.json"
     if not path.exists():
         root.mkdir(parents=True, exist_ok=True)
-        generator = [{"Name": "uad-brain-mri", "Version": version}]
-        content = {
-            "Name": "Anomaly maps",
-            "BIDSVersion": "1.9.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": generator,
-        }
-        atomic_write_json(path, content)
+        content = {"Name": "Anomaly maps", "BIDSVersion": "1.9.0", "DatasetType": "derivative"}
+        atomic_write_json(path, {**content, "GeneratedBy": generated_by})

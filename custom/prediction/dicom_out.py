@@ -42,7 +42,7 @@ def write_dicom(folder: Path, source: ScanSource, result: CaseResult, settings: 
         ) from error
     notes = []
     datasets = [pydicom.dcmread(file) for file in read_stored(source.path, source.case_id).files]
-    volumes = {
+    volumes: dict[str, tuple[Any, NDArray[Any]]] = {
         "anomaly_mask": (_segmentation, result.mask),
         "anomaly_map": (_parametric_map, result.anomaly_map),
     }

@@ -4,9 +4,10 @@
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import ConfigError, DataError, listed
 from ..core.files import expanded
@@ -51,6 +52,10 @@ class ScanSource:
     problem: str | None = None
     other_ids: tuple[str, ...] = ()
     note: str | None = None
+
+    def as_data(self) -> dict[Hashable, Any]:
+        """Return what the preparation takes: the paths of scan and mask, and the name."""
+        return {"image": str(self.path), "mask": str(self.mask) if self.mask else None, "case_id": self.case_id}
 
 
 def find_scans(given: str | Path, mask: str | Path | None = None) -> list[ScanSource]:

@@ -67,15 +67,10 @@ def find_findings(
     threshold: float = 0.0,
     template_to_scan: NDArray[np.float64] | None = None,
 ) -> list[Finding]:
-    """Return the findings in a mask ``[X, Y, Z]``, the one with the greatest burden first.
+    """Return the findings in a mask ``[X, Y, Z]`` (> 0), the one with the greatest burden first.
 
-    Args:
-        mask: findings where > 0.
-        scores: anomaly map on the same grid.
-        affine: voxels to the scan's world (RAS, mm).
-        brain_centre_mm: of the brain, in that world.
-        threshold: that the mask was cut at.
-        template_to_scan: from template space to the scan's world, or None.
+    ``affine`` takes voxels to the scan's world (RAS, mm), in which the brain's centre lies and to which
+    ``template_to_scan`` leads; ``threshold`` is what the mask was cut at.
     """
     boxes = ndimage.find_objects((mask > 0).view(np.uint8))
     if not boxes:

@@ -2,19 +2,27 @@
 """The results of all scans of a folder as tables: ``group.tsv``, a row per scan, and ``findings.tsv``, a row per finding.
 
 Beside each lies a JSON dictionary that says what its columns mean, as BIDS asks for. Unknown values are ``n/a``.
+
+Volumes by age, sex, site and group stand on the page of a batch: models of healthy anatomy mark more in the old than in the
+young, and more at another site than at that of their training; in healthy people all of it is false positive. Who reads a
+cohort's table should see that before a group difference is believed.
 """
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..core.files import atomic_write_json, atomic_write_text
 
 Record = Mapping[str, Any]
 People = Mapping[str, Mapping[str, str]]
 PERSONAL = ("age", "sex", "site", "group")
+HEALTHY_WORDS = ("control", "controls", "healthy", "healthy control", "hc", "ctl", "cn", "con", "normal")
 Column = tuple[str, str, str | Callable[[Record], Any]]  # name, meaning, and the keys to its value, or what computes it
 
 
@@ -117,3 +125,44 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return " ".join(str(value).split())
+
+
+def volumes_by_person(records: Sequence[Mapping[str, Any]], people: People) -> list[dict[str, Any]]:
+    """Return a row per value of age (decades), sex, site and group: number of scans, volumes in ml, share with findings."""
+    done = [record for record in records if record["status"] != "failed"]
+    rows = []
+    for name in PERSONAL:
+        groups: dict[str, list[Mapping[str, Any]]] = {}
+        for record in done:
+            value = _group_of(name, person_of(record, people).get(name, ""))
+            if value is not None:
+                groups.setdefault(value, []).append(record)
+        for value, members in sorted(groups.items()):
+            ml = [float(record["AnomalyVolumeMl"]) for record in members]
+            row = {"what": name, "value": value, "scans": len(members)}
+            row |= {"median_ml": float(np.median(ml)), "mean_ml": float(np.mean(ml))}
+            rows.append(row | {"with_findings": float(np.mean([bool(record["Findings"]) for record in members]))})
+    return rows
+
+
+def healthy_only(records: Sequence[Mapping[str, Any]], people: People) -> list[Mapping[str, Any]]:
+    """Return the scans of people whom the participants table calls healthy (column ``group``); all, if it calls no one so."""
+    groups = [person_of(record, people).get("group", "").strip().lower() for record in records]
+    chosen = [record for record, group in zip(records, groups, strict=True) if group in HEALTHY_WORDS]
+    return chosen or list(records)
+
+
+def _group_of(name: str, text: str) -> str | None:
+    text = text.strip()
+    if text.lower() in ("", "n/a", "nan"):
+        return None
+    if name != "age":
+        return text
+    try:
+        age = float(text)
+    except ValueError:
+        return None
+    if not (math.isfinite(age) and age >= 0):
+        return None
+    decade = int(age // 10) * 10
+    return f"{decade} to {decade + 9}"

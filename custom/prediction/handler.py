@@ -21,11 +21,7 @@ from .results import ResultsFolder
 class PredictionHandler:
     """Write the result of every iteration, behind a bar with time and memory.
 
-    Args:
-        results: where the results go.
-        sources: the scans of the dataset, in its order.
-        calibration: of the model.
-        debug: let errors through.
+    ``sources`` are the scans of the dataset, in its order; ``debug`` lets errors through.
 
     >>> from pathlib import Path
     >>> from custom.prediction.calibration import Threshold

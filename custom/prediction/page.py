@@ -19,9 +19,8 @@ from ..volumes.resampling import voxel_ml_of
 from . import overlays
 from .anatomy import REGION_NOTE
 from .case_result import CaseResult, View
-from .group_table import People
+from .group_table import People, healthy_only, volumes_by_person
 from .pictures import comparison, data_uri, focuses, mosaic, three_planes
-from .strata import healthy_only, volumes_by_person
 
 VIEWERS = ("niivue", "none")
 _SAFE = re.compile(r"[A-Za-z0-9_-]+")

@@ -78,10 +78,7 @@ class PictureMatrix:
 def predicted_boxes(matrix: PictureMatrix, pictures: PictureSet, output: Path) -> dict[str, dict[str, Boxes]]:
     """Return row -> picture -> boxes of all models, and write overlays and maps into ``output/<row>``.
 
-    Args:
-        matrix: models and rules.
-        pictures: only those with a caption of a subset are predicted.
-        output: folder of the results; finished pictures there are kept.
+    Only pictures with a caption of a subset are predicted; finished ones in ``output`` are kept.
     """
     from .picture_batch import predict_pictures
     from .predictor import Predictor

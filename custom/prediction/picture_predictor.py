@@ -23,6 +23,7 @@ from ..preparation.picture_frame import Array, smaller
 from ..preparation.picture_place import PicturePlace, healthy_picture, place_picture
 from ..volumes.picture import read_picture
 from .calibration import Threshold
+from .case_result import MAX_ANOMALOUS
 from .picture_result import PictureResult
 from .picture_scoring import ScoredSlice, SliceScorer
 
@@ -68,11 +69,9 @@ def predict_picture(
     healthy = np.where(outline, in_picture(scored.reconstruction) * (high - low) + low, picture)
     removed = predictor.inferer.postprocessing.largest_removed(predictor.inferer.spacing_mm[0] ** 3)
     smallest = (1 + removed) / frame.scale**2
-    if rule is None:
-        boxes = MapToBoxes(smallest_px=max(math.ceil(smallest), 1))(scores, chosen.value)
-    else:
-        boxes = rule(scores, None if rule.fixed_threshold is not None else chosen.value)
-        chosen = Threshold(rule.fixed_threshold, "a published rule") if rule.fixed_threshold is not None else chosen
+    if rule is not None and rule.fixed_threshold is not None:
+        chosen = Threshold(rule.fixed_threshold, "a published rule")
+    boxes = (rule or MapToBoxes(smallest_px=max(math.ceil(smallest), 1)))(scores, chosen.value)
     return PictureResult(
         name=path.name, sha256=scan.sha256, picture=picture, anomaly_map=scores.astype(np.float32), brain=outline,
         pseudohealthy=healthy, boxes=boxes, threshold=chosen, calibration=calibration, place=place, intensities=scored.intensities,
@@ -125,14 +124,13 @@ def find_place(
     factor = math.ceil(max(picture.shape) / _SEARCH_PX)
     small = smaller(picture, factor)
     try:
-        brains = _estimates(small) if mask is None else [smaller(_mask(mask, picture), factor) > 0.5]
+        if mask is not None:
+            brains = [smaller(_mask(mask, picture), factor) > 0.5]
+        else:
+            brains = [bright_brain(small), brain_within(small, head_mask(small))]
         return place_picture(small, brains, reference, grid_shape), factor
     except DataError as error:
         raise DataError(str(error), case=case) from None
-
-
-def _estimates(picture: Array) -> list[Mask]:
-    return [bright_brain(picture), brain_within(picture, head_mask(picture))]
 
 
 def _mask(path: str | Path, picture: Array) -> Array:
@@ -164,7 +162,7 @@ def _warnings(
     if (count := panels(picture)) > 1:
         found.append(f"the picture seems to have {count} panels; give each as a picture of its own")
     share = float((scores[brain] > threshold).mean()) if brain.any() else 0.0
-    if share > 0.15:
+    if share > MAX_ANOMALOUS:
         found.append(
             f"{share:.0%} of the brain lie above the threshold: more likely the model cannot reconstruct this picture than that "
             "all of it is abnormal"

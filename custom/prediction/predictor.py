@@ -109,7 +109,7 @@ class Predictor:
             if mask is not None and not isinstance(mask, (str, PathLike)):
                 raise ConfigError(f"the mask of a scan that is a file must be a file, got {type(mask).__name__}.")
             source = one_scan(Path(scan), None if mask is None else Path(mask))
-            data: Any = {"image": str(source.path), "mask": str(source.mask or "") or None, "case_id": source.case_id}
+            data: Any = source.as_data()
         else:
             data = {"image": scan_in_memory(scan, case_id, affine, spacing_mm), "case_id": case_id}
             on_file = mask is None or isinstance(mask, (str, PathLike))
@@ -144,12 +144,8 @@ def predict_batch(
 ) -> list[dict[str, Any]]:
     """Predict a scan, a folder or a list of scans, write all results and return a record per scan.
 
-    Args:
-        model_dir: trained and calibrated model.
-        given: see :func:`custom.prediction.find.find_scans`.
-        output_dir: where the results go; finished ones there are kept.
-        config: see :meth:`Predictor.load`.
-        **knobs: settings of ``inference.json``.
+    ``given`` see :func:`custom.prediction.find.find_scans`, the rest :meth:`Predictor.load`; finished results in
+    ``output_dir`` are kept.
     """
     parser = inference_parser(model_dir, config, input=str(given), output_dir=str(output_dir), **knobs)
     with kept_generators():

@@ -95,10 +95,7 @@ def recalibrated(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the calibration section for a scanner, and the names of the odd scans.
 
-    Args:
-        calibration: of the model, see :mod:`custom.runs.model_folder`; score, post-processing and grid stay.
-        scans: healthy scans of the scanner.
-        scanner: its name, for reports.
+    Score, post-processing and grid of ``calibration``, the section of ``model.json``, stay.
     """
     levels = [float(level) for level in calibration["healthy_quantiles"]["levels"]]
     scored = [(scan.case_id, scan.scores) for scan in scans]
@@ -124,12 +121,8 @@ def calibrate_pictures(
 ) -> list[str]:
     """Write a copy of a model that is calibrated on single healthy slices; return the names of odd pictures.
 
-    Args:
-        model_dir: calibrated model; it stays as it is, and so do its thresholds of whole scans.
-        healthy: pictures of healthy axial slices, or healthy scans, whose axial slices are taken every 8 mm.
-        output_dir: folder of the copy; must not hold a model.
-        scanner: name of the scanner.
-        mask: brain masks of the scans, see :func:`custom.prediction.find.find_scans`.
+    The thresholds of whole scans stay. ``healthy`` are pictures of healthy axial slices, or healthy scans, whose axial slices
+    are taken every 8 mm; the other arguments see :func:`calibrate`.
     """
     from ..core.progress import progress
     from .find import find_pictures, find_scans

@@ -9,7 +9,7 @@ all other contrasts. Measured with the T1 and T2 models: the correlation with th
 by 1.09 to 1.26 for ten synthetic T1, two of them below the limit, and by at most 0.82 for two FLAIR scans of patients.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +30,6 @@ from .find import ScanSource
 from .picture_predictor import find_place
 from .watch import begin, prepared
 
-CARD = "card.md"
 CLEAR_LEAD = 1.0  # of the correlation with one contrast over those with all others
 _PICTURES_SEEN = 5
 _LEAST_CORRELATION = 0.3  # with the healthy brain of the contrast; FLAIR slices reach 0.28 with T2
@@ -62,6 +61,11 @@ def released_model(name: str) -> ModelFolder | None:
     return next((model for model in released_models() if model.folder.name == name), None)
 
 
+def _by_contrast() -> dict[str, ModelFolder]:
+    """Return the first of the released models for each contrast."""
+    return {model.contrast: model for model in reversed(released_models())}
+
+
 def choose_model(
     sources: Sequence[ScanSource], contrast: str | None = None, extractor: str = "auto", register: str = "auto"
 ) -> Choice:
@@ -76,21 +80,17 @@ def choose_model(
         ConfigError: no model for the contrast, a scan that no model knows, or scans of several contrasts.
         DataError: none of the scans can be used.
     """
-    models = released_models()
-    known = ", ".join(sorted({model.contrast for model in models})) or "none"
+    models = _by_contrast()
     if contrast is not None:
-        return _declared(models, contrast, known)
+        return _declared(models, contrast)
     found: dict[str, Choice] = {}
     unusable: list[DataError] = []
     for source in sources:
         try:
             if (problem := source.problem or begin(source.path)) is not None:
                 raise DataError(problem, case=source.case_id)
-            found[source.case_id] = _recognise(source, models, known, extractor, register)
-        except (
-            DataError,
-            RuntimeError,
-        ) as error:  # it is refused with the others; MONAI wraps the errors of transforms
+            found[source.case_id] = _recognise(source, models, extractor, register)
+        except (DataError, RuntimeError) as error:  # refused with the others; MONAI wraps the errors of transforms
             foreseen = find_foreseen(error)
             if not isinstance(foreseen, DataError):
                 raise foreseen or error from None
@@ -105,28 +105,21 @@ def choose_model(
 def choose_picture_model(paths: Sequence[Path], contrast: str | None = None) -> Choice:
     """Return the released model for all of the pictures; of many, a few are looked at.
 
-    Args:
-        paths: the pictures.
-        contrast: what the user says they are; None: recognise it.
-
-    Raises:
-        ConfigError: no model for the contrast, a picture that no model knows, or pictures of several contrasts.
-        DataError: a picture cannot be read.
+    Arguments and errors as of :func:`choose_model`.
     """
-    models = released_models()
-    known = ", ".join(sorted({model.contrast for model in models})) or "none"
+    models = _by_contrast()
     if contrast is not None:
-        return _declared(models, contrast, known)
+        return _declared(models, contrast)
     some = list(dict.fromkeys(paths[i * len(paths) // _PICTURES_SEEN] for i in range(_PICTURES_SEEN)))
-    return _agreed({path.name: _recognise_picture(path, models, known) for path in some})
+    return _agreed({path.name: _recognise_picture(path, models) for path in some})
 
 
-def _declared(models: Sequence[ModelFolder], contrast: str, known: str) -> Choice:
-    model = next((model for model in models if model.contrast == contrast.lower()), None)
+def _declared(models: Mapping[str, ModelFolder], contrast: str) -> Choice:
+    model = models.get(contrast.lower())
     if model is None:
         raise ConfigError(
-            f"no released model is for {contrast.upper()} (there are models for: {known}); train one, or name a model "
-            "by --model."
+            f"no released model is for {contrast.upper()} (there are models for: {', '.join(sorted(models))}); train one, "
+            "or name a model by --model."
         )
     return Choice(model, f"the model for {contrast.upper()}, as declared")
 
@@ -152,56 +145,46 @@ def _reference(model: ModelFolder) -> Mapping[str, Any]:
     return (model.calibration or {}).get("reference") or {}
 
 
-def _recognise_picture(path: Path, models: Sequence[ModelFolder], known: str) -> Choice:
+def _recognise_picture(path: Path, models: Mapping[str, ModelFolder]) -> Choice:
     picture = read_picture(path, path.name).array[:, :, 0].astype(np.float64)
     places: dict[str, PicturePlace] = {}
-    for model in models:
-        reference = _reference(model)
-        if reference and model.contrast not in places:
-            shape = model.build("preparation").shape
-            places[model.contrast] = find_place(picture, reference, shape, case=path.name)[0]
+    for contrast, model in models.items():
+        if reference := _reference(model):
+            places[contrast] = find_place(picture, reference, model.build("preparation").shape, case=path.name)[0]
     best = max(places, key=lambda contrast: places[contrast].likeness, default=None)
     if best is None or places[best].correlation < _LEAST_CORRELATION:
         raise ConfigError(
-            f"{path.name} does not look like an axial slice of a contrast that there is a released model for ({known}); declare "
-            "it by --contrast if it is one of them, or name a model by --model."
+            f"{path.name} does not look like an axial slice of a contrast that there is a released model for "
+            f"({', '.join(sorted(models))}); declare it by --contrast if it is one of them, or name a model by --model."
         )
-    model = next(model for model in models if model.contrast == best)
-    return Choice(model, f"the model for {best.upper()}, which {path.name} looks like")
+    return Choice(models[best], f"the model for {best.upper()}, which {path.name} looks like")
 
 
-def _recognise(source: ScanSource, models: Sequence[ModelFolder], known: str, extractor: str, register: str) -> Choice:
+def _recognise(source: ScanSource, models: Mapping[str, ModelFolder], extractor: str, register: str) -> Choice:
     """Return the model whose healthy brains a scan looks most like."""
-    data: dict[Hashable, Any] = {
-        "image": str(source.path),
-        "mask": str(source.mask) if source.mask else None,
-        "case_id": source.case_id,
-    }
-    read = ReadScand("image")(data)
+    read = ReadScand("image")(source.as_data())
     likeness: dict[str, float] = {}
     correlation: dict[str, float] = {}
     grids: dict[Any, Any] = {}  # models that share a preparation share its result
-    for model in models:
-        reference = _reference(model)
-        if not reference or model.contrast in likeness:
+    for contrast, model in models.items():
+        if not (reference := _reference(model)):
             continue
         preparation = model.build("preparation")
         if preparation not in grids:
             to_grid = ToModelGridd("image", preparation, extractor=extractor, register=register)
             grids[preparation] = np.asarray(to_grid(dict(read))["image"])
         image, mask = grids[preparation]
-        correlation[model.contrast] = compare(image, mask, reference)["correlation"]
-        likeness[model.contrast] = correlation[model.contrast] - reference["min_correlation"]
+        correlation[contrast] = compare(image, mask, reference)["correlation"]
+        likeness[contrast] = correlation[contrast] - reference["min_correlation"]
     best = max(likeness, key=lambda contrast: likeness[contrast], default=None)
     others = [value for contrast, value in correlation.items() if contrast != best]
     leads = best is not None and bool(others) and correlation[best] - max(others) >= CLEAR_LEAD
     if best is None or (likeness[best] < 0 and not leads):
         raise ConfigError(
-            f"{source.case_id} does not look like a contrast that there is a released model for ({known}); declare it by "
-            "--contrast if it is one of them, or name a model by --model."
+            f"{source.case_id} does not look like a contrast that there is a released model for "
+            f"({', '.join(sorted(models))}); declare it by --contrast if it is one of them, or name a model by --model."
         )
-    model = next(model for model in models if model.contrast == best)
     doubt = (
-        "" if likeness[best] >= 0 else " more than like any other contrast, though not quite like the model's own scans"
+        " more than like any other contrast, though not quite like the model's own scans" if likeness[best] < 0 else ""
     )
-    return Choice(model, f"the model for {best.upper()}, which {source.case_id} looks like{doubt}")
+    return Choice(models[best], f"the model for {best.upper()}, which {source.case_id} looks like{doubt}")

@@ -27,6 +27,7 @@ from .find import ScanSource, shown
 from .group_table import write_group_tables
 
 Record = dict[str, Any]
+_GENERATED_BY = [{"Name": "uad-brain-mri", "Version": __version__}]
 FORMATS = ("nifti", "source", "dicom")
 _UNITS = {
     "anomaly_map": "Anomaly score after post-processing, larger is more anomalous; 0 outside the examined brain",
@@ -133,12 +134,12 @@ class ResultsFolder:
             "Scan": identity,
             **result.summary(),
             "Settings": self.settings,
-            "GeneratedBy": [{"Name": "uad-brain-mri", "Version": __version__}],
+            "GeneratedBy": _GENERATED_BY,
             "ResearchUseOnly": True,
             "Seconds": round(seconds, 2),
         }
         shared = {key: value for key, value in summary.items() if key not in ("status", "Key", "Findings", "Seconds")}
-        write_description(self.folder, __version__)
+        write_description(self.folder, _GENERATED_BY)
         summary_path = _summary_path(self.folder, source.case_id)
         summary_path.unlink(missing_ok=True)  # until the last file is there, it is not done
         for role, array in result.images().items():

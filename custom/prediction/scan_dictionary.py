@@ -29,9 +29,7 @@ class SegmentAnomalyd(MapTransform):
         keys: entry with the inferer's output.
         postprocessing: object with ``binarise(map, threshold, spacing_mm)``.
         calibration: of the model.
-        sensitivity: see :meth:`custom.prediction.calibration.Calibration.threshold`.
-        threshold: see there.
-        orig_keys: output of ``ToModelGridd``.
+        sensitivity, threshold: see :meth:`custom.prediction.calibration.Calibration.threshold`.
 
     >>> from custom.postprocessing import none
     >>> affine = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0], dtype=torch.float64))
@@ -52,19 +50,17 @@ class SegmentAnomalyd(MapTransform):
         calibration: Calibration,
         sensitivity: Any = None,
         threshold: Any = None,
-        orig_keys: str = "image",
     ) -> None:
         super().__init__(keys)
         self.postprocessing = postprocessing
         self.calibration = calibration
         self.threshold = calibration.threshold(sensitivity, threshold)
-        self.orig_keys = orig_keys
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Return ``data`` with the volumes named above."""
         result = dict(data)
         threshold = self._threshold(data)
-        reference: MetaTensor = result[self.orig_keys]
+        reference: MetaTensor = result["image"]  # of ToModelGridd
         inside = reference.as_tensor()[1:].cpu() > 0
         step = tuple(float(s) for s in spacing_of(np.asarray(reference.affine)))
         for key in self.key_iterator(result):

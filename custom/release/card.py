@@ -68,14 +68,10 @@ def write_card(
         "",
         "Research only; not a medical device. Written by `uad card` from result files.",
         "",
-        *(
-            []
-            if model.bundle == PREFERRED_BUNDLE
-            else ["For reference beside the restoration models; taken only when it is named.", ""]
-        ),
-        *_training(model, run, cohorts),
-        *_use(model.calibration, model),
     ]
+    if model.bundle != PREFERRED_BUNDLE:
+        lines += ["For reference beside the restoration models; taken only when it is named.", ""]
+    lines += [*_training(model, run, cohorts), *_use(model.calibration, model)]
     for folder, result in zip(evaluations, results, strict=True):
         lines += [*_healthy(result, model.calibration), *_by_person(Path(folder), result, model.calibration, people)]
         lines += _patients(result, model.calibration)
@@ -130,10 +126,8 @@ def _use(calibration: Mapping[str, Any], model: ModelFolder) -> Iterator[str]:
         doubt = doubt_about(float(entry["value"]), quantiles)
         yield f"- `{name}` {entry['value']:.4g}: {'; '.join(filter(None, (entry['source'], doubt)))}"
     declared = DATASETS.get(model.dataset)
-    yield from [
-        "",
-        f"They were measured on {calibration['healthy_scans']} healthy scans of {declared.title if declared else model.dataset}.",
-    ]
+    title = declared.title if declared else model.dataset
+    yield from ["", f"They were measured on {calibration['healthy_scans']} healthy scans of {title}."]
     if model.dataset == SYNTHETIC:
         yield "These brains are synthetic: on real scans the rates of false positives may be others."
     yield "On scans of another scanner or preparation the ranks within a scan hold better than the thresholds do."
@@ -143,10 +137,8 @@ def _use(calibration: Mapping[str, Any], model: ModelFolder) -> Iterator[str]:
 def _healthy(result: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iterator[str]:
     score, shown = calibration["score"], _shown(calibration)
     yield from ["## Healthy scans: what is marked by mistake", ""]
-    yield from [
-        "| scans | threshold | ml a scan: mean | median | largest | scans with any |",
-        "|---|---|---|---|---|---|",
-    ]
+    yield "| scans | threshold | ml a scan: mean | median | largest | scans with any |"
+    yield "|---|---|---|---|---|---|"
     for group, block in result["healthy"].items():
         for name, point in block["variants"].get(score, {}).items():
             if name not in shown:
@@ -177,17 +169,14 @@ def _by_person(
         return
     yield f"By age and sex, where known, at {point}, calibration scans included ({len(found)} scans; few, so read the ranges):"
     yield from ["", "| | scans | ml a scan: mean | smallest | largest |", "|---|---|---|---|---|"]
-    groups = {
-        name: [ml for who, ml in found if who["age"] and low <= float(who["age"]) < high]
-        for name, (low, high) in AGES.items()
-    }
+    aged = [(float(who["age"]), ml) for who, ml in found if who["age"]]
+    groups = {name: [ml for age, ml in aged if low <= age < high] for name, (low, high) in AGES.items()}
     if any(who.get("sex") for who, _ in found):
         groups |= {words: [ml for who, ml in found if who.get("sex") == sex] for sex, words in SEXES.items()}
     for name, values in groups.items():
-        if values:
-            yield f"| {name} | {len(values)} | {sum(values) / len(values):.1f} | {min(values):.1f} | {max(values):.1f} |"
-        else:
-            yield f"| {name} | 0 | - | - | - |"
+        numbers = (sum(values) / len(values), min(values), max(values)) if values else ()
+        cells = " | ".join(f"{number:.1f}" for number in numbers) or "- | - | -"
+        yield f"| {name} | {len(values)} | {cells} |"
     yield ""
 
 

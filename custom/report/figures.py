@@ -39,13 +39,6 @@ _STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "savefig.dpi": DPI,
-    "svg.hashsalt": "uad",  # ids inside an SVG are random without it
-}
-# Date and version of the writer are left out, so that equal figures are equal files.
-_METADATA = {
-    ".png": {"Software": None},
-    ".svg": {"Date": None},
-    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 
 
@@ -80,17 +73,18 @@ def new_figure(width_in: float, height_in: float, layout: Literal["constrained"]
 
 @style()
 def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write ``figure`` to ``path`` (``.png``, ``.svg`` or ``.pdf``) and return the path.
+    """Write ``figure`` to ``path``, a ``.png``, and return the path.
 
     The file is whole or absent, its folder is created, and equal figures give equal bytes.
     """
     path = Path(path)
-    metadata = _METADATA.get(path.suffix.lower())
-    if metadata is None:
-        raise ConfigError(f"figures are written as {', '.join(_METADATA)}, not {path.suffix!r}: rename {path.name}.")
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"figures are written as .png, not {path.suffix!r}: rename {path.name}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # the layout is solved anew, and a little differently, at every drawing
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), metadata=metadata)
+        figure.savefig(
+            temporary, format="png", metadata={"Software": None}
+        )  # no version: equal figures are equal files
     return path

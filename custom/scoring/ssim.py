@@ -59,7 +59,8 @@ def _filter_matrix(length: int, sigma: float, dtype: torch.dtype, device: torch.
 @contextmanager
 def _full_precision() -> Iterator[None]:
     """No TF32 or bfloat16 inside float32 matrix products; the caller's settings are put back."""
-    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+    modules: list[Any] = [torch.backends.cuda, torch.backends.mkldnn]
+    backends = [module.matmul for module in modules]
     settings = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from custom.cli.main import main
-from custom.prediction.strata import healthy_only, volumes_by_person
+from custom.prediction.group_table import healthy_only, volumes_by_person
 from tests.model_fixtures import blurring_model
 from tests.prediction.test_predictor import RAS, write_scan
 from tests.preparation.test_raw_scans import without_network

@@ -12,8 +12,8 @@ from skimage.measure import label, regionprops
 from custom.core.errors import ConfigError, DataError
 from custom.detection import THRESHOLDS, Boxes, MapToBoxes, evaluate, overlap
 from custom.detection.baselines import central_box, foreground_box, whole_picture
-from custom.detection.coco import coco_average_precision
 from custom.detection.rules import eleven_point, image_hits, released_script
+from custom.detection.table import coco_average_precision
 
 TRUE = {
     "i1": Boxes([[10, 10, 50, 50], [100, 100, 160, 140]]),

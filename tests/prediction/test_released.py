@@ -13,7 +13,7 @@ from custom.models.weights import load_weights
 from custom.prediction import released
 from custom.prediction.calibration import Calibration
 from custom.prediction.find import ScanSource, find_scans
-from custom.prediction.released import CARD, choose_model, released_model, released_models
+from custom.prediction.released import choose_model, released_model, released_models
 from custom.release.freeze import freeze_bundle
 from custom.synthetic import make_subject
 from custom.synthetic.fields import OUTPUT_AFFINE
@@ -50,7 +50,7 @@ def test_a_released_model_is_whole_and_says_what_it_is(name):
         assert output.shape == (1, 2, 96, 96)
     calibration = Calibration.of(model)
     assert calibration.threshold().value > 0
-    card = (model.folder / CARD).read_text(encoding="utf-8")
+    card = (model.folder / "card.md").read_text(encoding="utf-8")
     for part in (model.weights_sha256, calibration.score, "Research only", "Train it again from scratch"):
         assert part in card
     assert "/work" not in card
