@@ -93,6 +93,12 @@ def flat(mask: NDArray[Any], brain: NDArray[Any], enlarge: int) -> Picture:
     return np.repeat(np.kron(values, np.ones((enlarge, enlarge)))[..., None], 3, axis=2).astype(np.float32)
 
 
+def mosaic(pictures: list[Picture], columns: int) -> Picture:
+    """Put pictures of one size side by side, row by row; every row is full."""
+    rows = range(0, len(pictures), columns)
+    return np.concatenate([np.concatenate(pictures[first : first + columns], axis=1) for first in rows])
+
+
 def png(picture: Picture) -> bytes:
     """Return the picture as PNG file."""
     stream = BytesIO()
