@@ -28,15 +28,9 @@ _RECALLS = np.linspace(0, 1, 11)
 
 @dataclass(frozen=True)
 class Counts:
-    """What a rule counted at one overlap.
+    """What a rule counted at one overlap: boxes that hit and that did not, readers' boxes, pictures with a hit and all.
 
-    Attributes:
-        average_precision: mean over pictures.
-        true_positives: boxes that hit.
-        false_positives: boxes that did not.
-        true_boxes: readers' boxes.
-        pictures_hit: pictures with at least one hit.
-        pictures: all pictures.
+    ``average_precision`` is the mean over pictures.
 
     >>> truth = {"a.png": Boxes.of([(0, 0, 10, 10)]), "b.png": Boxes.of([(5, 5, 10, 10)])}
     >>> predicted = {"a.png": Boxes.of([(1, 1, 10, 10)], scores=[0.9]), "b.png": Boxes.of([])}

@@ -31,13 +31,8 @@ _RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A statistic and its confidence interval from ``low`` to ``high``, of ``n`` subjects.
-
-    >>> interval = bootstrap_ci([0.5] * 12)
-    >>> interval.low, interval.value, interval.high, interval.n
-    (0.5, 0.5, 0.5, 12)
-    """
+class _Interval:
+    """A statistic and its confidence interval from ``low`` to ``high``, of ``n`` subjects."""
 
     value: float
     low: float
@@ -54,7 +49,7 @@ def seed_of(names: Sequence[str]) -> int:
     return derive_seed("subjects", *sorted(names)) % 2**32
 
 
-def _interval(columns: Sequence[NDArray[Any]], statistic: Statistic, seed: int) -> Interval:
+def _interval(columns: Sequence[NDArray[Any]], statistic: Statistic, seed: int) -> _Interval:
     n = len(columns[0])
     if n < MIN_SUBJECTS:
         raise DataError(
@@ -63,7 +58,7 @@ def _interval(columns: Sequence[NDArray[Any]], statistic: Statistic, seed: int) 
         )
     value = float(statistic(*columns, axis=-1))
     if all((column == column[0]).all() for column in columns):  # nothing to resample; BCa is undefined
-        return Interval(value, value, value, n)
+        return _Interval(value, value, value, n)
     settings: dict[str, Any] = {"n_resamples": _RESAMPLES, "confidence_level": LEVEL, "vectorized": True, "axis": -1}
     settings |= {"paired": True, "batch": max(1, _VALUES_AT_ONCE // n), "random_state": np.random.default_rng(seed)}
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
@@ -73,15 +68,13 @@ def _interval(columns: Sequence[NDArray[Any]], statistic: Statistic, seed: int) 
     if not np.isfinite([low, high]).all():  # BCa of a statistic that hardly moves
         quantiles = np.nanquantile(result.bootstrap_distribution, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         low, high = map(float, quantiles)
-    return Interval(value, low, high, n)
+    return _Interval(value, low, high, n)
 
 
-def bootstrap_ci(values: Sequence[float], seed: int = 0) -> Interval:
+def bootstrap_ci(values: Sequence[float], seed: int = 0) -> _Interval:
     """Return the mean of ``values`` and its confidence interval over subjects (one value each).
 
-    Args:
-        values: defined ones only; leave out the subjects whose metric is None.
-        seed: the same seed gives the same interval.
+    Leave out the subjects whose metric is None; the same seed gives the same interval.
     """
     column = np.asarray(values, dtype=np.float64)
     if not np.isfinite(column).all():
@@ -95,7 +88,7 @@ def _pooled_dice(tp: NDArray[Any], fp: NDArray[Any], fn: NDArray[Any], axis: int
         return np.asarray(hits / (hits + errors))
 
 
-def pooled_dice_ci(counts: Sequence[ConfusionCounts], seed: int = 0) -> Interval:
+def pooled_dice_ci(counts: Sequence[ConfusionCounts], seed: int = 0) -> _Interval:
     """Return the pooled Dice (a ratio of sums over subjects) and its interval: whole subjects are resampled."""
     if not any(count.tp + count.fn for count in counts):
         raise DataError("The pooled Dice needs anomalous voxels, and no subject has any.")
@@ -104,13 +97,8 @@ def pooled_dice_ci(counts: Sequence[ConfusionCounts], seed: int = 0) -> Interval
 
 
 @dataclass(frozen=True)
-class PermutationResult:
-    """Mean paired difference a - b, its two-sided p-value, pairs used and pairs left out, and whether p is exact.
-
-    >>> test = paired_permutation_test([0.6, 0.7, 0.5, None], [0.5, 0.4, 0.3, 0.2])
-    >>> round(test.difference, 2), test.p_value, test.n, test.excluded, test.exact
-    (0.2, 0.25, 3, 1, True)
-    """
+class _PermutationResult:
+    """Mean paired difference a - b, its two-sided p-value, pairs used and pairs left out, and whether p is exact."""
 
     difference: float
     p_value: float
@@ -121,7 +109,7 @@ class PermutationResult:
 
 def paired_permutation_test(
     a: Sequence[float | None], b: Sequence[float | None], n_permutations: int = 10_000, seed: int = 0
-) -> PermutationResult:
+) -> _PermutationResult:
     """Test whether two methods differ in the mean over the same subjects, by flipping signs of their differences.
 
     Every sign pattern is tried if there are at most ``n_permutations`` of them (2^n; 13 subjects for 10 000), else that
@@ -153,7 +141,7 @@ def paired_permutation_test(
             flips = rng.integers(0, 2, size=(rows, n), dtype=np.int8)
         extreme += int((np.abs((1.0 - 2.0 * flips) @ differences) >= observed).sum())
     p_value = extreme / total if exact else (1 + extreme) / (1 + total)
-    return PermutationResult(float(differences.mean()), p_value, n, len(a) - n, exact)
+    return _PermutationResult(float(differences.mean()), p_value, n, len(a) - n, exact)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -44,10 +44,5 @@ def scan_score(anomaly_map: Array, brain_mask: Array) -> float:
 
 
 def scan_auroc(scores: Sequence[float], labels: Sequence[int]) -> float | None:
-    """Return the scan-level AUROC (see the warning at the top); None where one class is missing.
-
-    Args:
-        scores: one a scan, see :func:`scan_score`.
-        labels: 1 = patient, 0 = healthy.
-    """
+    """Return the AUROC of one score a scan (see the warning at the top) for labels 1 = patient, 0 = healthy; None for one class."""
     return ranking_metrics(np.asarray(scores, dtype=np.float64), np.asarray(labels))["auroc"]

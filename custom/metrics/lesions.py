@@ -40,13 +40,8 @@ _NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 class LesionCounts:
     """Lesions and components of one or more cases; ``a + b`` pools them.
 
-    Args:
-        lesions: true lesions.
-        found: those that were found.
-        components: predicted components.
-        true_components: those that belong to a lesion.
-        lesions_by_size: lesions in each of the bins of ``SIZE_EDGES_MM3``; bin i is (edge i, edge i+1], the last is open.
-        found_by_size: found ones in each bin.
+    ``true_components`` are the predicted components that belong to a lesion; ``lesions_by_size`` and ``found_by_size`` count
+    in the bins of ``SIZE_EDGES_MM3``, of which bin i is (edge i, edge i+1] and the last is open.
 
     >>> truth = np.zeros((8, 8, 8), dtype=bool)
     >>> truth[1:3, 1:3, 1:3] = truth[6, 6, 6] = True
@@ -142,14 +137,7 @@ def _components(volume: Mask) -> tuple[NDArray[np.int32], int]:
 def lesion_counts(
     prediction: Array, truth: Array, spacing_mm: Sequence[float], overlap: Overlap = "iou"
 ) -> LesionCounts:
-    """Compare the lesions of one case with the predicted components; binary volumes ``[X, Y, Z]`` (or one more axis of 1).
-
-    Args:
-        prediction: binary.
-        truth: binary.
-        spacing_mm: voxel size.
-        overlap: criterion, see above.
-    """
+    """Compare the lesions of one case with the predicted components; binary volumes ``[X, Y, Z]`` (or one more axis of 1)."""
     if overlap not in ("any", "fraction", "iou"):
         raise ConfigError(f'overlap is "any", "fraction" or "iou", got {overlap!r}.')
     predicted = to_mask(prediction, name="prediction")

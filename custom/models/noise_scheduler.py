@@ -103,13 +103,7 @@ class NoiseDDPMScheduler(DDPMScheduler):
         return velocity.to(sample.dtype)
 
     def predict_clean(self, model_output: Tensor, timestep: int | Tensor, x_t: Tensor) -> Tensor:
-        """Return the estimate of x_0 that the network's output stands for.
-
-        Args:
-            model_output: network output ``[B, ...]``.
-            timestep: one index, or one per sample ``[B]``.
-            x_t: the noisy samples that the network saw.
-        """
+        """Return the estimate of x_0 that the network's output for ``x_t`` stands for; one timestep, or one per sample ``[B]``."""
         signal, spread = self._coefficients(timestep, x_t)
         if self.prediction_type == "sample":
             clean = model_output
@@ -144,11 +138,7 @@ class NoiseDDPMScheduler(DDPMScheduler):
     ) -> tuple[Tensor, Tensor]:
         """Return a sample of the predecessor timestep (of x_0 after the last one) and the predicted x_0.
 
-        Args:
-            model_output: network output for ``sample`` at ``timestep``.
-            timestep: index in the current chain.
-            sample: x_t.
-            generator: source of the noise.
+        ``sample`` is x_t, of which the network gave ``model_output``; ``timestep`` is an index in the current chain.
         """
         t = int(timestep)
         clean = self.predict_clean(model_output, t, sample)

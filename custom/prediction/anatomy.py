@@ -24,31 +24,21 @@ _TISSUE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Place:
+class _Place:
     """Where a finding lies.
 
     Attributes:
-        side: "left", "right" or "midline".
-        region: for example "frontal lobe".
+        region: for example "left frontal lobe".
         tissue: "grey matter", "white matter", "fluid" or "mixed tissue", of the average brain.
         ventricle_mm: distance of its nearest voxel to the ventricles of the average brain, 0 if it reaches them.
-
-    >>> Place("left", "frontal lobe", "white matter", ventricle_mm=12.0).words
-    'left frontal lobe'
     """
 
-    side: str
     region: str
     tissue: str
     ventricle_mm: float
 
-    @property
-    def words(self) -> str:
-        """Side and region."""
-        return self.region if self.side == "midline" else f"{self.side} {self.region}"
 
-
-def place_in_template(points_mm: NDArray[np.float64]) -> Place:
+def place_in_template(points_mm: NDArray[np.float64]) -> _Place:
     """Return the place of a finding's voxels ``[n, 3]`` (template space, RAS, mm)."""
     template = brain_template()
     index = np.rint((points_mm - template.affine[:3, 3]) / np.diag(template.affine)[:3]).astype(int)
@@ -60,8 +50,8 @@ def place_in_template(points_mm: NDArray[np.float64]) -> Place:
     if shares[tissue] < _TISSUE_SHARE:
         tissue = "mixed tissue"
     centre = points_mm.mean(axis=0)
-    side = "midline" if abs(centre[0]) < _MIDLINE_MM else "left" if centre[0] < 0 else "right"
-    return Place(side, region_at(centre), tissue, round(float(_ventricle_distance()[i, j, k].min()), 1))
+    side = "" if abs(centre[0]) < _MIDLINE_MM else "left " if centre[0] < 0 else "right "
+    return _Place(side + region_at(centre), tissue, round(float(_ventricle_distance()[i, j, k].min()), 1))
 
 
 def region_at(point_mm: NDArray[np.float64]) -> str:

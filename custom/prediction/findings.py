@@ -103,8 +103,7 @@ def _named(world_mm: NDArray[np.float64], template_to_scan: NDArray[np.float64] 
     if template_to_scan is None:
         return {}
     to_template = np.linalg.inv(template_to_scan)
-    place = place_in_template(world_mm @ to_template[:3, :3].T + to_template[:3, 3])
-    return {"region": place.words, "tissue": place.tissue, "ventricle_mm": place.ventricle_mm}
+    return asdict(place_in_template(world_mm @ to_template[:3, :3].T + to_template[:3, 3]))
 
 
 def place_of(offset_mm: NDArray[np.float64]) -> str:

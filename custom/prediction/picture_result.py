@@ -37,18 +37,11 @@ class PictureResult:
         intensities: brightness that became 0 and 1 for the model.
         warnings: sentences.
 
-    >>> from custom.preparation.picture_frame import PictureFrame
-    >>> picture, brain = np.ones((20, 30)), np.ones((20, 30), dtype=bool)
-    >>> scores = np.zeros((20, 30), np.float32)
-    >>> scores[5:10, 5:9] = 0.4
-    >>> threshold = Threshold(0.3, "healthy scans")
+    >>> picture, threshold = np.full((20, 30), 0.4), Threshold(0.3, "healthy scans")
     >>> calibration = Calibration("t1", "l1", {"healthy": threshold}, [(0.0, 0.0), (0.99, 0.3), (1.0, 0.8)])
-    >>> frame = PictureFrame(scale=1.0, centre_px=(10, 15))
-    >>> place = PicturePlace(2, False, frame, brain, height=25, dice=0.9, correlation=0.8)
     >>> boxes = Boxes.of([(5, 5, 5, 4)], scores=[0.4])
-    >>> result = PictureResult("a.png", "", picture, scores, brain, picture, boxes, threshold, calibration, place, (0.0, 1.0))
-    >>> result, result.summary()["brain_px"]
-    (<PictureResult a.png: 1 boxes in 20x30 pixels, 0 warnings>, 600)
+    >>> PictureResult("a.png", "", picture, picture, picture > 0, picture, boxes, threshold, calibration, None, (0.0, 1.0))
+    <PictureResult a.png: 1 boxes in 20x30 pixels, 0 warnings>
     """
 
     name: str

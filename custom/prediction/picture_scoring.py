@@ -33,11 +33,8 @@ class ScoredSlice:
         reconstruction: the model's healthy version, in [0, 1].
         intensities: brightness of the picture that became 0 and 1.
 
-    >>> from custom.preparation.picture_frame import PictureFrame
-    >>> brain = np.ones((4, 4), dtype=bool)
-    >>> place = PicturePlace(2, False, PictureFrame(scale=1.0, centre_px=(2, 2)), brain, height=25, dice=0.9, correlation=0.8)
-    >>> scores = np.full((4, 4), 0.25, np.float32)
-    >>> ScoredSlice(place, brain, scores, reconstruction=1 - scores, intensities=(0.0, 200.0)).mean_score
+    >>> brain, scores = np.ones((4, 4), dtype=bool), np.full((4, 4), 0.25, np.float32)
+    >>> ScoredSlice(None, brain, scores, reconstruction=1 - scores, intensities=(0.0, 200.0)).mean_score
     0.25
     """
 

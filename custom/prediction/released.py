@@ -63,7 +63,10 @@ def released_model(name: str) -> ModelFolder | None:
 
 def _by_contrast() -> dict[str, ModelFolder]:
     """Return the first of the released models for each contrast."""
-    return {model.contrast: model for model in reversed(released_models())}
+    models: dict[str, ModelFolder] = {}
+    for model in released_models():
+        models.setdefault(model.contrast, model)
+    return models
 
 
 def choose_model(

@@ -46,8 +46,7 @@ def write_card(
     """Write ``card.md`` into the model's folder and return its path.
 
     Args:
-        model_dir: calibrated model.
-        run_dir: run folder of its training.
+        model_dir: calibrated model, which was trained in ``run_dir``.
         evaluations: folders with a ``metrics.json`` of this model.
         cohorts: data roots of synthetic cohorts that it was trained on.
         people: split lists (``img_name, age, sex``) of the healthy scans, for false positives by age and sex.

@@ -58,11 +58,7 @@ class CheckedInferer(Inferer):
         self.weights_sha256 = weights_sha256
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """Return ``inferer(inputs, network, *args, **kwargs)``.
-
-        Raises:
-            ConfigError: other weights.
-        """
+        """Return ``inferer(inputs, network, *args, **kwargs)``, or raise a ``ConfigError`` for other weights."""
         if state_sha256(network.state_dict()) != self.weights_sha256:
             raise ConfigError(
                 f"{REFUSAL} (models/model.pt was exchanged, damaged or "

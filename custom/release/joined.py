@@ -17,9 +17,6 @@ _NAMED = 3
 def join(bundle_root: str | Path) -> Path:
     """Make the modules of a release importable beside those that are there, and return its folder.
 
-    Args:
-        bundle_root: folder of the release.
-
     Raises:
         ConfigError: no release there, or its modules differ from those that this process has.
     """
