@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from ..core.files import atomic_path, atomic_write_json
 from ..volumes.resampling import voxel_ml_of
 from .calibration import Calibration, Threshold
 from .findings import Finding, find_findings
+from .views import View
 
-View = Literal["neurological", "radiological"]  # the patient's left is on the left, or on the right, of a picture
 MAX_ANOMALOUS = 0.15
 
 

@@ -5,10 +5,12 @@ The pages hold case ids and numbers, never paths or names of patients. A case's 
 script, and the layers); with ``viewer="none"`` it has no script at all.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,9 +20,12 @@ from ..core.files import atomic_write_bytes, atomic_write_text
 from ..volumes.resampling import voxel_ml_of
 from . import overlays
 from .anatomy import REGION_NOTE
-from .case_result import CaseResult, View
 from .group_table import People, healthy_only, volumes_by_person
 from .pictures import comparison, data_uri, focuses, mosaic, three_planes
+from .views import VIEWS, View
+
+if TYPE_CHECKING:
+    from .case_result import CaseResult
 
 VIEWERS = ("niivue", "none")
 _SAFE = re.compile(r"[A-Za-z0-9_-]+")
@@ -34,8 +39,8 @@ def write_case_report(
     ``summary`` is that of the result with its case id; ``viewer`` is "niivue", or "none" for a page without script.
     """
     case_id = _checked(str(summary["case_id"]))
-    if view not in get_args(View):
-        raise ConfigError(f"view {view!r} is unknown; choose one of {', '.join(get_args(View))}")
+    if view not in VIEWS:
+        raise ConfigError(f"view {view!r} is unknown; choose one of {', '.join(VIEWS)}")
     percentiles = result.calibration.percentile_of(result.grid["map"])
     at_threshold = float(result.calibration.percentile_of(result.threshold.value))
     position = overlays.tail_position(percentiles)

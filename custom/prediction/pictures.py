@@ -4,15 +4,20 @@
 Neurological view: the patient's left is on the left; radiological view: on the right. Sagittal slices look from the left.
 """
 
+from __future__ import annotations
+
 import base64
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from . import overlays
-from .case_result import CaseResult, View
+from .views import View
+
+if TYPE_CHECKING:
+    from .case_result import CaseResult
 
 MOSAIC_SLICES = 21
 BAR_MM = 50.0

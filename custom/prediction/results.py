@@ -21,10 +21,11 @@ from ..core.digests import DamagedFileError, file_sha256, read_checked_json, wri
 from ..core.errors import ConfigError, DataError
 from ..core.files import expanded
 from ..runs.lock import RunLock
-from .case_result import CaseResult, View
+from .case_result import CaseResult
 from .derivatives import case_files, case_folder, image_names, write_copy, write_description, write_image
 from .find import ScanSource, shown
 from .group_table import write_group_tables
+from .views import View
 
 Record = dict[str, Any]
 _GENERATED_BY = [{"Name": "uad-brain-mri", "Version": __version__}]

@@ -5,19 +5,23 @@ Everything stands in the page: no network, no further file. Layers are drawn on 
 places back into the scan's world with ``to_scan``.
 """
 
+from __future__ import annotations
+
 import base64
 import gzip
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from ...volumes.resampling import voxel_ml_of
-from ..case_result import CaseResult
+
+if TYPE_CHECKING:
+    from ..case_result import CaseResult
 
 SCRIPT = Path(__file__).parent / "niivue-0.69.0.umd.js"
 THRESHOLDS = 101
