@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
 from ..core.errors import ResourceError
+from ..core.memory import available_memory
 
 _LOG = logging.getLogger(__name__)
 GIB = 2**30
@@ -193,17 +193,7 @@ def free_bytes(device: torch.device) -> float:
     """Return the memory that is free on a device; of a container, what its limit leaves."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    free = float(psutil.virtual_memory().available)
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            with open(limit, encoding="ascii") as most, open(used, encoding="ascii") as now:
-                free = min(free, float(most.read()) - float(now.read()))
-        except (OSError, ValueError):  # no container, or "max"
-            continue
-    return free
+    return float(available_memory())
 
 
 class TimeForecast:

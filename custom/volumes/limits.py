@@ -2,19 +2,16 @@
 """How large a scan may be: judged from its header, before any memory is taken."""
 
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from ..core.errors import DataError
+from ..core.memory import available_memory
 
 MAX_VOXELS = 1024**3
 SPACING_MM = (0.1, 20.0)
 _BYTES_PER_VOXEL = 24  # stored voxels, float32 in two axis orders, masks, a connected-component image
-_CGROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def check_size(shape: Sequence[int], name: str, case: str) -> None:
@@ -47,20 +44,3 @@ def check_spacing(affine: NDArray[np.float64], name: str, case: str) -> None:
             "stated in another unit?)",
             case,
         )
-
-
-def available_memory() -> int:
-    """Return the bytes that this process may still take, of the machine or of its container."""
-    free = int(psutil.virtual_memory().available)
-    limit = _container_limit()
-    return free if limit is None else min(free, limit)
-
-
-@lru_cache(maxsize=1)
-def _container_limit() -> int | None:
-    for file in _CGROUP:
-        try:
-            return int(Path(file).read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            continue
-    return None
