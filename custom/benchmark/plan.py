@@ -7,7 +7,7 @@ in it for each contrast and fold, that thresholding and atlas are there, and tha
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -97,7 +97,7 @@ def _job(
         where["cache_dir"] = places.cache_dir
     model = {"dataset_name": data.dataset_name, "contrast": contrast, "fold": fold, "seed": spec.seed + fold}
     general = {**where, **model, "output_dir": str(folder), **spec.train, **data.train}
-    lists, stages, own = _lists(places, data, fold, test=False), [], dict(method.train)
+    lists, stages, own = _lists(places, _splits(places, data, False), fold), [], dict(method.train)
     if method.pretraining:
         encoder = {"output_dir": str(folder / PRETRAINING)}
         arguments = _arguments("training", method.pretraining, general, {**method.pretrain, **encoder})
@@ -114,9 +114,10 @@ def _job(
     for name, overrides in extra:
         own = {**method.evaluate, **overrides, "output_dir": str(folder / name)}
         arguments = _arguments("evaluating", method.evaluating, general, own)
-        lists = _lists(places, data, fold, test=True)
-        stages.append(_stage(name, resolve(arguments), arguments, f"{name}/metrics.json", name, lists))
-        _check_scores(method, resolve(arguments))
+        config = resolve(arguments)
+        lists = _lists(places, _splits(places, data, True, bool(config.get("healthy_test"))), fold)
+        stages.append(_stage(name, config, arguments, f"{name}/metrics.json", name, lists))
+        _check_scores(method, config)
     labels = {
         "matrix": spec.name, "method": method.name, "contrast": contrast, "fold": fold, "seed": spec.seed + fold,
         "dataset_name": data.dataset_name, "test_sets": list(data.test_sets), "experiment": f"matrix {spec.name}",
@@ -170,19 +171,19 @@ def _stage(
     return Stage(name, arguments, digests, product, clears)
 
 
-def _splits(places: Places, data: ContrastSpec, test: bool) -> list[tuple[str, str]]:
-    """Return (data set, split) of the lists that a training reads, or an evaluation if ``test``."""
+def _splits(places: Places, data: ContrastSpec, test: bool, healthy_test: bool = False) -> list[tuple[str, str]]:
+    """Return (data set, split) of the lists that a training reads, or an evaluation if ``test``, of healthy test scans too."""
     if not test:
         return [(data.dataset_name, "train"), (data.dataset_name, "val")]
     tuned = (tuned_on(name, data.tuning_sets, places.dataset_dir) for name in data.test_sets)
     tested = [(name, data.test_split) for name in data.test_sets]
-    return [(data.dataset_name, "val"), *tested, *((name, "val") for name in tuned if name)]
+    healthy = [(data.dataset_name, "test")] if healthy_test else []
+    return [(data.dataset_name, "val"), *healthy, *tested, *((name, "val") for name in tuned if name)]
 
 
-def _lists(places: Places, data: ContrastSpec, fold: int, test: bool) -> list[Path]:
+def _lists(places: Places, wanted: Iterable[tuple[str, str]], fold: int) -> list[Path]:
     """Return the files of :func:`_splits`."""
     folder = Path(places.dataset_dir) / "splits"
-    wanted = _splits(places, data, test)
     return [folder / get_dataset(name, places.dataset_dir).split_file(split, fold) for name, split in wanted]
 
 
@@ -250,8 +251,7 @@ def _check_data(resolve: Resolve, spec: MatrixSpec, places: Places, jobs: Sequen
         contrast, fold = job.labels["contrast"], job.labels["fold"]
         data = spec.contrasts[contrast]
         healthy_test = any(resolve(stage.arguments).get("healthy_test") for stage in job.stages[1:])
-        healthy = [(data.dataset_name, "test")] if healthy_test else []
-        for name, split in (*_splits(places, data, test=False), *healthy, *_splits(places, data, test=True)):
+        for name, split in (*_splits(places, data, False), *_splits(places, data, True, healthy_test)):
             number = fold if get_dataset(name, places.dataset_dir).has_folds(split) else None
             if (name, split, contrast, number) not in seen:
                 seen.add((name, split, contrast, number))

@@ -77,6 +77,17 @@ def test_what_a_change_repeats(world):
     }  # what follows is done again too
 
 
+def test_another_list_of_healthy_test_scans_repeats_the_evaluations_that_measure_them(world):
+    lists = world.root / "data/splits"
+    (lists / "demo_test.csv").write_bytes((lists / "demo_val_fold1.csv").read_bytes())
+    spec, unmeasured = world.spec(evaluate={"healthy_test": True}), world.spec()
+    before, others = (digests(plan_jobs(wanted, world.places)) for wanted in (spec, unmeasured))
+    (lists / "demo_test.csv").write_text((lists / "demo_test.csv").read_text() + "\n")
+    jobs = plan_jobs(spec, world.places)
+    assert changed(before, digests(jobs)) == {(job.name, "evaluation", "split lists") for job in jobs}
+    assert digests(plan_jobs(unmeasured, world.places)) == others
+
+
 def test_each_fold_has_its_own_seed_and_a_method_may_fix_another(world):
     content = copy.deepcopy(world.content)
     content["methods"]["net"]["train"] = {"seed": 7}
