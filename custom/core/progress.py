@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One progress bar for everything long: on stderr, with the remaining time, silent when stderr is no terminal."""
+"""One kind of progress for everything long, on stderr: a bar on a terminal, now and then a line in a log file."""
 
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -10,7 +11,9 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 
-def progress(iterable: Iterable[T], total: int | None = None, desc: str = "", unit: str = "it") -> Iterator[T]:
+def progress(
+    iterable: Iterable[T], total: int | None = None, desc: str = "", unit: str = "it", every_s: float = 20.0
+) -> Iterator[T]:
     """Yield the items of ``iterable`` behind a bar that shows count, rate and estimated remaining time.
 
     Args:
@@ -18,13 +21,15 @@ def progress(iterable: Iterable[T], total: int | None = None, desc: str = "", un
         total: number of items when ``iterable`` has no length.
         desc: short text before the bar.
         unit: what one item is called.
+        every_s: least seconds between two lines where stderr is no terminal; what takes less time says nothing there.
     """
-    yield from tqdm(
-        iterable,
-        total=total,
-        desc=desc,
-        unit=unit,
-        file=sys.stderr,
-        disable=not sys.stderr.isatty(),
-        dynamic_ncols=True,
-    )
+    if sys.stderr.isatty():
+        yield from tqdm(iterable, total=total, desc=desc, unit=unit, file=sys.stderr, dynamic_ncols=True)
+        return
+    total = len(iterable) if total is None and isinstance(iterable, Sized) else total
+    last = time.monotonic()
+    for done, item in enumerate(iterable, start=1):
+        yield item
+        if time.monotonic() - last >= every_s:
+            last = time.monotonic()
+            print(f"{desc}: {done}{f'/{total}' if total else ''} {unit}", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``report.md``: what an evaluation found, in tables that say how they are to be read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..metrics import INDISCRIMINATE_FPR, UNINFORMATIVE
@@ -33,14 +33,84 @@ def markdown_report(
         pictures: paths of the figures, relative to the report.
     """
     lines = [f"# {protocol.get('method', 'Evaluation')}, {protocol.get('contrast', '')}", ""]
-    lines += [f"Protocol `{protocol['key']}`: {protocol.get('description', 'see metrics.json')}", "", HOW_TO_READ, ""]
+    lines += [f"Protocol `{protocol['key']}`: {protocol.get('description', 'see metrics.json')}", ""]
+    lines += [
+        *_in_short(summary["datasets"], primary, bool(pictures)),
+        "## How to read the tables",
+        "",
+        HOW_TO_READ,
+        "",
+    ]
     for dataset, block in summary["datasets"].items():
         lines += _dataset(dataset, block, primary)
     for group, block in summary["healthy"].items():
         lines += _healthy(group, block, primary)
     if pictures:
-        lines += ["## Pictures", "", *(f"![{path}]({path})\n" for path in pictures)]
+        variants = {variant for block in summary["datasets"].values() for variant in block["variants"]}
+        captions = {path: caption(path, variants) for path in pictures}
+        lines += ["## Pictures", "", *(f"{text}:\n\n![{text}]({path})\n" for path, text in captions.items())]
     return "\n".join(lines)
+
+
+def _in_short(datasets: Mapping[str, Any], primary: str, pictures: bool) -> list[str]:
+    """Return the summary: the best and the primary score of every data set, beside a map that knows nothing."""
+    lines = [
+        "## In short",
+        "",
+        "Average precision over the voxels of all scans, in % and as a multiple of that of the ",
+    ]
+    lines[-1] += f"`{UNINFORMATIVE}` map:"
+    lines += [
+        "",
+        "| data set | scans | best score | AP | x | primary score | AP | x |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for dataset, block in datasets.items():
+        pooled = {name: found["pooled"] for name, found in block["variants"].items()}
+        known = {
+            name: found["average_precision"]
+            for name, found in pooled.items()
+            if name.partition("@")[0] != UNINFORMATIVE and found["average_precision"] is not None
+        }
+        best = max(known, key=lambda name: known[name], default="")
+        cells = [f"{name or '-'} | {_precision(pooled.get(name))}" for name in (best, primary)]
+        lines.append(f"| {dataset} | {block['cases']} | {' | '.join(cells)} |")
+    if pictures:
+        lines += ["", "Pictures of the scans with the largest lesions, and curves, stand at the end and in `figures/`."]
+    return [
+        *lines,
+        "",
+        "Which of many scores is the best was seen on these test scans: it is no result, the primary score is.",
+        "",
+    ]
+
+
+def _precision(pooled: Mapping[str, Any] | None) -> str:
+    return f"{_share(pooled['average_precision'])} | {_times(pooled.get('over_uninformative'))}" if pooled else "- | -"
+
+
+def caption(path: str, variants: Collection[str] = ()) -> str:
+    """Return in words what a figure of an evaluation shows.
+
+    Args:
+        path: of the figure, relative to the report.
+        variants: names of scores, with which names of pictures of scans end.
+
+    >>> caption("figures/cases/demo_ms/MS_04_ssim_ens.png", ["ens", "ssim_ens"]), caption("figures/precision_recall_demo_ms.png")
+    ('MS_04 (demo_ms), score ssim_ens', 'Precision and recall on demo_ms')
+    """
+    place, _, name = path.removesuffix(".png").rpartition("/")
+    if place.rpartition("/")[0].endswith("cases"):
+        score = max((v for v in variants if name.endswith(f"_{v}")), key=len, default="")
+        case = name.removesuffix(f"_{score}") if score else name
+        return f"{case} ({place.rpartition('/')[2]}){f', score {score}' if score else ''}"
+    if name.startswith("precision_recall_"):
+        return f"Precision and recall on {name.removeprefix('precision_recall_')}"
+    known = {
+        "healthy_histogram": "The primary score in healthy brains and in lesions, with the thresholds that healthy scans give",
+        "sigma_sweep": "Dice of SSIM at each of its widths, beside SSIM-ens and l1",
+    }
+    return known.get(name, name.replace("_", " ").capitalize())
 
 
 def _dataset(dataset: str, block: Mapping[str, Any], primary: str) -> list[str]:

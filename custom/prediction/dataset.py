@@ -8,7 +8,8 @@ from torch.utils.data import Dataset
 
 from ..core.errors import DiskFullError
 from ..core.foreseen import find_foreseen
-from .find import ScanSource, shown
+from .find import ScanSource
+from .names import shown
 from .watch import begin, prepared
 
 

@@ -13,7 +13,7 @@ from ..core.errors import ConfigError, DataError, listed
 from ..core.files import expanded
 from ..volumes.dicom import is_dicom_series
 from ..volumes.picture import ENDINGS as PICTURE_ENDINGS
-from .names import BIDS, ENDINGS, distinct, entities_of, names_of, stem_of
+from .names import BIDS, ENDINGS, distinct, entities_of, names_of, require_there, shown, stem_of
 
 MASK_NAMES = ("_mask", "_brainmask", "_brain_mask", "_desc-brain_mask")
 _NO_SCAN = re.compile(
@@ -73,12 +73,8 @@ def find_scans(given: str | Path, mask: str | Path | None = None) -> list[ScanSo
         DataError: nothing there, or a mask that does not exist.
     """
     path = expanded(given)
-    if not path.exists():
-        raise DataError(f"{shown(path)} does not exist; give a scan, a folder or a list of scans (.txt)")
-    if mask is not None:
-        mask = expanded(mask)
-        if not mask.exists():
-            raise DataError(f"the mask {shown(mask)} does not exist; give a mask, a folder of masks, or none")
+    require_there(given, mask)
+    mask = None if mask is None else expanded(mask)
     if path.suffix.lower() == ".txt" and path.is_file():
         paths = _listed_scans(path)
     elif path.is_dir():
@@ -151,15 +147,6 @@ def one_scan(given: str | Path, mask: str | Path | None = None) -> ScanSource:
     if sources[0].problem:
         raise DataError(sources[0].problem, case=sources[0].case_id)
     return sources[0]
-
-
-def shown(path: str | Path) -> str:
-    r"""Return a path as text that can be printed and stored; bytes that are no UTF-8 become ``\xNN``.
-
-    >>> shown("gr\udcf6\udcdfe.nii")
-    'gr\\xf6\\xdfe.nii'
-    """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _listed_scans(path: Path) -> list[Path]:

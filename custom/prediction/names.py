@@ -15,9 +15,33 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..core.errors import DataError
+from ..core.files import expanded
+
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".nhdr")
 BIDS = re.compile(r"(sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9]+)*)(?:_([A-Za-z0-9]+))?")
 _LONGEST = 150  # letters of a case id: names of results have up to 60 more, and file systems take 255
+
+
+def shown(path: str | Path) -> str:
+    r"""Return a path as text that can be printed and stored; bytes that are no UTF-8 become ``\xNN``.
+
+    >>> shown("gr\udcf6\udcdfe.nii")
+    'gr\\xf6\\xdfe.nii'
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def require_there(given: str | Path, mask: str | Path | None = None) -> None:
+    """Refuse scans, or a mask of them, that do not exist.
+
+    Raises:
+        DataError: what is missing, and what can be given.
+    """
+    if not expanded(given).exists():
+        raise DataError(f"{shown(expanded(given))} does not exist; give a scan, a folder or a list of scans (.txt)")
+    if mask is not None and not expanded(mask).exists():
+        raise DataError(f"the mask {shown(expanded(mask))} does not exist; give a mask, a folder of masks, or none")
 
 
 def names_of(path: Path) -> Iterator[str]:

@@ -82,15 +82,12 @@ def predicted_boxes(matrix: PictureMatrix, pictures: PictureSet, output: Path) -
     """
     from .picture_batch import predict_pictures
     from .predictor import Predictor
-    from .released import released_model
 
     wanted = {name for subset in matrix.subsets for name in pictures.subset(subset).pictures}
     paths = [picture.path for name, picture in pictures.pictures.items() if name in wanted]
     found: dict[str, dict[str, Boxes]] = {}
     for row, entry in matrix.models.items():
-        released = released_model(str(entry["model"]))
-        folder = released.folder if released else Path(entry["model"])
-        predictor = Predictor.load(folder, sensitivity=matrix.sensitivity)
+        predictor = Predictor.load(str(entry["model"]), sensitivity=matrix.sensitivity)
         rule = _RULES[entry.get("boxes", "calibrated")]
         place = output / (re.sub(r"[^A-Za-z0-9_-]+", "_", row).strip("_") or "model")
         records = predict_pictures(predictor, paths, place, rule=rule, report=False)

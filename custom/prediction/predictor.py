@@ -14,7 +14,6 @@ is never read.
 Whatever the caller gives (paths, names, numbers) reaches MONAI's parser as objects: a file called ``$open('x')`` is a file.
 """
 
-import zipfile
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -25,16 +24,17 @@ from monai.bundle import ConfigParser
 from numpy.typing import ArrayLike
 
 from ..core.errors import ConfigError, did_you_mean
-from ..core.files import expanded, read_json
+from ..core.files import read_json
 from ..core.foreseen import find_foreseen
 from ..core.resources import bundle_folder, rooted
 from ..core.seeding import kept_generators
 from ..runs.knobs import check_knobs
-from ..runs.model_folder import FILE_NAME, ModelFolder
+from ..runs.model_folder import ModelFolder
+from ..runs.model_names import model_folder
 from ..volumes.memory import scan_in_memory, stored_in_memory
 from .calibration import Calibration
 from .case_result import CaseResult
-from .find import one_scan, shown
+from .find import one_scan
 from .picture_result import PictureResult
 
 _CONFIG = Path("configs") / "inference.json"
@@ -47,8 +47,7 @@ class Predictor:
     Args:
         parser: parsed ``inference.json``, see :meth:`load`.
 
-    >>> from custom.prediction.released import released_model
-    >>> predictor = Predictor.load(released_model("restoration_t1").folder)
+    >>> predictor = Predictor.load("restoration_t1")
     >>> predictor.calibration.contrast, predictor.grid_shape
     ('t1', (96, 96, 50))
     """
@@ -70,7 +69,7 @@ class Predictor:
         """Load a trained and calibrated model.
 
         Args:
-            model_dir: folder of a run, or of a release.
+            model_dir: folder of a run or of a release, or the name of a model that ``uad models`` lists.
             config: an ``inference.json`` of one's own, which is code; None takes that of the model's bundle.
             **knobs: settings at the top of that file, for example ``sensitivity``, ``threshold`` or ``device``.
 
@@ -174,25 +173,6 @@ def inference_parser(model_dir: str | Path, config: str | Path | None = None, **
     parser = ConfigParser({**content, **{name: f"$given[{name!r}]" for name in given}}, globals={"given": given})
     parser.parse()
     return parser
-
-
-def model_folder(model_dir: str | Path) -> Path:
-    """Return the folder that holds ``model.json``: that of a run itself, ``models`` of a release.
-
-    Raises:
-        ConfigError: a file, or a folder that does not exist.
-    """
-    folder = expanded(model_dir)
-    if folder.is_file():
-        remedy = "unpack it and give the folder" if zipfile.is_zipfile(folder) else "give the folder that it lies in"
-        raise ConfigError(f"{shown(folder)} is a file, and a model is a folder (of a run or of a release); {remedy}.")
-    if not folder.is_dir():
-        raise ConfigError(
-            f"{shown(folder)} does not exist; give the folder of a trained model or of a release, or the name of a model that "
-            "`uad models` lists."
-        )
-    inside = folder / "models"
-    return inside if not (folder / FILE_NAME).is_file() and (inside / FILE_NAME).is_file() else folder
 
 
 def _content(parser: ConfigParser, key: str) -> Any:

@@ -20,6 +20,7 @@ from ..core.files import require_writable
 from ..preparation.quality import build_reference
 from ..runs.lock import RunLock
 from ..runs.model_folder import FILE_NAME, ModelFolder
+from ..runs.model_names import model_folder
 
 FEWEST, ENOUGH = 5, 10
 RATES = (0.01, 0.05, 0.001)
@@ -124,15 +125,16 @@ def calibrate_pictures(
     The thresholds of whole scans stay. ``healthy`` are pictures of healthy axial slices, or healthy scans, whose axial slices
     are taken every 8 mm; the other arguments see :func:`calibrate`.
     """
-    from ..core.progress import progress
     from .find import find_pictures, find_scans
+
+    paths = find_pictures(healthy)
+    sources = find_scans(healthy, mask) if paths is None else []
+    _require_enough(len(sources if paths is None else paths))
+    from ..core.progress import progress
     from .picture_predictor import scores_of_picture, scores_of_slices
     from .predictor import Predictor
 
     predictor = Predictor.load(model_dir)
-    paths = find_pictures(healthy)
-    sources = find_scans(healthy, mask) if paths is None else []
-    _require_enough(len(sources if paths is None else paths))
     with _place(output_dir):
         if paths is not None:
             found = [(p.stem, scores_of_picture(predictor, p)) for p in progress(paths, desc="healthy pictures")]
@@ -170,16 +172,17 @@ def calibrate(
         mask: brain masks, see there.
         extractor, register: see :func:`custom.preparation.raw_scans.raw_steps`; predict with the same.
     """
-    from ..core.progress import progress
     from .find import find_scans
-    from .predictor import Predictor, model_folder
+
+    sources = find_scans(healthy, mask)
+    _require_enough(len(sources))
+    from ..core.progress import progress
+    from .predictor import Predictor
 
     predictor = Predictor.load(model_dir, extractor=extractor, register=register)
     model = ModelFolder.read(model_folder(model_dir))
     if model.calibration is None:
         raise ConfigError(f"the model in {model_dir} has no calibration to start from; evaluate and promote it first")
-    sources = find_scans(healthy, mask)
-    _require_enough(len(sources))
     scans = []
     with _place(output_dir):
         for source in progress(sources, total=len(sources), desc="healthy scans", unit="scan"):

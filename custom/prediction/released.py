@@ -11,7 +11,6 @@ by 1.09 to 1.26 for ten synthetic T1, two of them below the limit, and by at mos
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,18 @@ import numpy as np
 
 from ..core.errors import ConfigError, DataError
 from ..core.foreseen import find_foreseen
-from ..core.resources import PREFERRED_BUNDLE, resource
 from ..preparation.grid_dictionary import ToModelGridd
 from ..preparation.picture_place import PicturePlace
 from ..preparation.quality import compare
 from ..preparation.scan_dictionary import ReadScand
 from ..runs.model_folder import ModelFolder
+from ..runs.model_names import released_model, released_models
 from ..volumes.picture import read_picture
 from .find import ScanSource
 from .picture_predictor import find_place
 from .watch import begin, prepared
 
+__all__ = ["Choice", "choose_model", "choose_picture_model", "released_model", "released_models"]
 CLEAR_LEAD = 1.0  # of the correlation with one contrast over those with all others
 _PICTURES_SEEN = 5
 _LEAST_CORRELATION = 0.3  # with the healthy brain of the contrast; FLAIR slices reach 0.28 with T2
@@ -46,19 +46,6 @@ class Choice:
 
     model: ModelFolder
     reason: str
-
-
-@lru_cache(maxsize=1)
-def released_models() -> tuple[ModelFolder, ...]:
-    """Return the models in the package, restoration first."""
-    folders = sorted(path.parent for path in resource("custom/released").glob("*/model.json"))
-    models = [ModelFolder.read(folder) for folder in folders]
-    return tuple(sorted(models, key=lambda model: (model.bundle != PREFERRED_BUNDLE, model.folder.name)))
-
-
-def released_model(name: str) -> ModelFolder | None:
-    """Return the released model with this name, or None."""
-    return next((model for model in released_models() if model.folder.name == name), None)
 
 
 def _by_contrast() -> dict[str, ModelFolder]:

@@ -23,8 +23,9 @@ from ..core.files import expanded
 from ..runs.lock import RunLock
 from .case_result import CaseResult
 from .derivatives import case_files, case_folder, image_names, write_copy, write_description, write_image
-from .find import ScanSource, shown
+from .find import ScanSource
 from .group_table import write_group_tables
+from .names import shown
 from .views import View
 
 Record = dict[str, Any]

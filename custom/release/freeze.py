@@ -87,6 +87,13 @@ def freeze_bundle(
     return out / name
 
 
+def doubtful_thresholds(model_dir: str | Path) -> dict[str, str]:
+    """Return the thresholds of a calibrated model that mark more than a fifth of healthy brains, with the words for it."""
+    calibration = Calibration.of(ModelFolder.read(model_dir))
+    doubts = {name: calibration.doubt(one.value) for name, one in calibration.thresholds.items()}
+    return {name: doubt for name, doubt in doubts.items() if doubt}
+
+
 def _same_release(one: Path, other: Path) -> bool:
     """Tell whether ``other`` is whole and has the files of ``one``, as after a command that is repeated."""
     try:

@@ -9,21 +9,25 @@ example because the disk is full, hides neither the error nor the handlers behin
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from ignite.engine import Engine, Events
+if TYPE_CHECKING:
+    from ignite.engine import Engine
 
 logger = logging.getLogger(__name__)
 
 
-def on_failure(engine: Engine, cleanup: Callable[[BaseException], None]) -> None:
+def on_failure(engine: "Engine", cleanup: Callable[[BaseException], None]) -> None:
     """Call ``cleanup(error)`` when ``engine`` fails; the error then leaves ``engine.run()``.
 
     An error inside an epoch passes here twice (from the epoch, then from the run), so ``cleanup`` must bear a second call.
     """
+    from ignite.engine import Events
+
     if engine.has_event_handler(_let_out, Events.EXCEPTION_RAISED):
         engine.remove_event_handler(_let_out, Events.EXCEPTION_RAISED)
 
-    def tidy_up(_: Engine, error: BaseException) -> None:
+    def tidy_up(_: "Engine", error: BaseException) -> None:
         try:
             cleanup(error)
         except Exception as problem:
@@ -33,5 +37,5 @@ def on_failure(engine: Engine, cleanup: Callable[[BaseException], None]) -> None
     engine.add_event_handler(Events.EXCEPTION_RAISED, _let_out)
 
 
-def _let_out(engine: Engine, error: BaseException) -> None:
+def _let_out(engine: "Engine", error: BaseException) -> None:
     raise error

@@ -9,13 +9,16 @@ process id of the holder stand in ``.lock-holder``, for the message.
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
-from ignite.engine import Engine, Events
 
 from ..core.errors import ConfigError, DiskFullError, UADError
 from ..core.files import NO_SPACE, remove_left_overs
 from .failure import on_failure
+
+if TYPE_CHECKING:
+    from ignite.engine import Engine
 
 
 class RunLock:
@@ -35,17 +38,21 @@ class RunLock:
         self.write = write
         self._lock: FileLock | None = None
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: "Engine") -> None:
         """Lock when the engine starts, before the other handlers if this one is listed first; give back after all."""
+        from ignite.engine import Events  # seconds that a lock without an engine does not wait for
+
         engine.add_event_handler(Events.STARTED, self._started)
         on_failure(engine, lambda _: self.release())
 
-    def _started(self, engine: Engine) -> None:
+    def _started(self, engine: "Engine") -> None:
+        from ignite.engine import Events
+
         self.acquire()
         if not engine.has_event_handler(self._completed, Events.COMPLETED):  # added late, so it comes last
             engine.add_event_handler(Events.COMPLETED, self._completed)
 
-    def _completed(self, engine: Engine) -> None:
+    def _completed(self, engine: "Engine") -> None:
         self.release()
 
     def acquire(self) -> None:

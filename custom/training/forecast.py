@@ -30,6 +30,7 @@ _COPIES = 6  # of the parameters: weights, gradients, two of Adam, their average
 _COPIES_THEN = 4  # while activations are kept: no gradients yet, no checkpoint
 _SHARE = 0.95
 _PATIENCE_H = 24.0  # a training on a CPU that takes longer is better a small one
+_MANY_FOR_A_CPU = 10_000_000  # parameters
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,13 @@ def foresee(
             f"({where}: {free / GIB:.1f} GiB free)",
             file=sys.stderr,
         )
+        if device.type == "cpu" and found.parameters > _MANY_FOR_A_CPU:
+            print(
+                "on a CPU a network of this size is slow (the time follows after two steps); the small preset is meant for CPUs: "
+                "--preset small",
+                file=sys.stderr,
+                flush=True,
+            )
     if found.bytes > _SHARE * free:
         fits = found.largest_batch(_SHARE * free)
         smaller = f"take {_smaller(fits, batch, micro_batch_size)}, or " if fits else ""

@@ -39,9 +39,12 @@ sys.exit(f"imported: {heavy}" if heavy else 0)
             ["train", "ddpm_ssim_ens", "--data", ".", "--max_epoch", "1"],
             ["train", "ae_baseline", "--data", "absent"],
         ),
+        *(["predict", "absent.nii.gz", "-o", "out"], ["predict", ".", "-o", "out", "--model", "restoration_t3"]),
+        *(["evaluate", ".", "--data", "."], ["freeze", "absent", "-o", "out"]),
+        ["calibrate", "restoration_t2", "absent", "-o", "out", "--scanner", "x"],
     ],
 )
-def test_help_loads_nothing_heavy(words, tmp_path, repository):
+def test_help_and_misspelt_names_load_nothing_heavy(words, tmp_path, repository):
     finished = subprocess.run(
         [sys.executable, "-c", LIGHT, *words], cwd=tmp_path, capture_output=True, text=True, check=False,
         env=os.environ | {"PYTHONPATH": str(repository)},

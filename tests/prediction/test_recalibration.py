@@ -8,7 +8,13 @@ from custom.cli.main import main
 from custom.core.errors import ConfigError, DataError
 from custom.prediction.healthy_scans import HealthyScans
 from custom.prediction.predictor import Predictor
-from custom.prediction.recalibration import HealthyScan, recalibrated, robust_quantiles
+from custom.prediction.recalibration import (
+    HealthyScan,
+    calibrate,
+    calibrate_pictures,
+    recalibrated,
+    robust_quantiles,
+)
 from custom.runs.lock import RunLock
 from custom.runs.model_folder import ModelFolder
 from tests.model_fixtures import blurring_model
@@ -65,6 +71,14 @@ def test_a_head_extracted_here_is_no_scan_of_an_extracted_cohort() -> None:
 def test_too_few() -> None:
     with pytest.raises(DataError, match="at least 5"):
         robust_quantiles(scored(4), LEVELS)
+
+
+@pytest.mark.parametrize("calibration", [calibrate, calibrate_pictures])
+def test_too_few_scans_are_refused_before_a_model_is_looked_for(calibration, tmp_path) -> None:
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "P1.nii.gz").touch()
+    with pytest.raises(DataError, match="at least 5"):
+        calibration(tmp_path / "absent", tmp_path / "scans", tmp_path / "out", "scanner")
 
 
 @pytest.mark.fault(118)

@@ -95,6 +95,14 @@ def test_a_training_that_does_not_fit_is_refused_with_what_would(training, monke
         foresee(*training)
 
 
+def test_the_small_preset_is_named_before_a_large_network_is_trained_on_a_cpu(training, monkeypatch, capsys):
+    foresee(*training)
+    assert "--preset small" not in capsys.readouterr().err
+    monkeypatch.setattr(forecasting, "_MANY_FOR_A_CPU", 0)
+    foresee(*training)
+    assert "--preset small" in capsys.readouterr().err
+
+
 def test_half_precision_keeps_half(training):
     half = (*training[:3], PlainTrainingInferer("bf16"), "cpu")
     assert foresee(*half).sample_bytes == foresee(*training).sample_bytes / 2

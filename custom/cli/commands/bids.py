@@ -16,6 +16,7 @@ from typing import Any
 
 from ...core.errors import ConfigError, DataError
 from ...core.files import require_writable
+from ...runs.model_names import model_folder
 from ..main import in_own_process
 from ..words import closing, command_line
 
@@ -56,8 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _participants(arguments: argparse.Namespace) -> int:
-    from ...prediction.predictor import model_folder, predict_batch
-    from ...prediction.released import choose_model, released_model
+    from ...prediction.predictor import predict_batch
+    from ...prediction.released import choose_model
     from ...rawscans.find import contrasts_of, find_bids
     from ...runs.model_folder import ModelFolder
     from ...runs.start import start
@@ -66,11 +67,10 @@ def _participants(arguments: argparse.Namespace) -> int:
     root, output = Path(arguments.bids_dir), Path(arguments.output_dir)
     folder = None
     if arguments.model is not None:
-        named = released_model(arguments.model)
-        folder = named.folder if named else Path(arguments.model)
+        folder = model_folder(arguments.model)
     contrast = arguments.contrast
     if contrast is None and folder is not None:
-        contrast = ModelFolder.read(model_folder(folder)).contrast
+        contrast = ModelFolder.read(folder).contrast
     if contrast is None:
         there = contrasts_of(root)
         if len(there) != 1:

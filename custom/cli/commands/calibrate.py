@@ -7,6 +7,8 @@ Ten to fifteen healthy scans are enough. The model stays as it is; a copy gets t
 import argparse
 from pathlib import Path
 
+from ...prediction.names import require_there
+from ...runs.model_names import model_folder
 from ..words import closing, command_line
 
 
@@ -28,14 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    folder = model_folder(arguments.model)
+    require_there(arguments.scans, arguments.mask)
     from ...prediction.recalibration import calibrate, calibrate_pictures
-    from ...prediction.released import released_model
     from ...runs.start import start
 
     start(seed=0)
     output = Path(arguments.output)
-    named = released_model(arguments.model)
-    folder = named.folder if named else Path(arguments.model)
     common = (folder, Path(arguments.scans), output, arguments.scanner, arguments.mask)
     if arguments.pictures:
         odd = calibrate_pictures(*common)

@@ -9,11 +9,13 @@ With `--promote` the thresholds become those that predictions with this model us
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ...core.errors import ConfigError
 from ...core.files import require_writable
 from ...core.resources import resource
+from ...runs.model_names import model_folder
 from ..bundle import bundle_of, run_bundle, settings_table
 from ..words import closing, command_line
 
@@ -27,13 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def settings_help(words: Sequence[str]) -> str:
     """Return the settings of the evaluation of the model that is named in ``words``."""
-    named = (_model_folder(word) for word in words if not word.startswith("-"))
-    found = next((folder for folder in named if folder.is_dir()), None)
-    return (
-        settings_table(bundle_of(found), "evaluate")
-        if found
-        else "`uad evaluate RUN --help` lists the bundle's settings."
-    )
+    for word in words:
+        with suppress(ConfigError):  # no model
+            return settings_table(bundle_of(model_folder(word)), "evaluate")
+    return "`uad evaluate RUN --help` lists the bundle's settings."
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,16 +55,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _model_folder(given: str) -> Path:
-    """Return the folder with the model that a run, a release or a name stands for."""
-    from ...prediction.released import released_model
-
-    folder = Path(given)
-    if not folder.is_dir() and (named := released_model(given)):
-        return named.folder
-    return folder / "models" if (folder / "models" / "model.json").is_file() else folder
-
-
 def _release_of(folder: Path) -> Path | None:
     """Return the folder of the release that a model belongs to, None for that of a training."""
     folder = folder.resolve()
@@ -76,7 +65,7 @@ def _release_of(folder: Path) -> Path | None:
 
 def _model_dir(arguments: argparse.Namespace) -> Path:
     """Return the folder of the model; one of a release or of this package is only read."""
-    folder = _model_folder(arguments.run)
+    folder = model_folder(arguments.run)
     release = _release_of(folder)
     if release is None:
         return folder

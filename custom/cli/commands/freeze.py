@@ -4,6 +4,7 @@
 import argparse
 
 from ...core.files import require_writable
+from ...runs.model_names import model_folder
 from ..words import closing, command_line
 
 
@@ -17,10 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     require_writable(arguments.output)
-    from ...release.freeze import freeze_bundle
+    run = model_folder(arguments.run)
+    from ...release.freeze import doubtful_thresholds, freeze_bundle
 
-    folder = freeze_bundle(arguments.run, arguments.output, arguments.bundle, arguments.name, arguments.zip)
+    folder = freeze_bundle(run, arguments.output, arguments.bundle, arguments.name, arguments.zip)
     written = {"release": folder}
+    for name, doubt in doubtful_thresholds(folder / "models").items():
+        print(f"note: the threshold {name} is {doubt}; predictions and MONAI Label offer it with these words")
     if arguments.zip:
         written["zip"] = folder.with_name(f"{folder.name}.zip")
     closing(

@@ -7,7 +7,8 @@ Evaluate the copy and promote that evaluation; `uad card` then writes its card.
 import argparse
 
 from ...core.files import require_writable
-from ..words import closing
+from ...runs.model_names import model_folder
+from ..words import closing, command_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,9 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     require_writable(arguments.output)
+    model = model_folder(arguments.model)
     from ...release.pack import pack
 
-    packed = pack(arguments.model, arguments.output)
+    packed = pack(model, arguments.output)
     size = packed.weights.stat().st_size / 1e6
-    closing({f"model, {size:.1f} MB": packed.folder})
+    closing(
+        {f"model, {size:.1f} MB": packed.folder},
+        {
+            "measure the copy and get its thresholds": command_line(
+                "uad", "evaluate", packed.folder, "--data", "DATA", "--promote"
+            )
+        },
+    )
     return 0

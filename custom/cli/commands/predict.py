@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ...core.errors import ConfigError
 from ...core.files import require_writable
+from ...prediction.names import require_there
+from ...runs.model_names import model_folder
 from ..main import in_own_process
 from ..words import closing
 
@@ -68,6 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.time_limit < float("inf"):
         raise ConfigError(f"--time_limit takes minutes, a number above 0, got {arguments.time_limit:g}.")
     given = Path(arguments.input)
+    require_there(given, arguments.mask)
+    if arguments.model is not None:
+        arguments.model = str(model_folder(arguments.model))
     if arguments.debug or not (given.is_dir() or given.suffix.lower() == ".txt"):
         return _predict(arguments)
     return watched(partial(in_own_process, _predict), arguments, arguments.time_limit)
@@ -79,7 +84,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         os.environ["UAD_DEBUG"] = "1"
     from ...prediction.find import find_pictures, find_scans
     from ...prediction.predictor import predict_batch
-    from ...prediction.released import choose_model, released_model
+    from ...prediction.released import choose_model
     from ...preparation.grid_dictionary import prepared_once
     from ...runs.start import start
 
@@ -95,8 +100,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             folder = choice.model.folder
             print(f"model: {folder.name}, {choice.reason}")
         else:
-            named = released_model(arguments.model)
-            folder = named.folder if named else Path(arguments.model)
+            folder = Path(arguments.model)
         records = predict_batch(
             folder,
             Path(arguments.input),
@@ -124,15 +128,14 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _predict_pictures(arguments: argparse.Namespace, pictures: Sequence[Path], output: Path) -> int:
     from ...prediction.picture_batch import picture_table, predict_pictures
     from ...prediction.predictor import Predictor
-    from ...prediction.released import choose_picture_model, released_model
+    from ...prediction.released import choose_picture_model
 
     if arguments.model is None:
         choice = choose_picture_model(pictures, arguments.contrast)
         folder = choice.model.folder
         print(f"model: {folder.name}, {choice.reason}")
     else:
-        named = released_model(arguments.model)
-        folder = named.folder if named else Path(arguments.model)
+        folder = Path(arguments.model)
     predictor = Predictor.load(folder, sensitivity=arguments.sensitivity, threshold=arguments.threshold)
     mask = Path(arguments.mask) if arguments.mask else None
     records = predict_pictures(predictor, pictures, output, mask, report=not arguments.no_report)
