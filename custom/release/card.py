@@ -97,7 +97,7 @@ def _training(model: ModelFolder, run: Mapping[str, Any], cohorts: Sequence[str 
         yield (
             f"uad cohort SYNTHETIC --healthy {counts['healthy']} --healthy_test {counts['healthy_test']} "
             f"--patients_val {counts['patients_val']} --patients_test {counts['patients_test']} --seed {made['seed']} "
-            f"--variety {made['variety']}"
+            f"--variety {made['variety']}{' --flair' if 'flair' in made.get('contrasts', ()) else ''}"
         )
     yield _public_command(run["command"], cohorts)
     yield from ["```", ""]
@@ -110,7 +110,7 @@ def _public_command(command: Sequence[str], cohorts: Sequence[str | Path]) -> st
     synthetic = {Path(root).resolve() for root in cohorts}
     shown = []
     for before, word in zip(["", *words], words, strict=False):
-        if word.startswith("/"):
+        if word.startswith("/") or before.endswith("_dir"):
             name = {"-o": "OUTPUT"}.get(before, before.lstrip("-").upper())
             word = "SYNTHETIC" if Path(word).resolve() in synthetic else name
         word = re.sub(r"(['\"]data_root['\"]\s*:\s*)['\"][^'\"]*['\"]", r"\1'SYNTHETIC'", word)
