@@ -138,7 +138,7 @@ def test_what_cannot_be_predicted_is_one_sentence(predictor, pictures, tmp_path,
         predictor.predict_picture(tmp_path / "empty.png")
     noise = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
-    with pytest.raises(ConfigError, match=r"noise\.png does not look like an axial slice"):
+    with pytest.raises(ConfigError, match=r"noise\.png does not look clearly like an axial slice"):
         choose_picture_model([tmp_path / "noise.png"])
     with pytest.raises(ConfigError, match="no released model is for PD"):
         choose_picture_model([tmp_path / "noise.png"], "pd")
