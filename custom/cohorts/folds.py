@@ -58,9 +58,11 @@ def plan_folds(
     rest = order[n_test:]
     n_val = max(1, round(len(rest) * val_fraction))
     if folds * n_val > len(rest) or len(rest) - n_val < 2:
+        possible = min(folds, len(rest) // n_val) if len(rest) - n_val >= 2 else 0
         raise DataError(
             f"{len(order)} subjects are too few for {n_test} test subjects and {folds} disjoint validation sets of "
-            f"{n_val}, with at least 2 for training; take fewer folds or smaller fractions"
+            f"{n_val}, with at least 2 for training; "
+            + (f"--folds {possible} is possible" if possible else "more subjects or smaller fractions are needed")
         )
     val = tuple(tuple(rest[k * n_val : (k + 1) * n_val]) for k in range(folds))
     return FoldPlan(tuple(order[:n_test]), val, tuple(order))

@@ -58,6 +58,11 @@ def test_too_few_subjects_or_impossible_fractions():
         plan_folds("abcde", folds=5)
     with pytest.raises(ConfigError, match="fractions"):
         plan_folds(map(str, range(40)), test_fraction=1.0)
+    with pytest.raises(DataError, match="--folds 4 is possible"):
+        plan_folds(map(str, range(6)))
+    assert len(plan_folds(map(str, range(6)), folds=4).val) == 4
+    with pytest.raises(DataError, match="more subjects or smaller fractions"):
+        plan_folds("ab")
 
 
 def names(path: Path) -> list[str]:
