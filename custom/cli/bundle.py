@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..cohorts.split_csv import require_list
 from ..core.errors import ConfigError, DataError
 from ..core.resources import bundle_folder, resource, rooted
 from ..runs.knobs import KNOBS, check_knobs
@@ -86,10 +87,13 @@ def run_bundle(
         if name not in config:
             raise ConfigError(f"{name} is not a setting of {label}.")
         overrides[name] = value
-    check_knobs({**config, **overrides})
+    merged = {**config, **overrides}
+    check_knobs(merged)
     root = overrides.get("dataset_dir")
     if root is not None and not Path(root).is_dir():
         raise DataError(f"the data root {root} does not exist; give the folder that holds splits, Train and Test")
+    if root is not None and stage in ("train", "spark_pretraining") and "dataset_name" in merged:
+        require_list(root, merged["dataset_name"], "train", merged.get("fold"))  # seconds before the check of the data
     overrides.setdefault("bundle_root", str(bundle))
     return run_files(files, _RUN_IDS[stage], overrides, results)
 

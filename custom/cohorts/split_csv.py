@@ -32,12 +32,17 @@ def load_split(
 
     ``fold`` is needed where the split exists once per fold; see :func:`read_split` for the rest.
     """
-    declaration = get_dataset(dataset, data_root)
-    root = Path(data_root)
+    path = require_list(data_root, dataset, split, fold)
+    return read_split(path, data_root, contrast, get_dataset(dataset, data_root), check_files)
+
+
+def require_list(data_root: str | Path, dataset: str, split: str, fold: int | None = None) -> Path:
+    """Return the file of a split's list; an error says what to do where there is none."""
+    root, declaration = Path(data_root), get_dataset(dataset, data_root)
     path = root / "splits" / declaration.split_file(split, fold)
     if not path.is_file():
         raise DataError(_missing_list(root, declaration, path))
-    return read_split(path, root, contrast, declaration, check_files)
+    return path
 
 
 def read_split(

@@ -38,6 +38,7 @@ sys.exit(f"imported: {heavy}" if heavy else 0)
             ["evalute"],
             ["train", "ddpm_ssim_ens", "--data", ".", "--max_epoch", "1"],
             ["train", "ae_baseline", "--data", "absent"],
+            ["train", "ae_baseline", "--data", "."],  # a folder without lists
         ),
         *(["predict", "absent.nii.gz", "-o", "out"], ["predict", ".", "-o", "out", "--model", "restoration_t3"]),
         *(["evaluate", ".", "--data", "."], ["freeze", "absent", "-o", "out"]),
