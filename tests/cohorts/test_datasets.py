@@ -21,7 +21,7 @@ def test_declarations_are_complete(name):
     assert declared.how_to_get
     assert set(declared.split_files) == ({"train", "val", "test"} if declared.healthy else {"val", "test"})
     assert set(declared.expected_counts) <= set(declared.split_files)
-    assert set(declared.contrasts) <= {"t1", "t2"}
+    assert set(declared.contrasts) <= {"t1", "t2", "flair"}
 
 
 def test_file_names_of_the_papers():
