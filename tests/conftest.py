@@ -48,6 +48,9 @@ SLOW = (  # modules that train, start other processes, or make large phantoms; `
     ),
     *("training/test_distributed.py", "training/test_full_disk.py", "training/test_no_waiting.py"),
     *("training/test_checkpoint.py", "evaluation/test_shards.py"),
+    *("prediction/test_picture_predictor.py", "prediction/test_reading.py", "prediction/test_watch.py"),
+    *("prediction/test_patient_names.py", "cli/test_bids.py", "rawscans/", "test_notebook.py"),
+    *("training/test_conditioned_processes.py", "models/test_shared_batch_norm.py"),
 )
 
 
