@@ -57,10 +57,7 @@ def _in_short(datasets: Mapping[str, Any], primary: str, pictures: bool) -> list
     lines = [
         "## In short",
         "",
-        "Average precision over the voxels of all scans, in % and as a multiple of that of the ",
-    ]
-    lines[-1] += f"`{UNINFORMATIVE}` map:"
-    lines += [
+        f"Average precision over the voxels of all scans, in % and as a multiple of that of the `{UNINFORMATIVE}` map:",
         "",
         "| data set | scans | best score | AP | x | primary score | AP | x |",
         "|---|---|---|---|---|---|---|---|",
