@@ -256,7 +256,9 @@ def test_the_atlas_mask_does_not_depend_on_how_the_header_turns_the_head(head) -
     assert np.array_equal(*masks)
 
 
-def test_only_promising_starts_are_pursued() -> None:
+def test_a_start_that_lags_at_first_can_win() -> None:
+    """A turned T1 head ended 3 mm away when only the two that lead after 12 iterations were pursued."""
+
     class Search(AffineSearch):
         def __init__(self) -> None:
             self.asked: list[tuple[float, int]] = []
@@ -268,8 +270,8 @@ def test_only_promising_starts_are_pursued() -> None:
     starts = [np.eye(4) + shift * np.eye(4, k=3) for shift in (1.0, 5.0, 3.0, 4.0)]
     search = Search()
     found, metric = search.best_of(starts, 80)
-    assert (found[0, 3], metric) == (4.0, -6.0)
-    assert [place for place, iterations in search.asked if iterations == 80] == [5.0, 4.0]
+    assert (found[0, 3], metric) == (1.0, -9.0)
+    assert [place for place, iterations in search.asked if iterations == 80] == [1.0, 5.0, 3.0, 4.0]
 
 
 def test_a_heat_map_returns_to_the_heads_own_voxels(head, prepared) -> None:
