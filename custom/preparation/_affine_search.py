@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from ..volumes.itk_images import Affine, from_itk_affine, itk_class, to_itk, to_itk_affine
 
 BINS = 32
+SEARCH_SHARE = 0.25
+REFINING_ITERATIONS = 40
 _SMALLEST_STEP_MM = 0.01
 
 
@@ -50,22 +52,25 @@ class AffineSearch:
 
     Args:
         pair: what is registered.
-        sampled_share: share of the voxels in ``inside`` that the metric reads.
         seed: of the sampling.
     """
 
-    def __init__(self, pair: ImagePair, sampled_share: float = 1.0, seed: int = 0) -> None:
+    def __init__(self, pair: ImagePair, seed: int = 0) -> None:
         self._fixed = to_itk(pair.fixed.astype(np.float32), pair.fixed_affine)
         self._moving = to_itk(pair.moving.astype(np.float32), pair.moving_affine)
         self._mask = itk_class("ImageMaskSpatialObject", "3").New()
         self._mask.SetImage(to_itk(pair.inside.astype(np.uint8), pair.fixed_affine))
         self._mask.Update()
         self._centre = pair.centre_mm
-        self._share = sampled_share
         self._seed = seed
 
-    def optimise(self, start: Affine, iterations: int, first_step_mm: float = 4.0) -> tuple[Affine, float]:
-        """Return the best map found and its metric (negative mutual information, lower is better)."""
+    def optimise(
+        self, start: Affine, iterations: int, first_step_mm: float = 4.0, sampled_share: float = 1.0
+    ) -> tuple[Affine, float]:
+        """Return the best map found and its metric (negative mutual information, lower is better).
+
+        ``sampled_share`` of the voxels in ``inside`` are read.
+        """
         metric = self._metric()
         scales = itk_class("RegistrationParameterScalesFromPhysicalShift", "MMIITIMF3").New(Metric=metric)
         optimizer = itk_class("RegularStepGradientDescentOptimizerv4", "D").New(
@@ -89,12 +94,12 @@ class AffineSearch:
         method.SetNumberOfLevels(1)
         method.SetShrinkFactorsPerLevel([1])
         method.SetSmoothingSigmasPerLevel([0])
-        if self._share < 1:
+        if sampled_share < 1:
             method.MetricSamplingReinitializeSeed(self._seed + 1)
             method.SetMetricSamplingStrategy(
                 itk_class("ImageRegistrationMethodv4", "Enums").MetricSamplingStrategy_RANDOM
             )
-            method.SetMetricSamplingPercentage(self._share)
+            method.SetMetricSamplingPercentage(sampled_share)
         method.Update()
         found = method.GetTransform()
         return from_itk_affine(found), float(optimizer.GetCurrentMetricValue())
@@ -103,9 +108,11 @@ class AffineSearch:
         """Return the best map found from several starts and its metric.
 
         Every start is pursued to its end: those that lead after a few iterations do not always win (a turned T1 head ended
-        3 mm away instead of 1).
+        3 mm away instead of 1). A quarter of the voxels suffices for that (half the time); from the best, all of them are read.
         """
-        return min((self.optimise(start, iterations) for start in starts), key=lambda found: found[1])
+        found = [self.optimise(start, iterations, sampled_share=SEARCH_SHARE) for start in starts]
+        best, _ = min(found, key=lambda one: one[1])
+        return self.optimise(best, REFINING_ITERATIONS, first_step_mm=2.0)
 
     def _metric(self) -> Any:
         metric = itk_class("MattesMutualInformationImageToImageMetricv4", "IF3IF3").New()

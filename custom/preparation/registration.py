@@ -6,8 +6,7 @@ world (``template_to_scan``), so that there is one interpolation in and one out.
 
 1. Centre and scale along each axis from the moments of the two brain masks.
 2. Mutual information at 4 mm from seven starts (as the header says, and turned by 20 degrees either way about each
-   axis): a single start ends more than 5 mm off in about a third of heads that are turned by up to 20 degrees. The two
-   that are best after a few iterations are pursued.
+   axis): a single start ends more than 5 mm off in about a third of heads that are turned by up to 20 degrees.
 3. The best goes on at 2 mm with a quarter of the voxels.
 4. Pose check: the same head turned by half a turn about each axis must fit clearly worse. A left-right mirror image fits
    equally well and cannot be seen.
@@ -113,8 +112,8 @@ def register_to_template(
             "Correct the header (for example with nibabel or fslorient) and look at the scan in a viewer",
             case=case,
         )
-    fine = AffineSearch(_fine_pair(template, *_isotropic(values, brain, affine, FINE_MM)), FINE_SAMPLED_SHARE, seed)
-    matrix, _ = fine.optimise(best, FINE_ITERATIONS, first_step_mm=2.0)
+    fine = AffineSearch(_fine_pair(template, *_isotropic(values, brain, affine, FINE_MM)), seed)
+    matrix, _ = fine.optimise(best, FINE_ITERATIONS, first_step_mm=2.0, sampled_share=FINE_SAMPLED_SHARE)
     seen = resample(brain.astype(np.float32), affine, matrix @ template.affine, template.mask.shape) > 0.5
     overlap = 2 * float((seen & template.mask).sum()) / float(seen.sum() + template.mask.sum())
     x, y, z = (float(value) for value in np.linalg.svd(matrix[:3, :3])[1])

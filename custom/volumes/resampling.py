@@ -50,17 +50,23 @@ def resample(
         sigmas = _antialias_sigmas(affine, to_affine)
         if sigmas.any():
             values = ndimage.gaussian_filter(values, sigmas, mode="nearest", truncate=3)
-    result: Floats = ndimage.affine_transform(
-        values,
-        to_source[:3, :3],
-        to_source[:3, 3] - start,
-        output_shape=tuple(int(n) for n in to_shape),
-        output=np.float32,
-        order=1,
-        mode="grid-constant",
-        cval=0.0,
-    )
+    result = np.zeros([int(n) for n in to_shape], dtype=np.float32)
+    box, first = _reached_part(array.shape, to_source, to_shape)
+    if result[box].size:
+        matrix = to_source[:3, :3]
+        offset = to_source[:3, 3] - start + matrix @ first
+        ndimage.affine_transform(values, matrix, offset, output=result[box], order=1, mode="grid-constant", cval=0.0)
     return result
+
+
+def _reached_part(shape: Sequence[int], to_source: Affine, to_shape: Sequence[int]) -> tuple[tuple[slice, ...], Affine]:
+    """Return the box of the wanted grid outside which everything lies outside the source, and its first index."""
+    corners = np.array(np.meshgrid(*[(-1, n) for n in shape], indexing="ij")).reshape(3, -1)
+    to_wanted = np.linalg.inv(to_source)
+    places = to_wanted[:3, :3] @ corners + to_wanted[:3, 3:]
+    low = np.clip(np.floor(places.min(axis=1)), 0, to_shape).astype(int)
+    high = np.clip(np.ceil(places.max(axis=1)) + 1, low, to_shape).astype(int)
+    return tuple(slice(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True)), low.astype(np.float64)
 
 
 def _antialias_sigmas(affine: Affine, to_affine: Affine) -> Affine:

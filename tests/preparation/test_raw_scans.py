@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from benchmarks.turned_headers import turned
 from custom.core.errors import ConfigError, DataError
-from custom.preparation._affine_search import AffineSearch
+from custom.preparation._affine_search import REFINING_ITERATIONS, AffineSearch
 from custom.preparation._lean_network import lean
 from custom.preparation.bias_field import bias_field
 from custom.preparation.brain_extraction import ExtractBrain, extract_brain
@@ -261,17 +261,19 @@ def test_a_start_that_lags_at_first_can_win() -> None:
 
     class Search(AffineSearch):
         def __init__(self) -> None:
-            self.asked: list[tuple[float, int]] = []
+            self.asked: list[tuple[float, int, float]] = []
 
-        def optimise(self, start, iterations, first_step_mm=4.0):
-            self.asked.append((start[0, 3], iterations))
+        def optimise(self, start, iterations, first_step_mm=4.0, sampled_share=1.0):
+            self.asked.append((start[0, 3], iterations, sampled_share))
             return start, -start[0, 3] if iterations < 50 else start[0, 3] - 10
 
     starts = [np.eye(4) + shift * np.eye(4, k=3) for shift in (1.0, 5.0, 3.0, 4.0)]
     search = Search()
     found, metric = search.best_of(starts, 80)
-    assert (found[0, 3], metric) == (1.0, -9.0)
-    assert [place for place, iterations in search.asked if iterations == 80] == [1.0, 5.0, 3.0, 4.0]
+    assert found[0, 3] == 1.0
+    assert [place for place, iterations, _ in search.asked if iterations == 80] == [1.0, 5.0, 3.0, 4.0]
+    assert search.asked[-1] == (1.0, REFINING_ITERATIONS, 1.0), "from the best, every voxel is read"
+    assert metric == -1.0, "the metric is that of all voxels"
 
 
 def test_a_heat_map_returns_to_the_heads_own_voxels(head, prepared) -> None:
