@@ -16,7 +16,6 @@ from ..volumes.itk_images import Affine, from_itk_affine, itk_class, to_itk, to_
 
 BINS = 32
 SEARCH_SHARE = 0.25
-REFINING_ITERATIONS = 40
 _SMALLEST_STEP_MM = 0.01
 
 
@@ -112,7 +111,7 @@ class AffineSearch:
         """
         found = [self.optimise(start, iterations, sampled_share=SEARCH_SHARE) for start in starts]
         best, _ = min(found, key=lambda one: one[1])
-        return self.optimise(best, REFINING_ITERATIONS, first_step_mm=2.0)
+        return self.optimise(best, iterations)
 
     def _metric(self) -> Any:
         metric = itk_class("MattesMutualInformationImageToImageMetricv4", "IF3IF3").New()
