@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     given, contrast = Path(arguments.input), arguments.contrast.lower()
     if arguments.download:
         found = find_download(arguments.download, given, contrast)
-        scans, people = list(found.scans), found.people or participants(given)
+        scans, people = list(found.scans), participants(given)
         for note in found.notes:
             print(f"note: {note}")
         for path in found.unknown[:20]:
