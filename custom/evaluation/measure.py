@@ -11,18 +11,18 @@ own). ``over_uninformative`` divides each by that of a map that is 1 in the eval
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..core.progress import progress
 from ..metrics import (
+    CRITERION,
     RATES,
     ConfusionCounts,
     case_ranking,
     confusion_counts,
-    criterion,
     healthy_summary,
     l1_ratio,
     lesion_counts,
@@ -61,9 +61,6 @@ class Measurements:
 class Measurer:
     """Measure a finished collection.
 
-    Args:
-        lesion_overlap: when a lesion counts as detected, see :func:`custom.metrics.lesion_counts`.
-
     >>> import tempfile
     >>> from custom.postprocessing import none
     >>> from custom.scoring import l1
@@ -77,9 +74,6 @@ class Measurer:
     >>> found["variants"]["l1"]["operating_points"]["oracle"]["per_case"]["dice"]["mean"]
     1.0
     """
-
-    def __init__(self, lesion_overlap: Literal["any", "fraction", "iou"] = "iou") -> None:
-        self.lesion_overlap = lesion_overlap
 
     def __call__(self, collector: MapCollector, plan: EvaluationPlan) -> Measurements:
         """Return the measurements of all test groups and of the healthy scans."""
@@ -95,7 +89,7 @@ class Measurer:
                 "group": test.group,
                 "tuning_group": test.tuning_group,
                 "cases": len(cases),
-                "lesion_criterion": criterion(self.lesion_overlap),
+                "lesion_criterion": CRITERION,
                 "reconstruction": self._reconstruction(collector, cases, found.rows),
                 "variants": variants,
             }
@@ -127,7 +121,7 @@ class Measurer:
             own = {**rankings[-1], "scan_score": scan_score(anomaly_map, mask)}
             for point, binary in self._binaries(collector, variant, anomaly_map, points):
                 count = confusion_counts(binary, seg)
-                lesion = lesion_counts(binary, seg, collector.spacing_mm, overlap=self.lesion_overlap)
+                lesion = lesion_counts(binary, seg, collector.spacing_mm)
                 counts[point.name].append(count)
                 lesions[point.name].append(lesion)
                 row = self._row(case, variant, point, count, collector.spacing_mm) | own

@@ -17,7 +17,7 @@ from .bootstrap import (
 )
 from .healthy import INDISCRIMINATE_FPR, healthy_summary, scan_auroc, scan_score
 from .histogram import ScoreHistogram
-from .lesions import LesionCounts, criterion, lesion_counts
+from .lesions import CRITERION, LesionCounts, lesion_counts
 from .ranking import UNINFORMATIVE, case_ranking, ranking_metrics
 from .reconstruction import l1_ratio, reconstruction_metrics
 from .segmentation import RATES, ConfusionCounts, confusion_counts
@@ -29,6 +29,7 @@ from .threshold import (
 )
 
 __all__ = [
+    "CRITERION",
     "INDISCRIMINATE_FPR",
     "MIN_SUBJECTS",
     "RATES",
@@ -41,7 +42,6 @@ __all__ = [
     "case_ranking",
     "conformal_case_threshold",
     "confusion_counts",
-    "criterion",
     "healthy_quantile_threshold",
     "healthy_summary",
     "holm",

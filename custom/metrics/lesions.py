@@ -1,17 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lesion-wise detection: recall over lesions (also by size), precision over predicted components, F1.
 
-Lesions and predictions are split into 26-connected components. When does a lesion count as found?
-
-``iou``       (default) lesion and component have intersection over union >= 0.1 (usual for small lesions) and are
-              matched one to one, as many pairs as possible
-``any``       one shared voxel is enough; a predicted component that touches a lesion is true, the others are false. A
-              prediction of the whole brain has recall, precision and F1 of 1: never report it alone
-``fraction``  at least 0.1 of the lesion is covered; a component is true if that share of it is lesion
-
-Under ``any`` and ``fraction`` one component may find several lesions and several components may be true for one
-lesion, so found lesions and true components differ in number; F1 is the harmonic mean of recall and precision
-throughout. Size is that of the lesion in mm³. Checked against a loop over single components.
+Lesions and predictions are split into 26-connected components. A lesion is found by a component if both have an
+intersection over union of at least 0.1 (usual for small lesions); they are matched one to one, as many pairs as possible. (If
+one shared voxel were enough, a prediction of the whole brain would have recall, precision and F1 of 1.) Size is that of the
+lesion in mm³. Checked against a loop over single components.
 """
 
 from __future__ import annotations
@@ -19,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +20,11 @@ from scipy import ndimage
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
-from ..core.errors import ConfigError
 from .arrays import Array, Mask, to_mask
 
-Overlap = Literal["any", "fraction", "iou"]
 SIZE_EDGES_MM3 = (0.0, 100.0, 1000.0, 10000.0)  # lower edges of the size bins
 MIN_OVERLAP = 0.1
+CRITERION = f"intersection over union at least {MIN_OVERLAP:g}, one component for one lesion"
 _NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 
 
@@ -111,19 +103,6 @@ class LesionCounts:
         return dict.fromkeys(result) if void else result
 
 
-def criterion(overlap: Overlap) -> str:
-    """Return the criterion in words, for reports.
-
-    >>> criterion("iou")
-    'intersection over union at least 0.1, one component for one lesion'
-    """
-    return {
-        "iou": f"intersection over union at least {MIN_OVERLAP:g}, one component for one lesion",
-        "fraction": f"at least {MIN_OVERLAP:g} of the lesion covered, and of the component lesion",
-        "any": "one shared voxel (a prediction of the whole brain finds every lesion)",
-    }[overlap]
-
-
 def _components(volume: Mask) -> tuple[NDArray[np.int32], int]:
     """Label 26-connected components within the bounding box, which is where the voxels are."""
     labels = np.zeros(volume.shape, dtype=np.int32)
@@ -134,12 +113,8 @@ def _components(volume: Mask) -> tuple[NDArray[np.int32], int]:
     return labels, int(count)
 
 
-def lesion_counts(
-    prediction: Array, truth: Array, spacing_mm: Sequence[float], overlap: Overlap = "iou"
-) -> LesionCounts:
+def lesion_counts(prediction: Array, truth: Array, spacing_mm: Sequence[float]) -> LesionCounts:
     """Compare the lesions of one case with the predicted components; binary volumes ``[X, Y, Z]`` (or one more axis of 1)."""
-    if overlap not in ("any", "fraction", "iou"):
-        raise ConfigError(f'overlap is "any", "fraction" or "iou", got {overlap!r}.')
     predicted = to_mask(prediction, name="prediction")
     wanted = to_mask(truth, predicted.shape)
     shape = predicted.shape[-3:]
@@ -149,38 +124,26 @@ def lesion_counts(
     component_sizes = np.bincount(component_of.ravel(), minlength=components + 1)[1:]
     shared = (lesion_of > 0) & (component_of > 0)
     pairs, voxels = np.unique(np.stack([lesion_of[shared], component_of[shared]]) - 1, axis=1, return_counts=True)
-    found, true = _decide(pairs, voxels, lesion_sizes, component_sizes, overlap)
+    found = _found(pairs, voxels, lesion_sizes, component_sizes)
     bins = np.digitize(lesion_sizes * prod(spacing_mm), SIZE_EDGES_MM3, right=True) - 1
     return LesionCounts(
         lesions,
         int(found.sum()),
         components,
-        int(true.sum()),
+        int(found.sum()),
         tuple(np.bincount(bins, minlength=len(SIZE_EDGES_MM3)).tolist()),
         tuple(np.bincount(bins[found], minlength=len(SIZE_EDGES_MM3)).tolist()),
     )
 
 
-def _decide(
-    pairs: NDArray[Any],
-    voxels: NDArray[Any],
-    lesion_sizes: NDArray[Any],
-    component_sizes: NDArray[Any],
-    overlap: Overlap,
-) -> tuple[Mask, Mask]:
-    """Which lesions are found and which components are true, from the voxels that each overlapping pair shares."""
+def _found(
+    pairs: NDArray[Any], voxels: NDArray[Any], lesion_sizes: NDArray[Any], component_sizes: NDArray[Any]
+) -> Mask:
+    """Return which lesions are found, each by a component of its own, from the voxels that each overlapping pair shares."""
     lesion, component = pairs
-    found, true = np.zeros(len(lesion_sizes), dtype=bool), np.zeros(len(component_sizes), dtype=bool)
-    if overlap == "iou":
-        union = lesion_sizes[lesion] + component_sizes[component] - voxels
-        good = voxels >= MIN_OVERLAP * union
-        graph = csr_array((np.ones(good.sum()), (lesion[good], component[good])), shape=(len(found), len(true)))
-        if graph.nnz:
-            partner = maximum_bipartite_matching(graph, perm_type="column")
-            found = partner >= 0
-            true[partner[found]] = True
-        return found, true
-    share = MIN_OVERLAP if overlap == "fraction" else 0.0
-    covered = np.bincount(lesion, weights=voxels, minlength=len(found))
-    correct = np.bincount(component, weights=voxels, minlength=len(true))
-    return (covered > 0) & (covered >= share * lesion_sizes), (correct > 0) & (correct >= share * component_sizes)
+    good = voxels >= MIN_OVERLAP * (lesion_sizes[lesion] + component_sizes[component] - voxels)
+    shape = (len(lesion_sizes), len(component_sizes))
+    graph = csr_array((np.ones(good.sum()), (lesion[good], component[good])), shape=shape)
+    if not graph.nnz:
+        return np.zeros(len(lesion_sizes), dtype=bool)
+    return np.asarray(maximum_bipartite_matching(graph, perm_type="column") >= 0)

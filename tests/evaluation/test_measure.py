@@ -212,10 +212,10 @@ def test_best_dice_of_a_blind_score_is_called_indiscriminate(tmp_path):
 
 
 def test_a_prediction_of_the_whole_brain_detects_no_lesion():
-    """Under "one shared voxel" it would have an F1 of 1 at a Dice of 0.01."""
+    """If one shared voxel were enough, it would have an F1 of 1 at a Dice of 0.01."""
     mask, seg = (v.numpy() for v in _volumes(5, 1)[2:])
+    assert (mask * seg).any()
     assert lesion_counts(mask, seg, (2, 2, 2)).f1 == 0
-    assert lesion_counts(mask, seg, (2, 2, 2), overlap="any").f1 == 1
 
 
 def test_the_uninformative_map_has_the_average_precision_of_a_constant_in_the_region(collector):
