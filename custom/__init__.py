@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unsupervised anomaly detection in brain MRI: the reusable parts that the bundles in ``bundles/`` put together.
+"""Unsupervised anomaly detection in brain MRI: the parts that the bundles in ``bundles/`` put together, and the command ``uad``.
 
-The package knows MONAI and torch and no bundle. ``data``, ``noise``, ``networks``, ``schedulers``, ``scoring``,
-``postprocessing`` and ``metrics`` are leaves; ``engines``, ``inferers``, ``transforms`` and ``handlers`` receive
-them as callables from the JSON configuration.
+Parts that know nothing of each other (``noise``, ``scoring``, ``postprocessing``, ``metrics``, ``models``, ...) reach training,
+reconstruction, evaluation and prediction as objects that a bundle's JSON names. CONTRIBUTING.md has the map.
 """
 
 __version__ = "0.1.0"

@@ -10,7 +10,7 @@ import csv
 import logging
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,6 @@ class Result:
         method: name of the row.
         folder: with the two files.
         metrics: content of ``metrics.json``.
-        kind: method that the bundle names, e.g. "threshold".
 
     >>> protocol = {"method": "ddpm", "contrast": "t1", "fold": 0}
     >>> result = Result("ddpm, 3 t", Path("evaluation"), {"protocol": protocol, "datasets": {"demo_tumour": {}}})
@@ -46,10 +45,11 @@ class Result:
     method: str
     folder: Path
     metrics: Mapping[str, Any]
-    kind: str = field(default="")
 
-    def __post_init__(self) -> None:
-        self.kind = self.kind or str(self.protocol.get("method", ""))
+    @property
+    def kind(self) -> str:
+        """Method that the bundle names, e.g. "threshold"."""
+        return str(self.protocol.get("method", ""))
 
     @property
     def protocol(self) -> Mapping[str, Any]:

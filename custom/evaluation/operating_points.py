@@ -81,7 +81,7 @@ def healthy_points(collector: MapCollector, plan: EvaluationPlan, variant: str) 
     ]
     own = own_quantiles(collector, plan, variant)
     found += [(f"{TYPICAL}{fpr:g}", *_typical(values, fpr, cases, group)) for fpr, values in own.items() if values]
-    if plan.conformal_rate is not None and plan.healthy_fprs:
+    if plan.healthy_fprs:
         fpr = plan.healthy_fprs[0]
         try:
             threshold = conformal_case_threshold(own[fpr], plan.conformal_rate)
@@ -120,7 +120,7 @@ def left_out(
         for point in points:
             if others and point.name == f"{TYPICAL}{fpr:g}":
                 found.append(replace(point, threshold=float(np.median(others)), held_out=True))
-            if point.name == f"{CONFORMAL}{fpr:g}" and plan.conformal_rate is not None:
+            if point.name == f"{CONFORMAL}{fpr:g}":
                 try:
                     found.append(replace(point, threshold=conformal_case_threshold(others, plan.conformal_rate)))
                 except DataError:  # one scan fewer is too few for the promise

@@ -72,7 +72,7 @@ class EvaluationPlan:
         healthy_test: group of healthy scans that false positives are counted on, no threshold comes from them; or None.
         healthy_fprs: wanted voxel-wise false-positive rates inside healthy brains.
         conformal_rate: probability with which a new healthy scan may exceed the first of those rates under the threshold
-            ``conformal_<rate>``; it needs 1 / conformal_rate - 1 calibration scans. None: no such threshold.
+            ``conformal_<rate>``; it needs 1 / conformal_rate - 1 calibration scans.
 
     >>> plan = EvaluationPlan({"ms/test": "ms/val"}, healthy_calibration="ixi/val", healthy_test="ixi/test")
     >>> plan.groups, sorted(plan.only_tested)
@@ -83,7 +83,7 @@ class EvaluationPlan:
     healthy_calibration: str
     healthy_test: str | None = None
     healthy_fprs: Sequence[float] = field(default=(0.01, 0.05))
-    conformal_rate: float | None = 0.1
+    conformal_rate: float = 0.1
 
     def __post_init__(self) -> None:
         if self.healthy_test == self.healthy_calibration:

@@ -101,21 +101,21 @@ def _field_of_view(result: CaseResult) -> str:
 
 def _model_facts(settings: Mapping[str, Any], result: CaseResult) -> dict[str, Any]:
     """Return what is known about the training: a reader should see whether to trust the model at all."""
-    model = settings.get("model") if isinstance(settings.get("model"), Mapping) else {}
-    healthy = result.calibration.healthy
+    model: Mapping[str, Any] = settings.get("model") or {}
+    training: Mapping[str, Any] = model.get("training") or {}
+    healthy, steps = result.calibration.healthy, result.calibration.iterations
     facts: dict[str, Any] = {"trained on": f"{result.calibration.contrast.upper()} scans"}
     if model:
         facts["trained on"] += f" of {model.get('dataset', 'an unknown set')} (fold {model.get('fold', '?')})"
-        facts["training"] = model.get("training") or "not recorded"
-    if (steps := result.calibration.iterations) is not None:
-        facts["training steps"] = steps
-        training = (model or {}).get("training")
-        if isinstance(training, Mapping) and isinstance(batch := training.get("batch_size"), int):
-            facts["training steps"] = f"{steps:,} of {batch} slices each: {steps * batch:,} slices in all"
-    if healthy.number:
-        facts["calibrated on"] = (
-            f"{healthy.number} healthy scans of {healthy.source or (model or {}).get('dataset', 'its data set')}"
+        facts["training"] = training or "not recorded"
+    if steps is not None:
+        batch = training.get("batch_size")
+        facts["training steps"] = (
+            f"{steps:,} of {batch} slices each: {steps * batch:,} slices in all" if batch else steps
         )
+    if healthy.number:
+        source = healthy.source or model.get("dataset", "its data set")
+        facts["calibrated on"] = f"{healthy.number} healthy scans of {source}"
     if (error := result.calibration.healthy_error) is not None:
         facts["healthy scans"] = (
             f"reconstructed with a mean error of {error:.4f} inside the brain (intensities from 0 to 1); this scan: "

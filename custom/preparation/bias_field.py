@@ -20,13 +20,11 @@ _MARGIN_VOXELS = 3
 
 @dataclass(frozen=True)
 class CorrectBias:
-    """Divide a scan by its estimated bias field.
+    """Divide a scan whose brain was extracted here by its estimated bias field; others, as the papers' data, are corrected already.
 
     Attributes:
         iterations: of each of the fitting levels, coarse to fine.
         control_points: of the B-spline at the first level, along each axis.
-        also_without_extraction: correct scans too that came with a mask or without a skull; those of the papers' data
-            are corrected already.
 
     >>> image, mask = np.ones((4, 4, 4), np.float32), np.ones((4, 4, 4), np.uint8)
     >>> subject = Subject("case1", image, np.eye(4), mask=mask)  # comes with a mask: corrected already
@@ -36,7 +34,6 @@ class CorrectBias:
 
     iterations: tuple[int, ...] = (50, 50, 30)
     control_points: int = 4
-    also_without_extraction: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "iterations", tuple(int(n) for n in self.iterations))
@@ -44,7 +41,7 @@ class CorrectBias:
     def __call__(self, subject: Subject) -> Subject:
         """Return the subject with a corrected image; the spread of the field stands in its record."""
         raw = "weights_sha256" in subject.record.get("brain_extraction", {})
-        if subject.mask is None or not (raw or self.also_without_extraction):
+        if subject.mask is None or not raw:
             return subject
         field = bias_field(subject.image, subject.mask, subject.affine, self.iterations, self.control_points)
         spread = float(np.log(field[subject.mask > 0]).std())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Brain extraction as a step: one contract for every method, and what was used is recorded.
 
-An extractor is a frozen dataclass called with ``(image, affine, case)``: ``image`` ``[X, Y, Z]`` float32 whose axes point
+An extractor is called with ``(image, affine, case)``: ``image`` ``[X, Y, Z]`` float32 whose axes point
 right, anterior, superior; ``affine`` voxels to RAS mm. It returns a boolean mask on the same grid.
 
 ============  =============================================================  ==========================================
@@ -16,8 +16,8 @@ name          method                                                         nee
 differ at the rim, so training scans and patients want the same one.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,22 +28,16 @@ from ..volumes.resampling import Affine, Floats, spacing_of, to_closest_ras
 from .brain import above_background
 from .extract_atlas import AtlasExtraction
 from .extract_deepbet import WEIGHTS_SHA256 as DEEPBET_SHA256
-from .extract_deepbet import DeepBet
+from .extract_deepbet import deepbet, deepbet_weights
 from .extract_hd_bet import WEIGHTS_SHA256 as HD_BET_SHA256
-from .extract_hd_bet import HdBet
+from .extract_hd_bet import hd_bet, hd_bet_weights
 from .skull import refuse_skull, skull_signs
 from .subject import Subject
 
 RECORD = "brain_extraction"
 EXTRACTORS = ("hd_bet", "deepbet", "atlas")
 CHOICES = ("auto", *EXTRACTORS, "none")
-
-
-class _Extractor(Protocol):
-    """A method that finds the brain in a head."""
-
-    def __call__(self, image: Floats, affine: Affine, case: str) -> NDArray[np.bool_]:
-        """Return the brain mask of ``image``."""
+Extractor = Callable[[Floats, Affine, str], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -83,14 +77,12 @@ class ExtractBrain:
 
 def installed_extractor() -> str:
     """Return the best extractor that can run here."""
-    if HdBet.weights() is not None:
-        return "hd_bet"
-    return "deepbet" if DeepBet.weights() is not None else "atlas"
+    return installed_extractors()[0]
 
 
 def installed_extractors() -> tuple[str, ...]:
     """Return all extractors that can run here."""
-    found = {"hd_bet": HdBet.weights(), "deepbet": DeepBet.weights()}
+    found = {"hd_bet": hd_bet_weights(), "deepbet": deepbet_weights()}
     return tuple(name for name in EXTRACTORS if name == "atlas" or found[name] is not None)
 
 
@@ -114,7 +106,7 @@ def extract_brain(image: Floats, affine: Affine, name: str, case: str) -> NDArra
         name: one of :data:`EXTRACTORS`.
         case: name put in front of errors.
     """
-    extractors: dict[str, _Extractor] = {"hd_bet": HdBet(), "deepbet": DeepBet(), "atlas": AtlasExtraction()}
+    extractors: dict[str, Extractor] = {"hd_bet": hd_bet, "deepbet": deepbet, "atlas": AtlasExtraction()}
     turned, ras = to_closest_ras(np.arange(image.size).reshape(image.shape), affine)
     mask = extractors[name](np.ascontiguousarray(image.ravel()[turned]), ras, case)
     labels, count = ndimage.label(mask)

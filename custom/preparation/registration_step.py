@@ -43,13 +43,14 @@ def centre_of(scale: float) -> tuple[float, float, float]:
 class RegisterToTemplate:
     """Affine registration to the packaged average brain; scans that lie in the wanted space already are left alone.
 
+    An extractor's mask is compared with the registered template's. The template's, shrunk by :data:`RIM_MM`, is added: a lesion
+    at the surface that the extractor cut off would otherwise be hidden. What lies more than :data:`OUTSIDE_MM` outside the
+    template's is left out: fluid at the base, optic nerves and dura, which masks of prepared cohorts leave out and models mark
+    as anomalies.
+
     Attributes:
         scale: of the training scans' space: brains are this much smaller than in template space along every axis.
         centre_mm: centre of the model's grid in that space.
-        join_template_mask: compare an extractor's mask with the registered template's. The template's, shrunk by
-            :data:`RIM_MM`, is added: a lesion at the surface that the extractor cut off would otherwise be hidden. What
-            lies more than :data:`OUTSIDE_MM` outside the template's is left out: fluid at the base, optic nerves and dura,
-            which masks of prepared cohorts leave out and models mark as anomalies.
         seed: of the voxels that the last step of the search looks at.
         also_extracted: register brains too that came without a skull; else only heads that an extractor was needed for.
 
@@ -61,7 +62,6 @@ class RegisterToTemplate:
 
     scale: float = COHORT_SCALE
     centre_mm: tuple[float, float, float] = COHORT_CENTRE_MM
-    join_template_mask: bool = True
     seed: int = 0
     also_extracted: bool = False
 
@@ -81,7 +81,7 @@ class RegisterToTemplate:
         if not (raw or self.also_extracted):
             return subject.replaced(notes=(NOT_REGISTERED,))
         found = register_to_template(subject.image, subject.mask, subject.affine, subject.case, self.seed)
-        if self.join_template_mask and raw:
+        if raw:
             subject = join_template_mask(subject, found)
         to_scan = found.template_to_scan @ np.diag([1 / self.scale] * 3 + [1.0])
         from_scan = np.linalg.inv(to_scan)
