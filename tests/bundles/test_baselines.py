@@ -29,7 +29,7 @@ from custom.runs.model_folder import ModelFolder
 
 SHORT = {"max_epochs": 2, "batch_size": 2, "val_interval": 1, "val_slices_per_volume": 1, "tracking_uri": None}
 DIFFUSION = {
-    "channels": [32, 32],
+    "channels": [32, 32, 32],
     "num_res_blocks": 1,
     "num_head_channels": 32,
     "resblock_updown": False,

@@ -2,16 +2,14 @@
 """The main bundle by its commands: train, resume, evaluate twice, misspelt and bad input, and a score of one's own."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from custom.core.digests import file_sha256
 from custom.runs.model_folder import ModelFolder
+from tests import commands
 
 pytestmark = [
     pytest.mark.fault(43),
@@ -22,7 +20,7 @@ pytestmark = [
 TRAIN = "['bundles/ddpm_ssim_ens/configs/train.json','bundles/ddpm_ssim_ens/configs/small.json']"
 EVALUATE = "bundles/ddpm_ssim_ens/configs/evaluate.json"
 INFERENCE = "bundles/ddpm_ssim_ens/configs/inference.json"
-TINY = ["--channels", "[32,32]", "--num_res_blocks", "1", "--precision", "fp32", "--batch_size", "2", "--val_interval", "1",
+TINY = ["--channels", "[32,32,32]", "--num_res_blocks", "1", "--precision", "fp32", "--batch_size", "2", "--val_interval", "1",
         "--val_slices_per_volume", "1", "--checkpoint_interval", "1", "--contrast", "t1", "--dataset_name", "demo"]  # fmt: skip
 SCORES = "{'darkness': {'_target_': 'custom.scoring.darkness', '_mode_': 'callable'}}"
 
@@ -34,14 +32,11 @@ def bundle(repository, tiny_cohort, tmp_path_factory):
 
     def run(stage, config, output, *overrides, **environment):
         folder = "--output_dir" if stage == "training" else "--model_dir"
-        command = [sys.executable, "-m", "monai.bundle", "run", stage, "--config_file", config, "--dataset_dir", str(tiny_cohort),
-                   folder, str(output), *overrides]  # fmt: skip
+        command = ["-m", "monai.bundle", "run", stage, "--config_file", config, "--dataset_dir", str(tiny_cohort), folder, str(output),
+                   *overrides]  # fmt: skip
         if stage != "inference":
             command += ["--cache_dir", str(cache), "--tracking_uri", "None"]
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment
-        return subprocess.run(
-            command, cwd=repository, capture_output=True, text=True, timeout=300, env=environment, check=False
-        )
+        return commands.run(command, repository, CUDA_VISIBLE_DEVICES="", **environment)
 
     return run
 
@@ -56,7 +51,7 @@ def trained(bundle, tmp_path_factory):
 
 def test_training_leaves_a_model_that_describes_itself(trained):
     model = ModelFolder.read(trained, bundle="ddpm_ssim_ens")
-    assert (model.contrast, model.content["parts"]["network"]["channels"]) == ("t1", [32, 32])
+    assert (model.contrast, model.content["parts"]["network"]["channels"]) == ("t1", [32, 32, 32])
     assert model.weights_sha256 == file_sha256(trained / "model.safetensors")
     assert model.calibration is None
     config = json.loads((trained / "config.json").read_text())

@@ -2,8 +2,7 @@
 """``kill -9`` at random moments of a training, an evaluation and a batch of scans: the results are the undisturbed ones.
 
 ``UAD_KILLS`` is the number of kills of each (default 2); the exercise of docs/robustness.md is ``UAD_KILLS=20 pytest -s``.
-Half of the kills fall into the start of the process (imports, checks of the data, preparation), half behind the first
-product. The seed is fixed; the moments are not, they depend on the machine.
+Half of the kills fall into the start of the process (checks of the data, preparation), half behind the first product. The seed is fixed; the moments are not, they depend on the machine.
 """
 
 import hashlib
@@ -11,8 +10,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -24,12 +21,13 @@ import torch
 
 from custom.core.digests import CONTENT_KEY, file_sha256, read_checked_json
 from custom.runs.model_folder import ModelFolder
+from tests import commands
 
 KILLS = int(os.environ.get("UAD_KILLS", "2"))
 EPOCHS = 4 + 2 * KILLS
 SCANS = min(12, 2 + KILLS)
 TRAIN = "['bundles/ddpm_ssim_ens/configs/train.json','bundles/ddpm_ssim_ens/configs/small.json']"
-TINY = ["--channels", "[32,32]", "--num_res_blocks", "1", "--precision", "fp32", "--batch_size", "2", "--val_interval", "1",
+TINY = ["--channels", "[32,32,32]", "--num_res_blocks", "1", "--precision", "fp32", "--batch_size", "2", "--val_interval", "1",
         "--val_slices_per_volume", "1", "--checkpoint_interval", "1", "--contrast", "t1", "--dataset_name", "demo"]  # fmt: skip
 
 
@@ -52,19 +50,16 @@ class Exercise:
         self.command, self.product, self.products, self.repository = command, product, products, repository
 
     def start(self, folder):
-        return subprocess.Popen(
-            self.command(folder), cwd=self.repository, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        return commands.start(self.command(folder), self.repository, Path(os.devnull), folder.with_suffix(".err"), {})
 
     def undisturbed(self, folder):
         """Run to the end and remember how long it took to the first product and from one to the next."""
         began, process, self.first_s = time.monotonic(), self.start(folder), None
-        while process.poll() is None:
+        while process.is_alive():
             if self.first_s is None and _found(folder, self.product):
                 self.first_s = time.monotonic() - began
             time.sleep(0.02)
-        assert process.returncode == 0, process.stderr.read()
-        process.stderr.close()
+        assert process.exitcode == 0, folder.with_suffix(".err").read_text()
         self.each_s = (time.monotonic() - began - self.first_s) / self.products
 
     def killed(self, folder):
@@ -74,22 +69,21 @@ class Exercise:
             began, known, at_work = time.monotonic(), _found(folder, self.product), draw.random() < 0.5
             process = self.start(folder)
             if at_work:
-                while process.poll() is None and _found(folder, self.product) <= known:
+                while process.is_alive() and _found(folder, self.product) <= known:
                     time.sleep(0.005)
             end = time.monotonic() + draw.uniform(0, 2 * self.each_s if at_work else self.first_s)
-            while process.poll() is None and time.monotonic() < end:
+            while process.is_alive() and time.monotonic() < end:
                 time.sleep(0.005)
             process.kill()
-            process.wait()
-            process.stderr.close()
-            if process.returncode == -9:
+            process.join()
+            if process.exitcode == -9:
                 writing = any(path.stat().st_mtime > time.time() - 2 for path in _found(folder, ".tmp-*"))
                 where["while a file was written" if writing else "at work" if at_work else "at the start"] += 1
             elif not at_work:  # faster than the undisturbed one, or nothing was left to do
                 self.first_s = time.monotonic() - began
         process = self.start(folder)
-        _, printed = process.communicate()
-        assert process.returncode == 0, printed
+        process.join()
+        assert process.exitcode == 0, folder.with_suffix(".err").read_text()
         print(f"\n{self.product}: killed {KILLS} times, {dict(where)}")
 
 
@@ -103,7 +97,7 @@ def training(work, tiny_cohort, repository):
     """A training that was run undisturbed into the folder ``trained``."""
 
     def command(output):
-        return [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", TRAIN, *TINY, "--tracking_uri=None",
+        return ["-m", "monai.bundle", "run", "training", "--config_file", TRAIN, *TINY, "--tracking_uri=None",
                 "--dataset_dir", str(tiny_cohort), "--cache_dir", str(output / "cache"), "--output_dir", str(output),
                 "--max_epochs", str(EPOCHS)]  # fmt: skip
 
@@ -137,7 +131,7 @@ def evaluation(training, tiny_cohort, work, repository):
     """An evaluation that was run undisturbed in the folder ``evaluated``."""
 
     def command(output):
-        return [sys.executable, "-m", "monai.bundle", "run", "evaluating", "--config_file",
+        return ["-m", "monai.bundle", "run", "evaluating", "--config_file",
                 "bundles/ddpm_ssim_ens/configs/evaluate.json", "--tracking_uri=None", "--dataset_dir", str(tiny_cohort),
                 "--cache_dir", str(work / "cache"), "--model_dir", str(output), "--sigma_sweep", "False",
                 "--test_sets", "['demo_tumour']", "--limit", "1", "--draws", "1"]  # fmt: skip
@@ -197,7 +191,7 @@ def test_killed_batch_of_scans_gives_the_same(evaluation, tiny_cohort, work, rep
     scans.write_text("".join(f"{path}\n" for path in sorted(tiny_cohort.glob("T*/*/t1/*.nii.gz"))[:SCANS]))
 
     def command(output):
-        return [sys.executable, "scripts/predict.py", str(scans), "-o", str(output), "--model", str(work / "evaluated")]
+        return ["scripts/predict.py", str(scans), "-o", str(output), "--model", str(work / "evaluated")]
 
     exercise = Exercise(command, "*_summary.json", SCANS, repository)
     exercise.undisturbed(work / "results")

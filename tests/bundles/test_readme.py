@@ -23,6 +23,7 @@ from custom.cli.main import main
 from custom.cli.overrides import split_command, typed
 from custom.core.resources import bundle_folder
 from custom.runs.knobs import check_knobs
+from tests import commands
 
 TINY = {
     "training": [
@@ -34,7 +35,7 @@ TINY = {
             "--max_epochs",
             "1",
             "--channels",
-            "[32,32]",
+            "[32,32,32]",
             "--num_res_blocks",
             "1",
         ),
@@ -98,11 +99,7 @@ def test_everyday_commands(repository, tiny_cohort, tmp_path):
             arguments = ["-m", "custom.cli.main", *arguments]
         arguments = [a.replace("DATA", str(cohort)).replace("output/", f"{tmp_path}/output/") for a in arguments]
         arguments = [str(tmp_path / a) if a in ("scan.nii.gz", "out", "release") else a for a in arguments]
-        finished = subprocess.run(
-            [sys.executable, *arguments, *TINY.get(stage, [])],
-            cwd=repository, capture_output=True, text=True, timeout=400, check=False,
-            env=os.environ | {"PYTHONPATH": str(repository)},
-        )  # fmt: skip
+        finished = commands.run([*arguments, *TINY.get(stage, [])], repository, PYTHONPATH=str(repository))
         assert finished.returncode == 0, f"{command}\n{finished.stdout}\n{finished.stderr}"
         ran.add(stage)
     wanted = {"training", "evaluating", "predict", "check", "freeze", *HELP_ONLY}
@@ -124,7 +121,7 @@ def test_python_example(repository, tiny_cohort, tmp_path):
 
 OWN_SETTINGS = {
     "train": "--max_epochs 1 --val_interval 1 --channels 8 8 16 16 --tracking_uri none",
-    "evaluate": "--sigma_sweep false --tracking_uri none",
+    "evaluate": "--test_limit 1 --sigma_sweep false --tracking_uri none",
 }
 
 

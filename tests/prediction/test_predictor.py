@@ -280,7 +280,7 @@ def test_diffusion_bundle_from_anywhere(repository, scans, tmp_path, monkeypatch
     """The bundle's own file with a tiny network: the properties MONAI asks for, and a map, from another folder."""
     monkeypatch.chdir(repository)
     training = json.loads((bundle_folder("ddpm_ssim_ens") / "configs/train.json").read_text())
-    small = {"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False}
+    small = {"channels": [32, 32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False}
     parts = ConfigParser(rooted(training) | small | {"num_train_timesteps": 100}).get_parsed_content("parts")
     network = parts["network"]()
     for parameter in network.parameters():
