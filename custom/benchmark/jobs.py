@@ -189,7 +189,7 @@ def recorded(path: Path) -> dict[str, Any]:
     return content
 
 
-def last_words(log: Path) -> str:
+def reason_in(log: Path) -> str:
     """Return why the last command of a log failed: our own sentence, else the first error of the chain, else its last line."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     lines = [line.strip() for line in text.rpartition("\n$ ")[2].splitlines()[1:] if line.strip()]

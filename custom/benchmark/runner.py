@@ -25,7 +25,7 @@ from ..core.digests import write_checked_json
 from ..core.errors import ConfigError, UADError
 from ..core.foreseen import find_foreseen
 from ..runs.outbox import Outbox
-from .jobs import DONE, PRETRAINING, STARTED, Job, Outcome, Stage, last_words, pending_stages, recorded
+from .jobs import DONE, PRETRAINING, STARTED, Job, Outcome, Stage, pending_stages, reason_in, recorded
 
 LOCK, PREVIOUS = ".job.lock", "previous"
 PATIENCE_S = 120.0
@@ -76,7 +76,7 @@ def run(job: Job, lock: int, ran: list[str]) -> None:
         if code or not (folder / stage.product).is_file():
             outbox.status("FAILED")
             reason = (
-                f"exit code {code}: {last_words(folder / f'{stage.name}.log')}"
+                f"exit code {code}: {reason_in(folder / f'{stage.name}.log')}"
                 if code
                 else f"it left no {stage.product}"
             )

@@ -14,7 +14,7 @@ def prepare_process() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     _name_the_user()
-    _wait_politely()
+    _let_waiting_threads_sleep()
     os.environ.setdefault("MPLBACKEND", "Agg")
     # MONAI's note that a configuration can run code: the configurations that run here are this package's own, or are named
     # by the user as configurations.
@@ -36,7 +36,7 @@ def _name_the_user() -> None:
         os.environ["USER"] = f"user{os.getuid()}" if hasattr(os, "getuid") else "user"
 
 
-def _wait_politely() -> None:
+def _let_waiting_threads_sleep() -> None:
     """Let the threads of torch sleep instead of spin while they wait for each other (``benchmarks/waiting.py``).
 
     Beside other processes, threads that spin take the time away from those that work, and a machine that is idle when a training

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process that another one started owes to it."""
+"""How a process that another one started ends."""
 
 import contextlib
 import multiprocessing

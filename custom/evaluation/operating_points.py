@@ -68,7 +68,7 @@ class OperatingPoint:
 
 
 def healthy_points(collector: MapCollector, plan: EvaluationPlan, variant: str) -> list[OperatingPoint]:
-    """Return the label-free thresholds of a variant; the conformal one if there are scans enough for its promise."""
+    """Return the label-free thresholds of a variant; the conformal one if there are enough scans for its guarantee."""
     group = plan.healthy_calibration
     histogram, cases = collector.brain[variant, group], collector.of_group(group)
     found = [
@@ -85,7 +85,7 @@ def healthy_points(collector: MapCollector, plan: EvaluationPlan, variant: str) 
         fpr = plan.healthy_fprs[0]
         try:
             threshold = conformal_case_threshold(own[fpr], plan.conformal_rate)
-        except DataError:  # too few scans for this promise
+        except DataError:  # too few scans for this guarantee
             pass
         else:
             source = (
@@ -123,7 +123,7 @@ def left_out(
             if point.name == f"{CONFORMAL}{fpr:g}":
                 try:
                     found.append(replace(point, threshold=conformal_case_threshold(others, plan.conformal_rate)))
-                except DataError:  # one scan fewer is too few for the promise
+                except DataError:  # one scan fewer is too few for the guarantee
                     continue
     return found
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The results of a batch: what is done already, what was made now, what failed; files, reports and the last word.
+"""The results of a batch: what is done already, what was made now, what failed; files, reports and the table at the end.
 
 A case is finished if its summary, its images and its page are there unchanged and were made from the same voxels, mask,
 model and settings (all by SHA-256). Finished cases are passed over, so an interrupted batch goes on where it stopped.

@@ -119,8 +119,8 @@ def test_second_evaluation_reconstructs_nothing_and_finds_the_same(evaluated, tr
     assert {path: path.stat().st_mtime_ns for path in (trained / "evaluation" / "reconstructions").iterdir()} == files
 
 
-def test_new_score_by_one_file_and_one_line(trained, bundle, repository, tmp_path):
-    """A module with a function, and one line of JSON that names it."""
+def test_new_score_by_one_file_and_one_line(trained, evaluated, bundle, repository, tmp_path):
+    """A module with a function, and one line of JSON that names it; reconstructions are those of the evaluation before."""
     (tmp_path / "my_score.py").write_text(
         "def squared_brightness(image, reconstruction):\n    return image.clamp(min=0) ** 2\n", encoding="utf-8"
     )
@@ -130,6 +130,7 @@ def test_new_score_by_one_file_and_one_line(trained, bundle, repository, tmp_pat
     finished = bundle(
         "evaluating", EVALUATE, trained, "--test_sets", "['demo_tumour']", "--limit", "1", "--draws", "1", "--sigma_sweep", "False",
         "--healthy_test", "False", "--output_dir", str(tmp_path / "evaluation"), "--scores", f"%{tmp_path}/scoring.json",
+        "--reconstruction_dir", str(trained / "evaluation" / "reconstructions"),
         PYTHONPATH=str(tmp_path),
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scans of anybody in, results on their own grids out: one model of a 3x3 mean filter, one tiny diffusion network."""
+"""Scans in, results on their own grids out: one model of a 3x3 mean filter, one tiny diffusion network."""
 
 import json
 import random
