@@ -19,6 +19,7 @@ from ...core.files import require_writable
 from ...runs.model_names import model_folder
 from ..main import in_own_process
 from ..words import closing, command_line
+from .predict import add_preparation_arguments, named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="folder of a model, or the name of one that `uad models` lists")
     parser.add_argument("--sensitivity", help="name of a calibrated threshold, or a healthy false-positive rate (0.01)")
     parser.add_argument("--scanner", help="scanner of the scans, where their JSON files do not say it")
-    parser.add_argument(
-        "--extractor", default="auto", choices=["auto", "hd_bet", "deepbet", "atlas", "none"], help="see uad predict"
-    )
-    parser.add_argument("--register", default="auto", choices=["auto", "always", "never"], help="see uad predict")
+    add_preparation_arguments(parser)
     parser.add_argument("--viewer", default="niivue", choices=["niivue", "none"], help="interactive part of the pages")
     parser.add_argument("--workers", type=int, default=0, help="processes that read and prepare scans ahead")
 
@@ -65,9 +63,7 @@ def _participants(arguments: argparse.Namespace) -> int:
 
     start(seed=0)
     root, output = Path(arguments.bids_dir), Path(arguments.output_dir)
-    folder = None
-    if arguments.model is not None:
-        folder = model_folder(arguments.model)
+    folder = None if arguments.model is None else model_folder(arguments.model)
     contrast = arguments.contrast
     if contrast is None and folder is not None:
         contrast = ModelFolder.read(folder).contrast
@@ -80,9 +76,7 @@ def _participants(arguments: argparse.Namespace) -> int:
     labels = (arguments.participant_label, arguments.session_label, arguments.run_label)
     scans = find_bids(root, contrast.lower(), *labels)
     if folder is None:
-        choice = choose_model((), contrast)
-        folder = choice.model.folder
-        print(f"model: {folder.name}, {choice.reason}")
+        folder = named(choose_model((), contrast))
     with tempfile.TemporaryDirectory() as place:
         listed = Path(place) / "scans.txt"
         listed.write_text("".join(f"{scan.image.resolve()}\n" for scan in scans), encoding="utf-8")

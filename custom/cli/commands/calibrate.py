@@ -10,6 +10,7 @@ from pathlib import Path
 from ...prediction.names import require_there
 from ...runs.model_names import model_folder
 from ..words import closing, command_line
+from .predict import add_preparation_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,10 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="calibrate predictions of 2-D pictures, on pictures of healthy axial slices or on slices of healthy scans",
     )
-    parser.add_argument(
-        "--extractor", default="auto", choices=["auto", "hd_bet", "deepbet", "atlas", "none"], help="see uad predict"
-    )
-    parser.add_argument("--register", default="auto", choices=["auto", "always", "never"], help="see uad predict")
+    add_preparation_arguments(parser)
     parser.add_argument("--mask", help="folder of brain masks named like the scans")
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...core.errors import ConfigError
 from ...core.files import require_writable
@@ -16,6 +17,9 @@ from ...prediction.names import require_there
 from ...runs.model_names import model_folder
 from ..main import in_own_process
 from ..words import closing
+
+if TYPE_CHECKING:
+    from ...prediction.released import Choice
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--view", default="neurological", choices=["neurological", "radiological"], help="side of the patient's left"
     )
+    add_preparation_arguments(parser)
+    parser.add_argument(
+        "--time_limit",
+        type=float,
+        default=60.0,
+        metavar="MINUTES",
+        help="for reading and preparing one scan of several (default 60)",
+    )
+    parser.add_argument("--debug", action="store_true", help="stop at the first error and show it in full")
+
+
+def add_preparation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how scans with their skull are prepared."""
     parser.add_argument(
         "--extractor",
         default="auto",
@@ -53,14 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["auto", "always", "never"],
         help="registration to the space of the training scans; auto: scans with their skull",
     )
-    parser.add_argument(
-        "--time_limit",
-        type=float,
-        default=60.0,
-        metavar="MINUTES",
-        help="for reading and preparing one scan of several (default 60)",
-    )
-    parser.add_argument("--debug", action="store_true", help="stop at the first error and show it in full")
+
+
+def named(choice: "Choice") -> Path:
+    """Name a chosen model and say why it was chosen; return its folder."""
+    print(f"model: {choice.model.folder.name}, {choice.reason}")
+    return choice.model.folder
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -96,9 +111,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     with prepared_once():  # recognition and prediction share the preparation
         if arguments.model is None:
             sources = find_scans(Path(arguments.input), arguments.mask)
-            choice = choose_model(sources, arguments.contrast, arguments.extractor, arguments.register)
-            folder = choice.model.folder
-            print(f"model: {folder.name}, {choice.reason}")
+            folder = named(choose_model(sources, arguments.contrast, arguments.extractor, arguments.register))
         else:
             folder = Path(arguments.model)
         records = predict_batch(
@@ -131,9 +144,7 @@ def _predict_pictures(arguments: argparse.Namespace, pictures: Sequence[Path], o
     from ...prediction.released import choose_picture_model
 
     if arguments.model is None:
-        choice = choose_picture_model(pictures, arguments.contrast)
-        folder = choice.model.folder
-        print(f"model: {folder.name}, {choice.reason}")
+        folder = named(choose_picture_model(pictures, arguments.contrast))
     else:
         folder = Path(arguments.model)
     predictor = Predictor.load(folder, sensitivity=arguments.sensitivity, threshold=arguments.threshold)
