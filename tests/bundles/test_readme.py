@@ -111,10 +111,8 @@ def test_everyday_commands(repository, tiny_cohort, tmp_path):
 def test_python_example(repository, tiny_cohort, tmp_path):
     shutil.copy(next((tiny_cohort / "Test/demo_tumour/t2").glob("*.nii.gz")), tmp_path / "scan.nii.gz")
     (example,) = (block for language, block in _blocks(repository) if language == "python")
-    finished = subprocess.run(
-        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False,
-        env=os.environ | {"PYTHONPATH": str(repository)},
-    )  # fmt: skip
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+    finished = commands.run(["example.py"], tmp_path, PYTHONPATH=str(repository))
     assert finished.returncode == 0, finished.stderr
     assert list((tmp_path / "out").rglob("*.html"))
 

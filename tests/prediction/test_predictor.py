@@ -4,7 +4,6 @@
 import json
 import random
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from custom.core.resources import bundle_folder, rooted
 from custom.postprocessing import none
 from custom.prediction.predictor import Predictor, inference_parser, predict_batch
 from custom.preparation.prepare import preparation
+from tests import commands
 from tests.model_fixtures import blurring_model, model_folder
 
 pytestmark = [
@@ -75,13 +75,8 @@ def scans(tmp_path_factory) -> Path:
 def batch(model, scans, tmp_path_factory) -> tuple[Path, int, str]:
     """Results, exit code and terminal output of ``scripts/predict.py`` on the ten scans."""
     out = tmp_path_factory.mktemp("out")
-    script = str(Path(__file__).parents[2] / "scripts" / "predict.py")
-    ended = subprocess.run(
-        [sys.executable, script, str(scans), "-o", str(out), "--model", str(model)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    root = Path(__file__).parents[2]
+    ended = commands.run(["scripts/predict.py", str(scans), "-o", str(out), "--model", str(model)], root)
     return out, ended.returncode, ended.stdout
 
 
