@@ -22,7 +22,7 @@ TRAINING = {
     "val_interval": 1, "val_slices_per_volume": 2, "channels": [8, 16, 16], "tracking_uri": None,
 }  # fmt: skip
 EVALUATION = {
-    "test_sets": ["demo_tumour"], "tuning_sets": {"demo_tumour": ""}, "healthy_test": None, "sigma_sweep": False,
+    "test_sets": ["demo_tumour"], "test_limit": 1, "tuning_sets": {"demo_tumour": ""}, "healthy_test": None, "sigma_sweep": False,
     "tracking_uri": None, "promote": True,
 }  # fmt: skip
 
