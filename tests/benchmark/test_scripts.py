@@ -36,9 +36,10 @@ def test_the_shipped_matrices_are_valid_up_to_the_data(call, repository, tmp_pat
     assert "train_fold0.csv" in told
 
 
-def test_a_matrix_of_planted_lesions_says_how_they_are_planted(call, repository, tmp_path):
+@pytest.mark.parametrize("name", ["real_t1", "noise_real_t1", "ablation_real_t1"])
+def test_a_matrix_of_planted_lesions_says_how_they_are_planted(call, repository, tmp_path, name):
     arguments = ["--dataset_dir", tmp_path, "--output_dir", tmp_path / "out", "--only", "plan"]
-    code, _, told = call("benchmark.py", repository / "matrices/real_t1.json", *arguments)
+    code, _, told = call("benchmark.py", repository / f"matrices/{name}.json", *arguments)
     assert (code, told.count("\n")) == (2, 1)
     assert "planted_tumour" in told
     assert "uad plant" in told
