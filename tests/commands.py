@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+_LIMIT_S = 1000  # a busy machine is no fault of the code
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
@@ -31,18 +32,20 @@ def start(words: Sequence[str], cwd: Path, out: Path, err: Path, environment: di
     return process
 
 
-def run(
-    words: Sequence[str], cwd: Path, timeout: float = 400, **environment: str
-) -> "subprocess.CompletedProcess[str]":
+def run(words: Sequence[str], cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run ``python WORDS`` to its end; what ``subprocess.run(..., capture_output=True, text=True)`` returns."""
     with tempfile.TemporaryDirectory() as place:
         out, err = Path(place, "out"), Path(place, "err")
         process = start(words, cwd, out, err, environment)
-        process.join(timeout)
-        if process.exitcode is None:
+        process.join(_LIMIT_S)
+        late = process.exitcode is None
+        if late:
             process.kill()
             process.join()
-        return subprocess.CompletedProcess([*words], process.exitcode, out.read_text(), err.read_text())
+        printed = out.read_text(), err.read_text()
+        if late:
+            raise subprocess.TimeoutExpired([*words], _LIMIT_S, *printed)
+        return subprocess.CompletedProcess([*words], process.exitcode, *printed)
 
 
 def _command(words: list[str], cwd: Path, out: Path, err: Path, environment: dict[str, str]) -> None:
