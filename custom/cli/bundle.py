@@ -39,10 +39,16 @@ def config_files(bundle: Path, stage: str, presets: Sequence[str] = ()) -> list[
         places = [bundle / "configs" / f"{preset}.json", resource(f"custom/configs/{preset}.json"), Path(preset)]
         found = next((place for place in places if place.is_file()), None)
         if found is None:
-            named = sorted(path.stem for path in own.parent.glob("*.json"))
-            raise ConfigError(f"there is no preset {preset}; {bundle.name} has {', '.join(named)}.")
+            raise ConfigError(
+                f"there is no preset {preset}; {bundle.name} has {', '.join(preset_names(bundle)) or 'none'}."
+            )
         files.append(found)
     return files
+
+
+def preset_names(bundle: Path) -> list[str]:
+    """Return the names of a bundle's presets: its configuration files that only change settings of a stage."""
+    return sorted({path.stem for path in (bundle / "configs").glob("*.json")} - {*_RUN_IDS, "metadata", "model"})
 
 
 def read_config(files: Sequence[Path]) -> dict[str, Any]:

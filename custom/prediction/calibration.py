@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.description import build
+from ..core.digests import read_checked_json
 from ..core.errors import ConfigError
 from ..metrics import INDISCRIMINATE_FPR
 from ..models.weights import metadata_of
@@ -54,6 +55,7 @@ class Calibration:
         healthy_error: mean absolute difference of healthy scans from their reconstructions inside the brain, intensities in
             [0, 1]; None where it was not measured.
         iterations: training steps behind the weights, None where they are not noted.
+        training_seconds: how long the training took, None where its run folder does not say.
         pictures: thresholds and healthy quantiles of single slices, where they were calibrated (`uad calibrate --pictures`).
         healthy: which healthy scans calibrated the model, see :class:`HealthyScans`.
 
@@ -75,6 +77,7 @@ class Calibration:
     postprocessing: Any = None
     healthy_error: float | None = None
     iterations: int | None = None
+    training_seconds: float | None = None
     pictures: Mapping[str, Any] | None = None
     healthy: HealthyScans = field(default_factory=HealthyScans)
 
@@ -112,6 +115,7 @@ class Calibration:
             build(found["postprocessing"]),
             found.get("healthy_error"),
             _iterations(model),
+            _training_seconds(model),
             found.get("pictures"),
             HealthyScans.of(found),
         )
@@ -209,6 +213,15 @@ class Calibration:
 def _iterations(model: ModelFolder) -> int | None:
     noted = metadata_of(model.weights).get("iteration", "") if model.weights.is_file() else ""
     return int(noted) if noted.isdecimal() else None
+
+
+def _training_seconds(model: ModelFolder) -> float | None:
+    path = model.folder / "run.json"
+    try:
+        noted = read_checked_json(path, "").get("training_seconds") if path.is_file() else None
+    except ConfigError:  # a damaged record costs a line of the report and no prediction
+        return None
+    return float(noted) if isinstance(noted, int | float) else None
 
 
 def doubt_about(value: float, quantiles: Sequence[tuple[float, float]]) -> str:

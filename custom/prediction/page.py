@@ -113,6 +113,8 @@ def _model_facts(settings: Mapping[str, Any], result: CaseResult) -> dict[str, A
         facts["training steps"] = (
             f"{steps:,} of {batch} slices each: {steps * batch:,} slices in all" if batch else steps
         )
+    if (seconds := result.calibration.training_seconds) is not None:
+        facts["training time"] = f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{seconds / 60:.1f} minutes"
     if healthy.number:
         source = healthy.source or model.get("dataset", "its data set")
         facts["calibrated on"] = f"{healthy.number} healthy scans of {source}"

@@ -87,11 +87,19 @@ def freeze_bundle(
     return out / name
 
 
-def doubtful_thresholds(model_dir: str | Path) -> dict[str, str]:
-    """Return the thresholds of a calibrated model that mark more than a fifth of healthy brains, with the words for it."""
+def threshold_notes(model_dir: str | Path) -> list[str]:
+    """Return a sentence for each threshold of a calibrated model that marks more than a fifth of healthy brains."""
     calibration = Calibration.of(ModelFolder.read(model_dir))
     doubts = {name: calibration.doubt(one.value) for name, one in calibration.thresholds.items()}
-    return {name: doubt for name, doubt in doubts.items() if doubt}
+    menu = {
+        True: "the menu of MONAI Label offers it because no other is better",
+        False: "the menu of MONAI Label leaves it out",
+    }
+    return [
+        f"the threshold {name} is {doubt}; predictions at it say so, and {menu[name in calibration.offered]}"
+        for name, doubt in doubts.items()
+        if doubt
+    ]
 
 
 def _same_release(one: Path, other: Path) -> bool:

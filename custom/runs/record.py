@@ -34,6 +34,10 @@ class RunRecord:
         seeds: ``{what: seed}``.
         write: False on all processes but the first.
 
+    Attributes:
+        parameters: of the network, None where it has none.
+        training_seconds: how long a training took, over all its resumptions; set before it ends.
+
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     record = RunRecord(folder, {"lr": 0.001}, seeds={"run": 1})
@@ -55,6 +59,7 @@ class RunRecord:
         self.settings = without_secrets(json.loads(json.dumps(dict(settings), default=str)))
         self.seeds = dict(seeds or {})
         self.parameters: int | None = None
+        self.training_seconds: float | None = None
         self.write = write
         self._record: dict[str, Any] = {}
 
@@ -95,7 +100,10 @@ class RunRecord:
     def end(self, status: str, reason: str | None = None) -> None:
         """Record how the run ended; nothing happens if it never began or has ended already."""
         if self._record:
-            write_checked_json(self.path, {**self._record, "status": status, "reason": reason, "ended": _now()})
+            how: dict[str, Any] = {"status": status, "reason": reason, "ended": _now()}
+            if self.training_seconds is not None:
+                how["training_seconds"] = round(self.training_seconds, 1)
+            write_checked_json(self.path, {**self._record, **how})
             self._record = {}
 
     @staticmethod

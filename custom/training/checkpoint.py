@@ -11,6 +11,7 @@ import logging
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
@@ -101,9 +102,15 @@ class CrashSafeCheckpoint:
         self.skipped_steps = self._skipped_in_a_row = 0
         self._scale = 0.0
         self.best_value = math.inf
+        self._seconds_before, self._began = 0.0, time.monotonic()
         self._signal: int | None = None
         self._noticed = 0
         self._previous: dict[int, Any] = {}
+
+    @property
+    def training_seconds(self) -> float:
+        """How long the training has taken, without what a kill has lost and without pauses; it changes no weight."""
+        return self._seconds_before + time.monotonic() - self._began
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer, behind averaging and validation: what they did in an epoch is then saved with it."""
@@ -117,13 +124,14 @@ class CrashSafeCheckpoint:
 
     def start(self, engine: Engine) -> None:
         """Resume if there is something to resume, and listen to SIGTERM and Ctrl-C."""
-        found = self.files.newest() if self.resume else None
+        found, self._began = self.files.newest() if self.resume else None, time.monotonic()
         if found is not None:
             content, info = found
             if engine.scaler is not None and "scaler" in content:
                 engine.scaler.load_state_dict(content["scaler"])
             load_objects(self.objects, content, f"the checkpoint of iteration {info['iteration']}")
             self.best_value = float(content["best_value"])
+            self._seconds_before = float(info.get("training_seconds", 0.0))
             engine.state.iteration = int(info["iteration"])
             engine.state.epoch, batch = divmod(engine.state.iteration, engine.state.epoch_length)
             if batch:
@@ -169,7 +177,7 @@ class CrashSafeCheckpoint:
         if not all(_is_finite(value) for network in networks for value in network.state_dict().values()):
             raise self._lost(engine, "a weight")
         if self.write:
-            self.files.save(self._content(engine), engine.state.iteration, {"epoch": engine.state.epoch})
+            self.files.save(self._content(engine), engine.state.iteration, self._info(engine))
 
     def validated(self, engine: Engine, trainer: Engine) -> None:
         """Keep the best checkpoint; called when the validation ``engine`` has ended."""
@@ -178,8 +186,11 @@ class CrashSafeCheckpoint:
         if value < self.best_value:
             self.best_value = value
             if self.write:
-                info = {"epoch": trainer.state.epoch, "metric": metric, "value": value}
+                info = {**self._info(trainer), "metric": metric, "value": value}
                 self.files.save(self._content(trainer), trainer.state.iteration, info, best=True)
+
+    def _info(self, engine: Engine) -> dict[str, Any]:
+        return {"epoch": engine.state.epoch, "training_seconds": round(self.training_seconds, 1)}
 
     def _content(self, engine: Engine) -> dict[str, Any]:
         content = {name: item.state_dict() for name, item in self.objects.items()} | {"best_value": self.best_value}

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -138,6 +139,7 @@ def foresee(
     device: Any,
     step: Any = None,
     show: bool = True,
+    small_preset: str | Path | None = None,
 ) -> Forecast | None:
     """Say what a training needs, before anything of it is written, and refuse it if the machine does not have that.
 
@@ -146,13 +148,15 @@ def foresee(
         inferer: of the trainer; with the ``precision`` bf16 or fp16, half as much is kept for the backward pass.
         step: :class:`~custom.training.micro_batches.MicroBatchStep`, or None for the trainer's own step.
         show: False prints nothing (all processes but the first).
+        small_preset: JSON file in the ``configs`` of a bundle with a network for CPUs; it is named if it exists.
 
     Returns:
         The forecast; None where there is none, for example of a network that cannot run without numbers.
 
     Raises:
-        ResourceError: it does not fit; names the size that does, and the small preset.
+        ResourceError: it does not fit; names the size that does, and the bundle's small preset if there is one.
     """
+    small = Path(small_preset) if small_preset is not None and Path(small_preset).is_file() else None
     device, micro_batch_size = torch.device(device), getattr(step, "size", None)
     try:
         with torch.random.fork_rng(devices=[]):  # a loader and layers draw from the global generator
@@ -175,18 +179,22 @@ def foresee(
         )
         if device.type == "cpu" and found.parameters > _MANY_FOR_A_CPU:
             print(
-                "on a CPU a network of this size is slow (the time follows after two steps); the small preset is meant for CPUs: "
-                "--preset small",
+                "on a CPU a network of this size is slow (the time follows after two steps)"
+                + (f"; the small preset is meant for CPUs: --preset {small.stem}" if small else ""),
                 file=sys.stderr,
                 flush=True,
             )
     if found.bytes > _SHARE * free:
         fits = found.largest_batch(_SHARE * free)
         smaller = f"take {_smaller(fits, batch, micro_batch_size)}, or " if fits else ""
+        other = (
+            f"the small preset (--preset {small.stem}; of MONAI's command line: {small} behind the training's configuration)"
+            if small
+            else "a smaller network"
+        )
         raise ResourceError(
-            f"this training needs about {found.bytes / GIB:.1f} GiB and {free / GIB:.1f} GiB are free; {smaller}the small preset "
-            "(uad train BUNDLE --preset small; of MONAI's command line: the bundle's small.json behind train.json), or a GPU "
-            "with more memory."
+            f"this training needs about {found.bytes / GIB:.1f} GiB and {free / GIB:.1f} GiB are free; {smaller}"
+            f"{other}, or a GPU with more memory."
         )
     return found
 
@@ -244,7 +252,7 @@ class TimeForecast:
         total = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
         text = f"{seconds:.2f} s a step, {left} steps to go: about {total} without validation"
         if hours > _PATIENCE_H and engine.state.device.type == "cpu":
-            text += "; on a CPU, --preset small is meant for that"
+            text += "; on a CPU, take a smaller network or fewer --max_epochs"
         return text
 
 

@@ -83,6 +83,7 @@ class WeightsExport:
     def __call__(self, engine: Engine) -> None:
         """Write the weights of the best checkpoint, or of the newest if none was validated."""
         if self.run_folder.is_main:
+            self.run_folder.record.training_seconds = self.checkpoint.training_seconds
             self.export()
 
     def export(self) -> bool:

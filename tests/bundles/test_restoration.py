@@ -64,6 +64,22 @@ def test_the_model_says_what_it_was_trained_with(evaluated):
     )  # the mean of the training scans is a part of the weights
 
 
+def test_a_training_is_ended_early_as_its_message_says_and_not_prolonged(
+    evaluated, tiny_cohort, tmp_path, repository, monkeypatch
+):
+    """``--max_epochs`` of what is done ends it: schedule and curriculum remain those of the planned training."""
+    shutil.copytree(evaluated / "run", tmp_path / "run")
+    before = (tmp_path / "run" / "model.json").read_bytes()
+    monkeypatch.chdir(repository)
+    data = {"dataset_dir": str(tiny_cohort), "cache_dir": str(evaluated / "cache"), "output_dir": str(tmp_path / "run")}
+    options = {**data, **TRAINING, "more_sources": [{"data_root": str(tiny_cohort), "dataset": "demo"}]}
+    config = repository / "bundles/restoration/configs/train.json"
+    _run(config, "train", "training", {**options, "max_epochs": 1})
+    assert (tmp_path / "run" / "model.json").read_bytes() == before
+    with pytest.raises(ConfigError, match=r"max_epochs was 2 and is 3"):
+        _run(config, "train", "training", {**options, "max_epochs": 3})
+
+
 def test_one_reconstruction_serves_every_score(evaluated):
     metrics = json.loads((evaluated / "evaluation" / "metrics.json").read_text())
     variants = metrics["datasets"]["demo_tumour"]["variants"]

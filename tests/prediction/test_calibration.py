@@ -16,6 +16,7 @@ from custom.postprocessing import in_mm, none
 from custom.prediction.calibration import Calibration
 from custom.preparation.prepare import preparation
 from custom.runs.model_folder import ModelFolder
+from custom.runs.record import RunRecord
 from custom.scoring import l1
 
 QUANTILES = {"levels": [0.5, 0.9, 0.99, 0.999], "scores": [0.1, 0.2, 0.4, 0.8]}
@@ -135,6 +136,17 @@ def test_how_long_and_how_well_the_model_learnt(tmp_path):
     assert (load(tmp_path / "a").iterations, load(tmp_path / "b").healthy_error) == (None, None)
     calibration = load(tmp_path / "c", notes={"iteration": "720"}, healthy_error=0.05)
     assert (calibration.iterations, calibration.healthy_error) == (720, 0.05)
+
+
+def test_the_minutes_of_a_training_stand_in_its_run_folder(tmp_path):
+    assert load(tmp_path).training_seconds is None
+    record = RunRecord(tmp_path, {})
+    record.begin()
+    record.training_seconds = 246.04
+    record.end("finished")
+    assert load(tmp_path).training_seconds == 246.0
+    (tmp_path / "run.json").write_text("{", encoding="utf-8")
+    assert load(tmp_path).training_seconds is None  # a damaged record costs no prediction
 
 
 def test_a_threshold_that_marks_much_of_healthy_brains_says_so_wherever_it_is_used(tmp_path):

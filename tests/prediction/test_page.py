@@ -46,7 +46,7 @@ def result() -> CaseResult:
     grid = {"image": image, "brain": brain, "reconstruction": image * 0.9, "map": scores, "mask": mask > 0}
     return CaseResult(
         "sub-x", scores, mask, image, AFFINE, grid, AFFINE, Threshold(0.5, "exceeded by 1 % of healthy voxels"),
-        Calibration("t1", "l1", {"healthy_fpr_0.01": Threshold(0.5, "x")}, levels, None, healthy_error=0.0456, iterations=720),
+        Calibration("t1", "l1", {"healthy_fpr_0.01": Threshold(0.5, "x")}, levels, None, healthy_error=0.0456, iterations=720, training_seconds=246.0),
         ("<script>alert('warning')</script> & more",), tuple(find_findings(mask, scores, AFFINE, np.zeros(3))), "nifti",
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_numbers_and_words(page, result) -> None:
     assert "exceeded by 1 % of healthy voxels" in text
     assert "No warnings" not in text
     assert "reconstructed with a mean error of 0.0456 inside the brain" in text
-    model = "trained on T1 scans (training steps: 720); healthy scans: reconstructed with a mean error of 0.0456"
+    model = "trained on T1 scans (training steps: 720, in 4.1 minutes); healthy scans: reconstructed with a mean error of 0.0456"
     assert model in text[: text.index('class="cards"')]  # before the first number that it explains
     assert re.search(r"<dt>training steps</dt><dd>720<", text)
     assert f"about {result.grid['brain'].sum() * 0.008 * 0.01:.1f} ml lie above" in text  # 1 % of the brain
@@ -88,7 +88,9 @@ def test_self_contained(page) -> None:
 
 
 def test_a_page_says_what_is_not_known_of_the_training(result, tmp_path) -> None:
-    unknown = replace(result, calibration=replace(result.calibration, healthy_error=None, iterations=None))
+    unknown = replace(
+        result, calibration=replace(result.calibration, healthy_error=None, iterations=None, training_seconds=None)
+    )
     text = unknown.save_report(tmp_path, viewer="none").read_text(encoding="utf-8")
     assert "trained on T1 scans; healthy scans: how well it reconstructs them was not measured." in text
 
@@ -108,6 +110,11 @@ def test_every_picture_of_the_page_has_a_bar_of_five_centimetres(result) -> None
 )
 def test_the_page_says_how_much_the_model_was_shown(result, training, said) -> None:
     assert str(_model_facts({"model": {"training": training}}, result)["training steps"]) == said
+
+
+def test_hours_of_training_are_hours(result) -> None:
+    long = replace(result, calibration=replace(result.calibration, training_seconds=9000.0))
+    assert _model_facts({}, long)["training time"] == "2.5 hours"
 
 
 def test_texts_are_escaped(page) -> None:

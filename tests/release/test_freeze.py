@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 from monai.data import MetaTensor
 from safetensors.torch import load_file
 
+from custom.cli.main import main
 from custom.core.description import describe
 from custom.core.errors import ConfigError
 from custom.core.resources import bundle_folder
@@ -55,6 +56,24 @@ def run(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def frozen(run, tmp_path_factory) -> Path:
     return freeze_bundle(run, tmp_path_factory.mktemp("release"), archive=True)
+
+
+@pytest.mark.parametrize(
+    ("good", "menu"),
+    [({"typical_fpr_0.01": 0.9}, "leaves it out"), ({}, "offers it because no other is better")],
+)
+def test_freezing_says_which_thresholds_are_indiscriminate(run, good, menu, tmp_path, monkeypatch, capsys):
+    shutil.copytree(run, tmp_path / "frozen" / "models")
+    model = ModelFolder.read(tmp_path / "frozen" / "models")
+    thresholds = {name: {"value": value, "source": "x"} for name, value in {**good, "tuned/mslub": 0.12}.items()}
+    quantiles = {"levels": [0.5, 0.9, 1.0], "scores": [0.1, 0.2, 1.0]}
+    model.promote({**model.calibration, "thresholds": thresholds, "healthy_quantiles": quantiles})
+    monkeypatch.setattr("custom.release.freeze.freeze_bundle", lambda *_: tmp_path / "frozen")
+    assert main(["freeze", str(run), "-o", str(tmp_path / "release")]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1
+    assert "threshold tuned/mslub is indiscriminate: it marks 42% of healthy brains" in notes[0]
+    assert notes[0].endswith(f"the menu of MONAI Label {menu}")
 
 
 @pytest.fixture(scope="module")

@@ -121,6 +121,15 @@ def start(tmp_path):
     return run
 
 
+def test_a_resumed_training_counts_the_time_before_it(tmp_path):
+    build(tmp_path, pause=0.01, max_epochs=2).run()
+    files = CheckpointFolder(tmp_path / "checkpoints")
+    _, before = files.newest()
+    assert before["training_seconds"] >= 0.1  # ten steps
+    build(tmp_path, pause=0.01, max_epochs=4).run()
+    assert files.newest()[1]["training_seconds"] >= before["training_seconds"] + 0.1
+
+
 @pytest.mark.fault(51)
 def test_kill_9_and_resume_gives_the_same_bits(start, tmp_path, undisturbed):
     folder = tmp_path / "run"

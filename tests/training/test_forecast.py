@@ -2,14 +2,18 @@
 """What a training will take is known before it takes it."""
 
 import copy
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.networks.nets import DiffusionModelUNet
 
 import custom.training.forecast as forecasting
 from custom.core.errors import ResourceError
+from custom.core.resources import resource
 from custom.training.forecast import TimeForecast, forecast, foresee
 from custom.training.inferer import PlainTrainingInferer
 from custom.training.micro_batches import MicroBatchStep
@@ -77,14 +81,21 @@ def training():
     return network, [batch], prepare, PlainTrainingInferer(), "cpu"
 
 
-def test_a_training_that_does_not_fit_is_refused_with_what_would(training, monkeypatch, capsys):
+@pytest.fixture
+def small_preset(tmp_path):
+    path = tmp_path / "small.json"
+    path.write_text("{}")
+    return path
+
+
+def test_a_training_that_does_not_fit_is_refused_with_what_would(training, small_preset, monkeypatch, capsys):
     need = foresee(*training)
     assert "0.0 million parameters, batches of 8 slices: about" in capsys.readouterr().err
     monkeypatch.setattr(
         forecasting, "free_bytes", lambda device: (need.fixed_bytes * 4 / 6 + 3.5 * need.sample_bytes) / 0.95
     )
-    with pytest.raises(ResourceError, match=r"take --batch_size 3 .* --preset small") as caught:
-        foresee(*training)
+    with pytest.raises(ResourceError, match=r"take --batch_size 3 .*--preset small;") as caught:
+        foresee(*training, small_preset=small_preset)
     assert caught.value.exit_code == 1
     with pytest.raises(ResourceError, match=r"take --micro_batch_size 3 \(the same training in smaller pieces\)"):
         foresee(*training, step=MicroBatchStep(4))
@@ -92,15 +103,36 @@ def test_a_training_that_does_not_fit_is_refused_with_what_would(training, monke
     assert "batches of 8 slices, 2 at a time: about" in capsys.readouterr().err
     monkeypatch.setattr(forecasting, "free_bytes", lambda device: 0.0)
     with pytest.raises(ResourceError, match=r"0.0 GiB are free; the small preset"):
-        foresee(*training)
+        foresee(*training, small_preset=small_preset)
 
 
-def test_the_small_preset_is_named_before_a_large_network_is_trained_on_a_cpu(training, monkeypatch, capsys):
-    foresee(*training)
-    assert "--preset small" not in capsys.readouterr().err
+def test_the_small_preset_is_named_before_a_large_network_is_trained_on_a_cpu(
+    training, small_preset, monkeypatch, capsys
+):
+    foresee(*training, small_preset=small_preset)
+    assert "--preset" not in capsys.readouterr().err
     monkeypatch.setattr(forecasting, "_MANY_FOR_A_CPU", 0)
-    foresee(*training)
+    foresee(*training, small_preset=small_preset)
     assert "--preset small" in capsys.readouterr().err
+
+
+def test_no_preset_is_named_of_a_bundle_that_has_none(training, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(forecasting, "_MANY_FOR_A_CPU", 0)
+    foresee(*training, small_preset=tmp_path / "small.json")
+    monkeypatch.setattr(forecasting, "free_bytes", lambda device: 0.0)
+    with pytest.raises(ResourceError, match=r"are free; a smaller network, or a GPU") as caught:
+        foresee(*training, small_preset=tmp_path / "small.json")
+    assert "preset" not in str(caught.value) + capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("configuration", "preset"),
+    [("restoration/configs/train", None), ("ddpm_ssim_ens/configs/train", "small"), ("cddpm/configs/spark_pretraining", "small_pretraining")],
+)  # fmt: skip
+def test_bundles_name_the_small_preset_that_they_have(configuration, preset):
+    parser = ConfigParser(json.loads(resource(f"bundles/{configuration}.json").read_text(encoding="utf-8")))
+    path = Path(parser.get_parsed_content("memory::small_preset"))
+    assert (path.stem if path.is_file() else None) == preset
 
 
 def test_half_precision_keeps_half(training):
@@ -138,4 +170,4 @@ def test_time_of_all_steps_is_said_once_after_the_second(capsys):
     assert capsys.readouterr().err.count("s a step, 998 steps to go") == 1
     engine.state.iteration = 2
     assert handler.words(36.0, engine) == "36.00 s a step, 998 steps to go: about 10.0 h without validation"
-    assert handler.words(360.0, engine).endswith("on a CPU, --preset small is meant for that")
+    assert handler.words(360.0, engine).endswith("; on a CPU, take a smaller network or fewer --max_epochs")

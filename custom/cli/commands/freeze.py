@@ -19,12 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     require_writable(arguments.output)
     run = model_folder(arguments.run)
-    from ...release.freeze import doubtful_thresholds, freeze_bundle
+    from ...release.freeze import freeze_bundle, threshold_notes
 
     folder = freeze_bundle(run, arguments.output, arguments.bundle, arguments.name, arguments.zip)
     written = {"release": folder}
-    for name, doubt in doubtful_thresholds(folder / "models").items():
-        print(f"note: the threshold {name} is {doubt}; predictions and MONAI Label offer it with these words")
+    for note in threshold_notes(folder / "models"):
+        print(f"note: {note}")
     if arguments.zip:
         written["zip"] = folder.with_name(f"{folder.name}.zip")
     closing(
