@@ -65,7 +65,11 @@ class _Layout:
     aside: str = ""
 
     def find(self, root: Path, contrast: str) -> Found:
-        """Return the scans of one contrast with their lesion masks."""
+        """Return the scans of one contrast with their lesion masks.
+
+        Raises:
+            DataError: two files are the same scan by their names.
+        """
         cases: dict[str, dict[str, Path]] = {}
         unknown = []
         for path in _images_below(root):
@@ -76,7 +80,12 @@ class _Layout:
             elif self.aside not in below.parts:
                 kind = match["kind"]
                 kind = "seg" if kind == self.seg else self.contrasts.get(kind, kind.lower())
-                cases.setdefault(_case_id(match["case"]), {})[kind] = path
+                known = cases.setdefault(_case_id(match["case"]), {}).setdefault(kind, path)
+                if known != path:
+                    raise DataError(
+                        f"{known} and {path} are the same scan by their names: leave one of them",
+                        case=_case_id(match["case"]),
+                    )
         scans = [
             RawScan(case_id, files[contrast], contrast, seg=files.get("seg"))
             for case_id, files in sorted(cases.items())

@@ -106,3 +106,12 @@ def test_other_pathology_of_wmh_is_no_lesion(tmp_path) -> None:
         nib.Nifti1Image(labels, np.eye(4)).to_filename(path)
     (scan,) = find_download("wmh", tmp_path, "t1").scans
     assert np.array_equal(_relabelled(scan, labels > 0), labels == 1)
+
+
+def test_two_files_of_one_name_are_refused_and_named(tmp_path) -> None:
+    for name in ("T1/IXI002-Guys-0828-T1.nii.gz", "copy/IXI002-Guys-0828-T1.nii"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match="same scan by their names") as raised:
+        find_download("ixi", tmp_path, "t1")
+    assert "copy/IXI002-Guys-0828-T1.nii" in str(raised.value)
