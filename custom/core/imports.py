@@ -65,12 +65,18 @@ def syntax_tree(module: str) -> ast.Module:
 
 @cache
 def _imported(module: str) -> tuple[str, ...]:
-    """Return the dotted names of everything that a module of this package imports, wherever in it."""
+    """Return the dotted names of everything that a module of this package imports, wherever in it.
+
+    A package that reads its ``__path__`` imports the modules that lie in its folder.
+    """
     path = module_file(module)
-    package = module.split(".") if path is not None and path.name == "__init__.py" else module.split(".")[:-1]
+    assert path is not None
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     found: list[str] = []
     for node in ast.walk(syntax_tree(module)):
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.Name) and node.id == "__path__":
+            found += [f"{module}.{own.stem}" for own in sorted(path.parent.glob("[!_]*.py"))]
+        elif isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []

@@ -48,8 +48,8 @@ class Predictor:
         parser: parsed ``inference.json``, see :meth:`load`.
 
     >>> predictor = Predictor.load("restoration_t1")
-    >>> predictor.calibration.contrast, predictor.grid_shape
-    ('t1', (96, 96, 50))
+    >>> predictor, predictor.grid_shape
+    (<Predictor restoration_t1: restoration, T1>, (96, 96, 50))
     """
 
     def __init__(self, parser: ConfigParser) -> None:
@@ -63,6 +63,9 @@ class Predictor:
         self.sensitivity, self.threshold = _content(parser, "sensitivity"), _content(parser, "threshold")
         self.model: ModelFolder = _content(parser, "model")
         self.grid_shape: tuple[int, int, int] = self.model.build("preparation").shape
+
+    def __repr__(self) -> str:
+        return f"<Predictor {self.model.folder.resolve().name}: {self.model.method}, {self.model.contrast.upper()}>"
 
     @classmethod
     def load(cls, model_dir: str | Path, config: str | Path | None = None, **knobs: Any) -> "Predictor":
@@ -148,7 +151,9 @@ def predict_batch(
     """
     parser = inference_parser(model_dir, config, input=str(given), output_dir=str(output_dir), **knobs)
     with kept_generators():
-        _content(parser, "evaluator").run()
+        evaluator = _content(parser, "evaluator")
+        if len(evaluator.data_loader):  # of an empty one MONAI warns that distributed training may hang
+            evaluator.run()
     records: list[dict[str, Any]] = _content(parser, "results").finish(strict=False)
     return records
 

@@ -50,6 +50,10 @@ def test_the_real_package_is_followed():
     assert {"custom.scoring", "custom.core.errors"} <= imports.modules_of({"_target_": "custom.scoring.l1"})
 
 
+def test_a_package_that_imports_what_lies_in_its_folder_takes_it_along():
+    assert "custom.cohorts.datasets.public" in imports.modules_of("custom.cohorts.datasets")
+
+
 def test_places_are_no_configuration():
     assert digests.configuration_digest({"lr": 1, "output_dir": "a"}) == digests.configuration_digest(
         {"lr": 1, "output_dir": "b"}

@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,14 @@ def test_rerun_does_only_what_is_missing(batch, model, scans) -> None:
     changed = [path.name for path, time in before.items() if path.stat().st_mtime_ns != time]
     assert changed == ["sub-2_desc-anomaly_map.nii.gz"]
     assert mask.read_bytes() == whole
+
+
+def test_where_nothing_is_left_to_do_nothing_is_run(batch, model, scans) -> None:
+    """MONAI warned of hanging distributed training where every scan was done before."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*dataloader.*")
+        (*_, record) = predict_batch(model, scans / "sub-3_T1w.nii.gz", batch[0])
+    assert record["status"] == "done before"
 
 
 def test_alone_in_a_batch_or_by_workers_gives_one_map(batch, model, scans, tmp_path) -> None:

@@ -138,6 +138,7 @@ def test_only_what_is_imported_is_carried(frozen, repository) -> None:
     assert {"custom/prediction/predictor.py", "custom/release/lint.py"} & carried == set()
     assert {"custom/models/baur_autoencoder.py", "custom/benchmark/plan.py", "custom/cli/main.py"} & carried == set()
     assert "custom/models/noise_scheduler.py" in carried
+    assert "custom/cohorts/datasets/public.py" in carried, "imported by what its package finds, named by nothing"
     for name in carried:
         assert (frozen / name).read_bytes() == (repository / name).read_bytes()
 

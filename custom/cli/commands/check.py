@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if checked.errors:
         closing(written)
         return 4
-    training = ("uad", "train", "ddpm_ssim_ens", "--data", arguments.data_root)
+    training = ("uad", "train", "restoration", "--data", arguments.data_root)
     closing(written, {"train on it": command_line(*training, *_healthy_set(Path(arguments.data_root)))})
     return 0
 

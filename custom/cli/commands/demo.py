@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...core.digests import read_checked_json
 from ...core.files import require_writable
-from ..words import closing, command_line
+from ..words import closing, command_line, runs_in_browser
 
 _TEST_SETS = ("demo_tumour", "demo_stroke", "demo_ms")
 
@@ -48,9 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             "report of one patient": output / "prediction" / "index.html",
         },
         {
-            "compare the runs in a browser": command_line(
-                "mlflow", "ui", "--backend-store-uri", tracking, "--host", "127.0.0.1"
-            ),
+            **runs_in_browser(tracking),
             "the same with your own scans": command_line("uad", "predict", "SCAN", "-o", "out", "--model", output),
         },
     )

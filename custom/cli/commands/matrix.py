@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...core.files import require_writable
-from ..words import closing, command_line
+from ..words import closing, runs_in_browser
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.any_code, arguments.only,
     )  # fmt: skip
     if arguments.only != "plan":
-        look = ("mlflow", "ui", "--backend-store-uri", tracking, "--host", "127.0.0.1")
-        following = {} if tracking == "none" else {"compare the runs in a browser": command_line(*look)}
+        following = {} if tracking == "none" else runs_in_browser(tracking)
         closing({"tables": output / "tables", "figures": output / "figures", "runs": output / "runs"}, following)
     return 1 if failed else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...core.errors import ConfigError, DiskFullError, ResourceError
 from ...core.foreseen import says_disk_full
 from ...runs.secrets import without_secrets
-from ..words import closing, command_line
+from ..words import closing, runs_in_browser
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +40,5 @@ def run(arguments: argparse.Namespace) -> int:
             raise ResourceError(
                 f"{without_secrets(uri)} cannot be reached ({without_secrets(reason)}); nothing is lost."
             ) from None
-    look = ("mlflow", "ui", "--backend-store-uri", without_secrets(uri), "--host", "127.0.0.1")
-    closing({}, {"look at the runs in a browser": command_line(*look)} if uri.startswith("sqlite") else {})
+    closing({}, runs_in_browser(without_secrets(uri)) if uri.startswith("sqlite") else {})
     return 0
