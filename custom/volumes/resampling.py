@@ -51,7 +51,7 @@ def resample(
         if sigmas.any():
             values = ndimage.gaussian_filter(values, sigmas, mode="nearest", truncate=3)
     result = np.zeros([int(n) for n in to_shape], dtype=np.float32)
-    box, first = _reached_part(array.shape, to_source, to_shape)
+    box, first = _reached_part(values, start, to_source, to_shape)
     if result[box].size:
         matrix = to_source[:3, :3]
         offset = to_source[:3, 3] - start + matrix @ first
@@ -59,9 +59,18 @@ def resample(
     return result
 
 
-def _reached_part(shape: Sequence[int], to_source: Affine, to_shape: Sequence[int]) -> tuple[tuple[slice, ...], Affine]:
-    """Return the box of the wanted grid outside which everything lies outside the source, and its first index."""
-    corners = np.array(np.meshgrid(*[(-1, n) for n in shape], indexing="ij")).reshape(3, -1)
+def _reached_part(
+    values: Floats, start: Affine, to_source: Affine, to_shape: Sequence[int]
+) -> tuple[tuple[slice, ...], Affine]:
+    """Return the box of the wanted grid outside which every voxel is zero, and its first index.
+
+    ``start`` is the place of ``values`` in the source.
+    """
+    filled = [np.flatnonzero(values.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    if not filled[0].size:
+        return (slice(0, 0),) * 3, np.zeros(3)
+    ends = [(first + places[0] - 1, first + places[-1] + 1) for first, places in zip(start, filled, strict=True)]
+    corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1)
     to_wanted = np.linalg.inv(to_source)
     places = to_wanted[:3, :3] @ corners + to_wanted[:3, 3:]
     low = np.clip(np.floor(places.min(axis=1)), 0, to_shape).astype(int)

@@ -11,7 +11,8 @@ from custom.volumes.resampling import resample
 @pytest.mark.parametrize("shift_mm", [0.0, -7.3, 11.6, 500.0])
 def test_the_reached_box_holds_all_that_is_not_zero(shift_mm: float) -> None:
     rng = np.random.default_rng(1)
-    array = rng.uniform(1, 2, (9, 11, 7)).astype(np.float32)
+    array = np.zeros((9, 11, 7), np.float32)
+    array[2:8, 1:, :6] = rng.uniform(1, 2, (6, 10, 6))
     turn = np.array([[0.8, -0.6, 0, 0], [0.6, 0.8, 0, 0], [0, 0, -1.0, 0], [0, 0, 0, 1]])
     affine, to_affine = turn @ np.diag([2.0, 1.5, 3.0, 1.0]), np.diag([1.0, 1.0, 1.2, 1.0])
     to_affine[:3, 3] = [shift_mm - 20, -20, -25]
@@ -23,3 +24,4 @@ def test_the_reached_box_holds_all_that_is_not_zero(shift_mm: float) -> None:
     assert got.shape == (40, 40, 40)
     np.testing.assert_allclose(got, wanted, atol=1e-5)
     assert (wanted.any() and not wanted.all()) or shift_mm == 500.0
+    assert not resample(0 * array, affine, to_affine, (40, 40, 40), antialias=False).any()
