@@ -39,9 +39,8 @@ def config_files(bundle: Path, stage: str, presets: Sequence[str] = ()) -> list[
         places = [bundle / "configs" / f"{preset}.json", resource(f"custom/configs/{preset}.json"), Path(preset)]
         found = next((place for place in places if place.is_file()), None)
         if found is None:
-            raise ConfigError(
-                f"there is no preset {preset}; {bundle.name} has {', '.join(preset_names(bundle)) or 'none'}."
-            )
+            names = ", ".join(preset_names(bundle)) or "none"
+            raise ConfigError(f"there is no preset {preset}; presets of {bundle.name}: {names}.")
         files.append(found)
     return files
 

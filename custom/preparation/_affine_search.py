@@ -121,12 +121,3 @@ class AffineSearch:
         metric.SetUseMovingImageGradientFilter(False)
         metric.SetUseFixedImageGradientFilter(False)
         return metric
-
-    def value(self, matrix: Affine) -> float:
-        """Return the metric of a map, all voxels counted."""
-        metric = self._metric()
-        metric.SetFixedImage(self._fixed)
-        metric.SetMovingImage(self._moving)
-        metric.SetMovingTransform(to_itk_affine(matrix, self._centre))
-        metric.Initialize()
-        return float(metric.GetValue())

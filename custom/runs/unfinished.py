@@ -7,16 +7,17 @@ from pathlib import Path
 from ..core.digests import read_checked_json
 
 
-def planned_epochs(folder: str | Path, max_epochs: int) -> int:
+def planned_epochs(folder: str | Path, max_epochs: int, resume: bool = True) -> int:
     """Return the number of epochs that schedules are made for: that of the training in ``folder`` if this one ends it earlier.
 
-    A training that is ended early, with a smaller ``--max_epochs``, is then the beginning of the planned one, bit for bit.
+    A training that is ended early, with a smaller ``--max_epochs``, is then the beginning of the planned one, bit for bit. One
+    that does not ``resume`` it has a plan of its own.
 
     >>> planned_epochs("absent", 12)
     12
     """
     path = Path(folder) / "model.json"
-    if not path.is_file():
+    if not (resume and path.is_file()):
         return max_epochs
     training = read_checked_json(path, "choose another --output_dir.").get("training") or {}
     return max(max_epochs, int(training.get("max_epochs", 0)))

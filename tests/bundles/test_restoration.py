@@ -76,6 +76,8 @@ def test_a_training_is_ended_early_as_its_message_says_and_not_prolonged(
     config = repository / "bundles/restoration/configs/train.json"
     _run(config, "train", "training", {**options, "max_epochs": 1})
     assert (tmp_path / "run" / "model.json").read_bytes() == before
+    with pytest.raises(ConfigError, match=r"max_epochs was 2 and is 1"):  # another training, not the end of this one
+        _run(config, "train", "training", {**options, "max_epochs": 1, "resume": False})
     with pytest.raises(ConfigError, match=r"max_epochs was 2 and is 3"):
         _run(config, "train", "training", {**options, "max_epochs": 3})
 

@@ -82,9 +82,9 @@ def test_a_misspelt_word_is_answered_with_the_closest_one(words, hint, capsys):
 
 def test_a_preset_that_a_bundle_does_not_have_is_answered_with_those_it_has(tmp_path, capsys):
     assert main(["train", "restoration", "--data", str(tmp_path), "--preset", "small"]) == 2
-    assert "there is no preset small; restoration has released." in capsys.readouterr().err
+    assert "there is no preset small; presets of restoration: released." in capsys.readouterr().err
     assert main(["train", "atlas_baseline", "--data", str(tmp_path), "--preset", "small"]) == 2
-    assert "atlas_baseline has none." in capsys.readouterr().err
+    assert "presets of atlas_baseline: none." in capsys.readouterr().err
 
 
 def test_help_of_a_bundle_lists_its_settings_with_defaults(capsys):
