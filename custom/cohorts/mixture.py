@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The healthy scans of several data sets as one datalist, for example real and synthetic ones."""
+"""The healthy scans of several data sets or contrasts as one datalist, for example real and synthetic ones."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,8 @@ def mixed_datalist(
 ) -> list[Case]:
     """Return the prepared scans of one split of every source, one source after the other.
 
-    Each of ``sources`` is ``{"data_root": folder, "dataset": name}``; see :func:`.cases.datalist` for the others.
+    Each of ``sources`` is ``{"data_root": folder, "dataset": name}``, and ``"contrast"`` where it is another than
+    ``contrast``; see :func:`.cases.datalist` for the others.
 
     Raises:
         ConfigError: an entry that is no source, a data set with patients.
@@ -30,17 +31,20 @@ def mixed_datalist(
     """
     cases: list[Case] = []
     for source in sources:
-        if set(source) != {"data_root", "dataset"} or not get_dataset(source["dataset"], source["data_root"]).healthy:
+        given = set(source) - {"contrast"}
+        if given != {"data_root", "dataset"} or not get_dataset(source["dataset"], source["data_root"]).healthy:
             raise ConfigError(
-                f"a source of healthy scans is {{'data_root': folder, 'dataset': name of a healthy data set}}, got {dict(source)}."
+                "a source of healthy scans is {'data_root': folder, 'dataset': name of a healthy data set}, and 'contrast' "
+                f"where it is another than the model's, got {dict(source)}."
             )
         gate_sources([source], contrast, fold)
         root, name = source["data_root"], source["dataset"]
-        cases += datalist(root, name, split, contrast, fold, preparation, cache_dir, workers)
+        cases += datalist(root, name, split, source.get("contrast", contrast), fold, preparation, cache_dir, workers)
     return cases
 
 
 def gate_sources(sources: Sequence[Mapping[str, str]], contrast: str, fold: int) -> None:
     """Refuse faulty lists of any source before anything is written."""
     for source in sources:
-        gate_splits(source["data_root"], source["dataset"], contrast, fold, parts=["train", "val"])
+        seen = source.get("contrast", contrast)
+        gate_splits(source["data_root"], source["dataset"], seen, fold, parts=["train", "val"])

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
 from custom.cohorts import slabs
 from custom.cohorts.cases import build_cases, load_case
-from custom.cohorts.mixture import mixed_datalist
+from custom.cohorts.mixture import gate_sources, mixed_datalist
 from custom.cohorts.slabs import FixedSlabDataset, SlabDataset
 from custom.cohorts.split_csv import load_split
-from custom.core.errors import ConfigError
+from custom.core.errors import ConfigError, DataError
 from custom.preparation.prepare import preparation
 
 PREPARATION = preparation("standard", shape=(24, 20, 12))
@@ -83,6 +85,24 @@ def test_several_sources_become_one_list(make_root, tmp_path):
     sources = [{"data_root": str(root), "dataset": "ixi"}] * 2
     found = mixed_datalist(sources, "train", "t1", 0, PREPARATION, tmp_path / "cache")
     assert [case["case_id"] for case in found] == NAMES[:5] * 2
-    for wrong in ({"data_root": str(root)}, {"data_root": str(root), "dataset": "mslub"}):
+    for wrong in ({"data_root": str(root)}, {"data_root": str(root), "dataset": "mslub"}, {**sources[0], "contrasts": "t2"}):
         with pytest.raises(ConfigError, match="a source of healthy scans is"):
             mixed_datalist([wrong], "train", "t1", 0, PREPARATION)
+
+
+def test_a_source_may_be_of_another_contrast(make_root, tmp_path):
+    root = make_root(train=NAMES[:5], val=NAMES[5:], contrasts=("t1", "t2"))
+    for path in (root / "Train" / "ixi" / "t2").iterdir():  # or both contrasts are the same voxels
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.where(image.get_fdata() > 0, 300 - image.get_fdata(), 0), image.affine), path)
+    source = {"data_root": str(root), "dataset": "ixi"}
+    found = mixed_datalist([source, {**source, "contrast": "t2"}], "train", "t1", 0, PREPARATION, tmp_path / "cache")
+    assert [case["case_id"] for case in found] == NAMES[:5] * 2
+    t1, t2 = (load_case(found[number])["image"] for number in (0, 5))
+    assert torch.corrcoef(torch.stack([t1[t1 > 0], t2[t1 > 0]]))[0, 1] < -0.9
+    (root / "Train" / "ixi" / "t2").rename(root / "elsewhere")
+    gate_sources([source], "t1", 0)
+    with pytest.raises(DataError, match="none of the 6 t2 images of IXI exists"):
+        gate_sources([source, {**source, "contrast": "t2"}], "t1", 0)
+    with pytest.raises(ConfigError, match="flair"):
+        mixed_datalist([{**source, "contrast": "flair"}], "train", "t1", 0, PREPARATION)

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     closing(
         {"model": folder},
         {
-            f"measure it on the patients in {arguments.data} and get its thresholds": command_line(
+            f"get its thresholds from healthy scans in {arguments.data}, and measure it on patients there": command_line(
                 "uad", "evaluate", folder, "--data", arguments.data, "--promote"
             )
         },
