@@ -35,7 +35,7 @@ from ..volumes.read import read_label, read_scan
 from ..volumes.records import ScanRecord
 from .brain import BrainMask
 from .field_of_view import FieldOfView
-from .intensity import ScaleIntensity
+from .intensity import ScaleIntensity, ScaleToTissue
 from .orient import Orient
 from .registration_step import COHORT_SCALE
 from .smoothing import CurvatureFlow
@@ -156,6 +156,7 @@ def _steps(
     smoothing_time_step: float = 0.125,
     smooth_working_grid: bool = False,
     percentiles: Sequence[float] = (1.0, 99.0),
+    tissue: float | None = None,
     image_halving: Any = "mean",
     label_halving: Any = "majority",
     clip_and_mask: bool = True,
@@ -163,6 +164,7 @@ def _steps(
     """Return the steps for the settings of a preset."""
     if smoothing not in ("none", "curvature_flow"):
         raise ConfigError(f"preparation: smoothing must be one of ('none', 'curvature_flow'), got {smoothing!r}")
+    limits = tuple(percentiles)
     smooth = CurvatureFlow(smoothing_steps, smoothing_time_step, spacing_mm, smooth_working_grid)
     steps = [
         Orient(),
@@ -170,7 +172,7 @@ def _steps(
         BrainMask(),
         smooth if smoothing == "curvature_flow" else None,
         FieldOfView(tuple(shape), spacing_mm),  # type: ignore[arg-type]
-        ScaleIntensity(tuple(percentiles)),  # type: ignore[arg-type]
+        ScaleIntensity(limits) if tissue is None else ScaleToTissue(limits, float(tissue)),  # type: ignore[arg-type]
         ToGrid(image_halving, label_halving),
         ClipAndMask() if clip_and_mask else None,
     ]

@@ -46,7 +46,7 @@ EVALUATION = {  # what else the promoted evaluation was asked for
 NOISES = ["simplex", "gaussian", "simplex_isbi2024", "coarse", "simplex_shared", "simplex_not_normalised"]
 PREPARATIONS = [
     {}, {"preset": "isbi2024"}, {"image_halving": "bspline"}, {"percentiles": [2.0, 98.0], "clip_and_mask": False},
-    {"smoothing": "curvature_flow"},
+    {"smoothing": "curvature_flow", "tissue": 0.6},
 ]  # fmt: skip
 GRIDS = [{"shape": [48, 48, 25], "spacing_mm": 4.0}, {"shape": [48, 48, 20], "spacing_mm": 2.0}]
 POSTPROCESSINGS = ["in_mm", "none", "isbi2024", "median_first", "no_erosion", "no_median", "no_components"]

@@ -238,6 +238,25 @@ def test_interpolated_labels_of_the_circulating_archive(tmp_path):
     assert wide.mask.sum() > half.mask.sum()
 
 
+def test_the_main_tissue_keeps_its_value_beside_a_large_bright_lesion(tmp_path):
+    image, mask = phantom()
+    white = np.zeros_like(mask)
+    white[:, 10:] = 1
+    image = np.where(white > 0, 500, 300) * mask + np.random.default_rng(1).normal(0, 15, mask.shape) * mask
+    lesion = np.where(mask * white * (np.indices(mask.shape)[2] > 13) > 0, 900, image)
+    assert 0.05 < (lesion == 900).sum() / mask.sum() < 0.2
+    values = {}
+    for name, array in (("healthy", image), ("brighter scanner", 3 * image + 200 * mask), ("lesion", lesion)):
+        for tissue in (None, 0.7):
+            case = prepare_case(scan(tmp_path, array.astype(np.float32), mask), preparation("standard", tissue=tissue, **SMALL))
+            inside = case.mask[0][4:-4, 8:11, 2:4] > 0  # white matter without lesion
+            values[name, tissue] = float(np.median(case.image[0][4:-4, 8:11, 2:4][inside]))
+    assert values["healthy", 0.7] == pytest.approx(0.7, abs=0.03)
+    assert values["brighter scanner", 0.7] == pytest.approx(values["healthy", 0.7], abs=0.01)
+    assert values["lesion", 0.7] == pytest.approx(values["healthy", 0.7], abs=0.03)
+    assert abs(values["lesion", None] - values["healthy", None]) > 0.2  # the 99th percentile moves
+
+
 def test_digest_follows_the_settings_not_the_name():
     base = preparation("standard")
     assert base.digest() == preparation("standard", name="other").digest()
@@ -246,9 +265,10 @@ def test_digest_follows_the_settings_not_the_name():
         {"smoothing": "curvature_flow"}, {"percentiles": (2, 99)}, {"shape": (96, 96, 48)},
         {"image_halving": "bspline"},
         {"label_threshold": 0.5}, {"clip_and_mask": False}, {"label_halving": "nearest_upper"}, {"smoothing": "curvature_flow", "smoothing_steps": 4},
+        {"tissue": 0.7}, {"tissue": 0.6},
     ):  # fmt: skip
         digests.add(preparation("standard", **change).digest())
-    assert len(digests) == 9
+    assert len(digests) == 11
     assert preparation(percentiles=[1, 99]).digest() == base.digest()
     assert next(s for s in base.describe()["steps"] if s["step"] == "FieldOfView")["shape"] == [96, 96, 50]
 
@@ -258,6 +278,7 @@ def test_wrong_settings():
         ({"smoothing": "gauss"}, "smoothing must be one of"),
         ({"percentiles": (99, 1)}, "percentiles must rise"),
         ({"shape": (96, 96)}, "must be positive"),
+        ({"tissue": 1.5}, "tissue must lie above 0"),
         ({"clip": True}, "unknown setting clip"),
     ):
         with pytest.raises(ConfigError, match=message):
