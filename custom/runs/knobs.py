@@ -55,7 +55,10 @@ KNOBS: dict[str, Knob] = {
     ),
     "promote": _switch("make the calibration of this evaluation that of the model"),
     "limit": _count("at most this many scans of a group; a quick look, whose results are not promoted", nothing=True),
-    "more_sources": Knob("any", "further healthy cohorts to train on: [{'data_root': ..., 'dataset': ...}, ...], and 'contrast' where it is another"),
+    "more_sources": Knob(
+        "any",
+        "further healthy cohorts to train on: [{'data_root': ..., 'dataset': ...}, ...], and 'contrast' where it is another",
+    ),
     "storage": _word("number format of the training volumes in memory", "float16", "float32"),
     # training
     "max_epochs": _count("epochs in all; an epoch shows slices_per_volume slices of every scan"),

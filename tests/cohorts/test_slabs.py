@@ -85,7 +85,11 @@ def test_several_sources_become_one_list(make_root, tmp_path):
     sources = [{"data_root": str(root), "dataset": "ixi"}] * 2
     found = mixed_datalist(sources, "train", "t1", 0, PREPARATION, tmp_path / "cache")
     assert [case["case_id"] for case in found] == NAMES[:5] * 2
-    for wrong in ({"data_root": str(root)}, {"data_root": str(root), "dataset": "mslub"}, {**sources[0], "contrasts": "t2"}):
+    for wrong in (
+        {"data_root": str(root)},
+        {"data_root": str(root), "dataset": "mslub"},
+        {**sources[0], "contrasts": "t2"},
+    ):
         with pytest.raises(ConfigError, match="a source of healthy scans is"):
             mixed_datalist([wrong], "train", "t1", 0, PREPARATION)
 

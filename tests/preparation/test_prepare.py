@@ -248,7 +248,9 @@ def test_the_main_tissue_keeps_its_value_beside_a_large_bright_lesion(tmp_path):
     values = {}
     for name, array in (("healthy", image), ("brighter scanner", 3 * image + 200 * mask), ("lesion", lesion)):
         for tissue in (None, 0.7):
-            case = prepare_case(scan(tmp_path, array.astype(np.float32), mask), preparation("standard", tissue=tissue, **SMALL))
+            case = prepare_case(
+                scan(tmp_path, array.astype(np.float32), mask), preparation("standard", tissue=tissue, **SMALL)
+            )
             inside = case.mask[0][4:-4, 8:11, 2:4] > 0  # white matter without lesion
             values[name, tissue] = float(np.median(case.image[0][4:-4, 8:11, 2:4][inside]))
     assert values["healthy", 0.7] == pytest.approx(0.7, abs=0.03)
