@@ -7,7 +7,7 @@ A document holds a pair of markers, and between them stands what ``docs/results/
     ...
     <!-- /table -->
 
-``<!-- table: NAME rows: l1 uninformative -->`` takes only the rows of which a name at the left is listed.
+``<!-- table: NAME rows: l1 uninformative -->`` takes only the rows of which a name at the left, or its first word, is listed.
 Between ``<!-- faults -->`` and ``<!-- /faults -->`` stands what the tests of faults say (:mod:`benchmarks.faults`).
 
 ``python -m benchmarks.documents`` fills all documents, ``--check`` only says which would change. The result files are
@@ -59,8 +59,9 @@ def _block(found: re.Match[str], results: Path) -> str:
     table, marker = read_table(results / f"{found['name']}.json"), found[0].partition("\n")[0]
     if found["rows"]:
         wanted = set(found["rows"].split())
-        rows = tuple(row for row in table.rows if wanted & set(row[0]))
-        if missing := sorted(wanted.difference(*(row[0] for row in rows))):
+        names = {row[0]: {*row[0], *(name.partition(" ")[0] for name in row[0])} for row in table.rows}
+        rows = tuple(row for row in table.rows if wanted & names[row[0]])
+        if missing := sorted(wanted.difference(*names.values())):
             raise DataError(f"{marker}: the table has no row {', '.join(missing)}.")
         table = replace(table, rows=rows)
     return f"{marker}\n{markdown(table)}<!-- /table -->"
