@@ -10,6 +10,7 @@ thresholding and atlas says what is missing; results of different protocols are 
 ``average_precision`` is the mean of the scans' own, ``pooled_average_precision`` that of one ranking of all their voxels.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -237,7 +238,10 @@ class Comparison:
             except ConfigError as error:
                 if not force:
                     raise
-                self.warnings.append(f"FORCED, not comparable: {error}")
+                shared = os.path.commonpath(
+                    [str(one.folder) for one in members]
+                )  # a table names no folder of a machine
+                self.warnings.append(f"FORCED, not comparable: {str(error).replace(shared + os.sep, '')}")
 
 
 def operating_point(results: Sequence[Result], wanted: str | None = None) -> str:
