@@ -10,7 +10,6 @@ thresholding and atlas says what is missing; results of different protocols are 
 ``average_precision`` is the mean of the scans' own, ``pooled_average_precision`` that of one ranking of all their voxels.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -238,10 +237,10 @@ class Comparison:
             except ConfigError as error:
                 if not force:
                     raise
-                shared = os.path.commonpath(
-                    [str(one.folder) for one in members]
-                )  # a table names no folder of a machine
-                self.warnings.append(f"FORCED, not comparable: {str(error).replace(shared + os.sep, '')}")
+                text = str(error)  # in a table that is passed on, no folder of this machine
+                for one in members:
+                    text = text.replace(str(one.folder), "/".join(one.folder.parts[-3:]))
+                self.warnings.append(f"FORCED, not comparable: {text}")
 
 
 def operating_point(results: Sequence[Result], wanted: str | None = None) -> str:

@@ -87,7 +87,7 @@ class ScaleToTissue(ScaleIntensity):
     True
     """
 
-    tissue: float = 0.7
+    tissue: float = 0.8
 
     def __post_init__(self) -> None:
         super().__post_init__()

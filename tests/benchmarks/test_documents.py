@@ -73,6 +73,13 @@ def test_a_document_may_take_some_rows(tmp_path):
     assert filled(new, tmp_path) == new
     with pytest.raises(DataError, match="fourth"):
         filled("<!-- table: t rows: first fourth -->\n<!-- /table -->", tmp_path)
+    pairs = (
+        (("base l1", "other l1"), ("0.1",)),
+        (("baseline l1", "base l1"), ("0.2",)),
+        (("third l1", "base l1"), ("0.3",)),
+    )
+    write_json(Table("t", ("first", "second"), ("a",), pairs, (), 1.0), tmp_path / "p.json")
+    assert "0.2" not in filled("<!-- table: p rows: other third -->\n<!-- /table -->", tmp_path)
 
 
 @pytest.mark.parametrize("text", ["<!-- table: t -->\n", "<!-- /table -->", "<!-- table: u -->\n<!-- /table -->"])
