@@ -41,7 +41,7 @@ def network(size: str, seed: int = 0) -> DiffusionModelUNet:
 
 def noise() -> SimplexNoise:
     """Return the noise of the main method."""
-    return SimplexNoise(6, 0.8, 64, normalize=True, per_sample=True, random_origin=True)
+    return SimplexNoise(6, 0.8, 64, normalize=False, per_sample=True, random_origin=True)
 
 
 def scheduler(schedule: str = "cosine_float64") -> NoiseDDPMScheduler:

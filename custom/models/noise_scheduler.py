@@ -48,7 +48,7 @@ class NoiseDDPMScheduler(DDPMScheduler):
     """DDPM scheduler with an arbitrary noise for the reverse chain.
 
     Args:
-        noise: ``noise(like, generator) -> Tensor`` of mean 0 and variance 1 for ``step``.
+        noise: ``noise(like, generator) -> Tensor`` for ``step``: the noise of the forward process, of mean 0.
         num_train_timesteps: T.
         schedule: name of a schedule known to MONAI, or ``"cosine_float64"``.
         prediction_type: what the network predicts: ``"sample"`` (x_0), ``"epsilon"`` or ``"v_prediction"``.

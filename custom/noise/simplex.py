@@ -6,11 +6,13 @@ Two settings of one class:
 * :func:`isbi2024`, the released generator of Behrendt et al.: OpenSimplex with the lattice origin at pixel (0, 0) in
   all octaves, one 256-permutation for all octaves, one field for the whole batch, not normalised. Its noise is 0 at
   pixel (0, 0), its standard deviation differs from pixel to pixel, and its overall one is about 0.59.
-* ``normalize, per_sample, random_origin = True``: a field of its own for every sample, independent gradients for all
-  vertices and octaves, and lattice origins from a bank of 13 that makes every pixel's variance the same. The fields
-  are divided by the closed-form standard deviation over the *ensemble* (gradients and origins), so that every pixel
-  has mean 0 and variance 1, which the forward process x_t = √ᾱ x_0 + √(1-ᾱ) n assumes. A single field keeps its own
-  mean and spread: standardising each field would take its mean away, and slice-wide shifts would never be noised.
+* ``per_sample, random_origin = True``, the default of the bundles: a field of its own for every sample, independent
+  gradients for all vertices and octaves, and lattice origins from a bank of 13 that gives every pixel the same standard
+  deviation, 0.59: that of the released generator on average, so that a timestep means as much noise as in the papers.
+
+``normalize`` divides the fields by the closed-form standard deviation over the *ensemble* (gradients and origins), so
+that every pixel has variance 1; then t = 340 has the signal-to-noise ratio of the papers' 500. A single field keeps its
+own mean and spread: standardising each field would take its mean away, and slice-wide shifts would never be noised.
 
 Deviations from AnoDDPM: 2-D noise, not a slice of 3-D noise. Shapes ``[B, 1, H, W]``, any H and W.
 """

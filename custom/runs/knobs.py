@@ -175,7 +175,7 @@ KNOBS: dict[str, Knob] = {
     ),
     "test_timesteps": Knob(
         "whole numbers",
-        "timesteps that a scan is noised to, 1 to T; 340 has the noise level of 500 in the papers; of several the reconstructions are averaged",
+        "timesteps that a scan is noised to, 1 to T; of several the reconstructions are averaged",
         1,
         100_000,
     ),

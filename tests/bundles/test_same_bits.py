@@ -43,7 +43,7 @@ EVALUATION = {  # what else the promoted evaluation was asked for
     "ddpm": {"test_timesteps": [250, 500], "draws": 2}, "pddpm": {"test_timesteps": 300, "draws": 1}, "anoddpm": {"test_timesteps": 3, "chain_steps": 3},
     "cddpm": {"coherence_slices": 2},
 }  # fmt: skip
-NOISES = ["simplex", "gaussian", "simplex_isbi2024", "coarse", "simplex_shared", "simplex_not_normalised"]
+NOISES = ["simplex", "gaussian", "simplex_isbi2024", "coarse", "simplex_unit_variance", "simplex_unit_variance_shared"]
 PREPARATIONS = [
     {}, {"preset": "isbi2024"}, {"image_halving": "bspline"}, {"percentiles": [2.0, 98.0], "clip_and_mask": False},
     {"smoothing": "curvature_flow", "tissue": 0.6},

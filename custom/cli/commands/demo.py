@@ -67,7 +67,7 @@ def _steps(
     training = ["train", "ddpm_ssim_ens", "--preset", "small", "--data", str(data), "--output", str(output)]
     training += ["--dataset_name", "demo", "--contrast", "t2", "--slices_per_volume", "8"]
     yield "training", [*training, *epochs, *tracked]
-    evaluation = ["evaluate", str(output), "--data", str(data), "--test_sets", *_TEST_SETS, "--test_timesteps", "300"]
+    evaluation = ["evaluate", str(output), "--data", str(data), "--test_sets", *_TEST_SETS]
     evaluation += ["--draws", "1", "--precision", "auto"]
     yield "evaluation", [*evaluation, *limit, "--promote", "true", *tracked]
     scan = min((data / "Test" / _TEST_SETS[0] / "t2").glob("*.nii.gz"))
