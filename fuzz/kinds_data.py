@@ -110,7 +110,9 @@ def _make_cohort(folder: Path) -> list[Path]:
     for number, place in enumerate(places):
         (place / "splits").mkdir(parents=True)
         (place / "splits" / "demo_test.csv").write_text(f",img_name\n0,{number}.nii.gz\n")
-        (place / "DEMO.json").write_text(cohort._manifest(place, cohort._parameters(*_COHORT, cohort.COHORT_CONTRASTS)))
+        (place / "DEMO.json").write_text(
+            cohort._manifest(place, cohort._parameters(*_COHORT, cohort.COHORT_CONTRASTS, 2))
+        )
     return [place / "DEMO.json" for place in places]
 
 

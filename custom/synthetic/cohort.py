@@ -43,7 +43,7 @@ from ..core.stamps import FORMER_COHORT, stamp_lists
 from ..volumes.records import list_text
 from .anatomy import VELOCITY_SCALES
 from .contrast import COHORT_CONTRASTS, CONTRASTS, TISSUES
-from .fields import OUTPUT_AFFINE
+from .fields import output_affine
 from .lesions import AGES, KINDS
 from .subject import make_subject
 from .variety import variety as named_variety
@@ -136,27 +136,28 @@ def plan_cohort(size: CohortSize, seed: int) -> dict[str, list[_Entry]]:
     return tables
 
 
-def write_nifti(path: Path, values: NDArray[Any]) -> None:
-    """Write a gzip-compressed NIfTI-1 file whose bytes depend on ``values`` only (no time, no name)."""
-    image = nib.Nifti1Image(values, OUTPUT_AFFINE)
+def write_nifti(path: Path, values: NDArray[Any], spacing_mm: int = 2) -> None:
+    """Write a gzip-compressed NIfTI-1 file whose bytes depend on ``values`` and grid only (no time, no name)."""
+    affine = output_affine(spacing_mm)
+    image = nib.Nifti1Image(values, affine)
     image.header.set_xyzt_units("mm")
-    image.set_sform(OUTPUT_AFFINE, code=4)
-    image.set_qform(OUTPUT_AFFINE, code=4)
+    image.set_sform(affine, code=4)
+    image.set_qform(affine, code=4)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=5, mtime=0))
 
 
-def _write_subject(root: str, entry: _Entry, variety: str, contrasts: Sequence[str]) -> str:
-    subject = make_subject(entry.seed, entry.age, entry.kind, named_variety(variety), contrasts)
+def _write_subject(root: str, entry: _Entry, variety: str, contrasts: Sequence[str], spacing_mm: int) -> str:
+    subject = make_subject(entry.seed, entry.age, entry.kind, named_variety(variety), contrasts, spacing_mm)
     parts: dict[str, NDArray[Any]] = {**subject.images, "mask": subject.mask}
     if entry.kind:
         parts["seg"] = subject.seg
     for part, values in parts.items():
-        write_nifti(Path(root) / entry.folder / part / f"{entry.name}_{part}.nii.gz", values)
+        write_nifti(Path(root) / entry.folder / part / f"{entry.name}_{part}.nii.gz", values, spacing_mm)
     return entry.name
 
 
-def _write_all(tasks: Sequence[tuple[str, _Entry, str, Sequence[str]]], workers: int) -> Iterator[str]:
+def _write_all(tasks: Sequence[tuple[str, _Entry, str, Sequence[str], int]], workers: int) -> Iterator[str]:
     if workers <= 1:
         yield from starmap(_write_subject, tasks)
         return
@@ -188,15 +189,16 @@ def _digests(root: Path) -> dict[str, str]:
     return {k.as_posix(): hashlib.sha256(v.read_bytes()).hexdigest() for k, v in found.items() if v.name != MANIFEST}
 
 
-def _parameters(size: CohortSize, seed: int, variety: str, contrasts: Sequence[str]) -> dict[str, Any]:
+def _parameters(size: CohortSize, seed: int, variety: str, contrasts: Sequence[str], spacing_mm: int) -> dict[str, Any]:
     counts = asdict(size) | {"kinds": list(KINDS), "folds": FOLDS}
-    return {"version": VERSION, "seed": seed, "variety": variety, "contrasts": list(contrasts), "counts": counts}
+    looks = {"variety": variety, "contrasts": list(contrasts), "spacing_mm": spacing_mm}
+    return {"version": VERSION, "seed": seed, **looks, "counts": counts}
 
 
 def _manifest(root: Path, parameters: dict[str, Any]) -> str:
     generator = {
         "module": "custom.synthetic",
-        "grid": "96x96x80, 2 mm, RAS",
+        "affine": output_affine(parameters["spacing_mm"]).tolist(),
         "template": "ICBM152 2009a nonlinear symmetric, as packaged by nilearn",
         "velocity_spacing_and_rms_mm": VELOCITY_SCALES,
         "tissue_mean_and_sd": TISSUES,
@@ -207,15 +209,20 @@ def _manifest(root: Path, parameters: dict[str, Any]) -> str:
 
 
 def is_complete(
-    root: Path, size: CohortSize, seed: int, variety: str = "demo", contrasts: Sequence[str] = COHORT_CONTRASTS
+    root: Path,
+    size: CohortSize,
+    seed: int,
+    variety: str = "demo",
+    contrasts: Sequence[str] = COHORT_CONTRASTS,
+    spacing_mm: int = 2,
 ) -> bool:
     """Whether ``root`` holds exactly this cohort, every file with the recorded SHA-256."""
     try:
         manifest = read_checked_json(root / MANIFEST, "", FORMER_COHORT)
     except DamagedFileError:
         return False
-    manifest.setdefault("contrasts", list(COHORT_CONTRASTS))  # a cohort from before there was a choice
-    same = _parameters(size, seed, variety, contrasts).items() <= manifest.items()
+    manifest = {"contrasts": list(COHORT_CONTRASTS), "spacing_mm": 2} | manifest  # from before there was a choice
+    same = _parameters(size, seed, variety, contrasts, spacing_mm).items() <= manifest.items()
     return same and manifest.get("sha256") == _digests(root)
 
 
@@ -227,6 +234,7 @@ def make_demo_cohort(
     overwrite: bool = False,
     variety: str = "demo",
     contrasts: Sequence[str] = COHORT_CONTRASTS,
+    spacing_mm: int = 2,
 ) -> Path:
     """Make the cohort, or leave it as it is when the same one is already there and intact.
 
@@ -238,12 +246,13 @@ def make_demo_cohort(
         overwrite: replace another cohort (a folder that has a DEMO.json) at ``output``.
         variety: name of the spreads of subjects and scanners, see :mod:`.variety`; ``"wide"`` is for training alone.
         contrasts: of :data:`.contrast.CONTRASTS`, ``t1`` among them, since lists name its files.
+        spacing_mm: voxel size, 2 or 1; scans of 1 mm are halved when they are prepared, as IXI's are.
 
     Returns:
         The output folder.
 
     Raises:
-        ConfigError: for a contrast that cannot be made.
+        ConfigError: for a contrast or a voxel size that cannot be made.
         DataError: if ``output`` holds something else.
     """
     root = Path(output).absolute()
@@ -253,8 +262,10 @@ def make_demo_cohort(
         raise ConfigError(
             f"a synthetic cohort has t1 and what else of {', '.join(CONTRASTS)} is asked for, not {contrasts}"
         )
+    if spacing_mm not in (1, 2):
+        raise ConfigError(f"a synthetic cohort has voxels of 1 or 2 mm, not {spacing_mm}")
     if root.exists():
-        if not overwrite and is_complete(root, size, seed, variety, contrasts):
+        if not overwrite and is_complete(root, size, seed, variety, contrasts, spacing_mm):
             return root
         occupied = not root.is_dir() or any(root.iterdir())
         if occupied and not (overwrite and (root / MANIFEST).is_file()):
@@ -266,13 +277,13 @@ def make_demo_cohort(
     with building(root) as folder:
         tables = plan_cohort(size, seed)
         entries = {entry.name: entry for table in tables.values() for entry in table}
-        tasks = [(str(folder), entry, variety, contrasts) for entry in entries.values()]
+        tasks = [(str(folder), entry, variety, contrasts, spacing_mm) for entry in entries.values()]
         written = _write_all(tasks, workers or os.cpu_count() or 1)
         for _ in progress(written, total=len(tasks), desc="synthetic cohort", unit="subject"):
             pass
         _write_lists(folder / "splits", tables)
         (folder / README).write_text(README_TEXT, encoding="utf-8")
-        parameters = _parameters(size, seed, variety, contrasts)
+        parameters = _parameters(size, seed, variety, contrasts, spacing_mm)
         (folder / MANIFEST).write_text(_manifest(folder, parameters), encoding="utf-8")
         if root.exists():
             shutil.rmtree(root)

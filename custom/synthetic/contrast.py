@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From tissue fractions to T1-weighted, T2-weighted and FLAIR images on the 2 mm output grid.
+"""From tissue fractions to T1-weighted, T2-weighted and FLAIR images on the output grid.
 
 Brightness is relative to white matter = 1. Tissues are mixed at 1 mm, blurred by the scanner's point spread, averaged
 to 2 mm cells, then multiplied by texture and a smooth coil field and given Rician noise.
@@ -86,7 +86,12 @@ def mix_tissues(anatomy: Anatomy, levels: Levels) -> Array:
 def acquire(
     rng: np.random.Generator, fine: Array, edge_distance: Array, mask: Mask, contrast: str, variety: Variety = DEMO
 ) -> Array:
-    """Scan a fine image: float32 on the 2 mm cells, 0 outside ``mask``, white matter near 1."""
+    """Scan a fine image: float32 on the cells of ``mask`` (2 or 1 mm), 0 outside it, white matter near 1.
+
+    At 1 mm a voxel has the noise of an eighth of the volume, so that the mean of eight is as noisy as a voxel of 2 mm.
+    """
+    halved = mask.shape != fine.shape
+    cells, per_cell = (halve_mean, 1) if halved else (np.asarray, 2)  # voxels along 2 mm
     thickness = np.clip(np.float32(1.6) - edge_distance / np.float32(1.5), 0, 1)
     dura = np.clip(rng.uniform(*DURA[contrast]) + 0.6 * noise_field(rng, fine.shape, 6.0), 0, 0.95)
     fine = fine * (1 - dura * thickness)
@@ -94,15 +99,15 @@ def acquire(
     sigmas = [in_plane, in_plane, through_plane * variety.through_plane_factor]
     if variety.any_slice_axis:
         sigmas = list(np.roll(sigmas, rng.integers(3)))
-    image = halve_mean(ndimage.gaussian_filter(fine, sigmas, truncate=3.0))
-    share = halve_mean(ndimage.gaussian_filter((edge_distance > 0).astype(np.float32), 0.5, truncate=3.0))
+    image = cells(ndimage.gaussian_filter(fine, sigmas, truncate=3.0))
+    share = cells(ndimage.gaussian_filter((edge_distance > 0).astype(np.float32), 0.5, truncate=3.0))
     image /= np.maximum(share, np.float32(0.5))
     for spacing, sd in TEXTURE:
-        image *= 1 + np.float32(sd) * noise_field(rng, image.shape, spacing)
+        image *= 1 + np.float32(sd) * noise_field(rng, image.shape, spacing * per_cell)
     low, high = variety.bias_sd
     bias_sd = low if low == high else rng.uniform(low, high)  # a fixed strength takes no draw
-    image *= np.exp(np.float32(bias_sd) * noise_field(rng, image.shape, BIAS_SPACING_CELLS))
-    level = np.float32(rng.uniform(*variety.noise))
+    image *= np.exp(np.float32(bias_sd) * noise_field(rng, image.shape, BIAS_SPACING_CELLS * per_cell))
+    level = np.float32(rng.uniform(*variety.noise) * per_cell**1.5)
     noise = rng.standard_normal((2, *image.shape), dtype=np.float32)
     noise = ndimage.gaussian_filter(noise, (0, 0.4, 0.4, 0.4), truncate=3.0) * level
     return np.asarray(np.where(mask, np.hypot(image + noise[0], noise[1]), 0), dtype=np.float32)

@@ -2,9 +2,9 @@
 """Grids and smooth random fields of the synthetic cohort.
 
 Two grids cover the same box of RAS millimetres: the fine grid (1 mm, 160 x 192 x 160) on which brains are made,
-and the output grid (2 mm, 96 x 96 x 80, affine of the prepared real scans: centre of voxel 0 at -95, -109, -72 mm)
-on which they are written. Each output cell holds exactly eight fine cells. The fine grid leaves out 16 mm of air on
-the left and right.
+and the output grid on which they are written: 2 mm, 96 x 96 x 80, affine of the prepared real scans (centre of voxel 0
+at -95, -109, -72 mm), or 1 mm, 192 x 192 x 160. Each cell of 2 mm holds exactly eight fine cells. The fine grid leaves
+out 16 mm of air on the left and right.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,25 @@ Mask = NDArray[np.bool_]
 
 FINE_SHAPE = (160, 192, 160)
 FINE_ORIGIN_MM = (-79.5, -109.5, -72.5)
-OUTPUT_AFFINE = np.array([[2, 0, 0, -95], [0, 2, 0, -109], [0, 0, 2, -72], [0, 0, 0, 1]], dtype=np.float64)
-AIR_CELLS = 8  # output cells left and right of the fine grid
+BOX_CORNER_MM = (-96, -110, -73)
+AIR_MM = 16  # left and right of the fine grid
+
+
+def output_affine(spacing_mm: int) -> NDArray[np.float64]:
+    """Return the affine of the output grid of ``spacing_mm``, voxel centres to RAS mm.
+
+    >>> output_affine(2)[:3, 3].tolist()
+    [-95.0, -109.0, -72.0]
+    """
+    affine = np.diag([spacing_mm] * 3 + [1]).astype(np.float64)
+    affine[:3, 3] = np.array(BOX_CORNER_MM) + spacing_mm / 2
+    return affine
 
 
 def add_air(cells: NDArray[Any]) -> NDArray[Any]:
-    """Pad the 2 mm image of the fine grid with the air left and right: the output grid."""
-    return np.pad(cells, ((AIR_CELLS, AIR_CELLS), (0, 0), (0, 0)))
+    """Pad an image of the fine grid's box with the air left and right: the output grid."""
+    air = AIR_MM * cells.shape[0] // FINE_SHAPE[0]
+    return np.pad(cells, ((air, air), (0, 0), (0, 0)))
 
 
 @lru_cache(maxsize=64)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One synthetic subject: brain, optional lesion, its contrasts, mask and lesion mask on the 2 mm output grid."""
+"""One synthetic subject: brain, optional lesion, its contrasts, mask and lesion mask on the output grid of 2 or 1 mm."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from .lesions import make_lesion, mass_effect
 from .variety import DEMO, Variety
 
 WHITE_LEVEL = 300  # stored brightness of white matter in a scan of gain 1
-MASK_SHARE, LESION_SHARE = 0.5, 0.45  # share of a 2 mm cell that must be brain, or lesion
+MASK_SHARE, LESION_SHARE = 0.5, 0.45  # share of a cell that must be brain, or lesion
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Arrays ``[96, 96, 80]``: int16 images per contrast (0 outside ``mask``), uint8 ``mask`` and ``seg``.
+    """Arrays ``[96, 96, 80]`` (2 mm) or ``[192, 192, 160]`` (1 mm): int16 images per contrast (0 outside ``mask``), uint8 ``mask`` and ``seg``.
 
     >>> volume = np.zeros((96, 96, 80))
     >>> subject = Subject({"t1": volume.astype(np.int16)}, volume.astype(np.uint8), volume.astype(np.uint8))
@@ -39,6 +39,7 @@ def make_subject(
     kind: str | None = None,
     variety: Variety = DEMO,
     contrasts: Sequence[str] = COHORT_CONTRASTS,
+    spacing_mm: int = 2,
 ) -> Subject:
     """Make a subject.
 
@@ -49,15 +50,17 @@ def make_subject(
         kind: ``None`` for a healthy subject, or one of :data:`.lesions.KINDS`.
         variety: how much subjects and scanners differ.
         contrasts: which of :data:`.contrast.CONTRASTS` to scan; an image does not depend on the others.
+        spacing_mm: of the output grid, 2 or 1; the brain and its lesion are the same.
     """
+    cells = halve_mean if spacing_mm == 2 else np.asarray
     streams = np.random.SeedSequence(seed).generate_state(4, np.uint64)
     body, disease, scanner, gain = (int(state) for state in streams)
     anatomy = make_anatomy(body, age, mass_effect(kind, disease) if kind else None, variety)
     generators = {name: np.random.default_rng([scanner, index]) for index, name in enumerate(CONTRASTS)}
     levels = {name: draw_levels(generators[name], name, variety) for name in CONTRASTS}
     lesion = make_lesion(kind, disease, anatomy, levels) if kind else None
-    brain = halve_mean(anatomy.inside) > MASK_SHARE
-    seg = brain & (halve_mean(lesion.mask) > LESION_SHARE) if lesion else np.zeros_like(brain)
+    brain = cells(anatomy.inside) > MASK_SHARE
+    seg = brain & (cells(lesion.mask) > LESION_SHARE) if lesion else np.zeros_like(brain)
     scale = WHITE_LEVEL * np.random.default_rng(gain).uniform(0.8, 1.25, len(CONTRASTS))
     images = {}
     for name, factor in zip(CONTRASTS, scale, strict=True):

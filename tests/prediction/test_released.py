@@ -17,7 +17,7 @@ from custom.prediction.find import ScanSource, find_scans
 from custom.prediction.released import choose_model, released_model, released_models
 from custom.release.freeze import freeze_bundle
 from custom.synthetic import make_subject
-from custom.synthetic.fields import OUTPUT_AFFINE
+from custom.synthetic.fields import output_affine
 
 NAMES = [model.folder.name for model in released_models()]
 
@@ -29,8 +29,8 @@ def scans(tmp_path_factory):
     subject = make_subject(99, 40.0, contrasts=("t1", "t2", "flair"))
     noise = np.random.default_rng(0).integers(1, 300, subject.mask.shape).astype(np.int16) * subject.mask
     for name, values in {**subject.images, "noise": noise}.items():
-        nib.save(nib.Nifti1Image(values, OUTPUT_AFFINE), folder / f"person_{name}.nii.gz")
-        nib.save(nib.Nifti1Image(subject.mask, OUTPUT_AFFINE), folder / f"person_{name}_mask.nii.gz")
+        nib.save(nib.Nifti1Image(values, output_affine(2)), folder / f"person_{name}.nii.gz")
+        nib.save(nib.Nifti1Image(subject.mask, output_affine(2)), folder / f"person_{name}_mask.nii.gz")
     return folder
 
 

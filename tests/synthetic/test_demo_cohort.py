@@ -20,11 +20,11 @@ from scipy import ndimage
 from custom.core.building import sweep
 from custom.core.errors import ConfigError, DataError
 from custom.synthetic import CohortSize, cohort, make_demo_cohort, make_subject
-from custom.synthetic.fields import AIR_CELLS, OUTPUT_AFFINE, noise_field, upsample
+from custom.synthetic.fields import noise_field, output_affine, upsample
 from custom.synthetic.lesions import KINDS, TumourPlan, plan_tumour
 from custom.synthetic.subject import Subject
 from custom.synthetic.variety import DEMO, WIDE, Variety
-from custom.volumes.grid import halve_mean
+from custom.volumes.grid import halve_majority, halve_mean
 
 SEED, AGE = 7, 45.0
 VOXEL_ML = 0.008
@@ -176,10 +176,15 @@ def test_upsampling_keeps_linear_functions_and_halving_undoes_it():
 
 
 def box(
-    seed: int, age: float, kind: str | None = None, variety: Variety | None = None, contrasts: tuple[str, ...] = ()
+    seed: int,
+    age: float,
+    kind: str | None = None,
+    variety: Variety | None = None,
+    contrasts: tuple[str, ...] = (),
+    spacing_mm: int = 2,
 ) -> Subject:
     mask = np.zeros((96, 96, 80), dtype=np.uint8)
-    mask[AIR_CELLS:-AIR_CELLS, 20:70, 20:60] = 1
+    mask[8:-8, 20:70, 20:60] = 1
     image = (mask * np.random.default_rng(seed).integers(1, 300)).astype(np.int16)
     seg = np.zeros_like(mask)
     seg[40:50, 40:50, 40:50] = int(kind is not None)
@@ -216,7 +221,7 @@ def test_layout_and_tables_name_existing_files(quick, tmp_path):
             for column in ("img_path", "mask_path", "seg_path"):
                 assert row[column] == "" or (root / row[column].lstrip("/")).is_file()
             image = nib.load(root / row["img_path"].lstrip("/").replace("t1", "t2"))
-            assert np.array_equal(image.affine, OUTPUT_AFFINE)
+            assert np.array_equal(image.affine, output_affine(2))
             assert nib.aff2axcodes(image.affine) == ("R", "A", "S")
     assert "synthetic" in (root / "README.txt").read_text().lower()
     assert "ICBM152" in (root / "README.txt").read_text()
@@ -302,6 +307,39 @@ def test_a_wide_cohort_is_another_one_and_needs_no_patients(quick, tmp_path):
         make_demo_cohort(root, size, seed=1, workers=1)
     with pytest.raises(ConfigError, match="no variety"):
         make_demo_cohort(tmp_path / "other", size, variety="wild")
+
+
+def test_a_scan_of_1_mm_shows_the_same_brain_and_lesion(patients, tmp_path):
+    coarse, fine = patients["tumour"], make_subject(SEED, AGE, "tumour", spacing_mm=1)
+    assert fine.mask.shape == (192, 192, 160)
+    for part in ("mask", "seg"):  # the share of a cell that counts differs a little
+        halved, expected = halve_majority(getattr(fine, part)), getattr(coarse, part)
+        assert 2 * (halved & expected).sum() / (halved.sum() + expected.sum()) > 0.97
+    inside = ndimage.binary_erosion(coarse.mask, iterations=3)
+    for name, image in coarse.images.items():
+        difference = (halve_mean(fine.images[name]) - image)[inside]
+        assert abs(difference.mean()) < 2  # of about 300 in white matter
+        # what is left is the noise of two scans
+        assert difference.std() < 0.1 * image[inside].mean()
+    one, two = np.diag([1.0, 1, 1, 1]), np.diag([2.0, 2, 2, 1])
+    one[:3, 3], two[:3, 3] = (-95.5, -109.5, -72.5), (-95, -109, -72)
+    assert np.array_equal(output_affine(1), one)
+    assert np.array_equal(output_affine(2), two)
+    cohort.write_nifti(tmp_path / "fine.nii.gz", fine.seg, 1)
+    cohort.write_nifti(tmp_path / "coarse.nii.gz", coarse.seg)
+    centres = []
+    for name in ("fine", "coarse"):
+        image = nib.load(tmp_path / f"{name}.nii.gz")
+        centres.append(nib.affines.apply_affine(image.affine, np.argwhere(np.asanyarray(image.dataobj)).mean(0)))
+    assert np.linalg.norm(centres[0] - centres[1]) < 0.3
+
+
+def test_a_cohort_of_1_mm_is_another_one(quick, tmp_path):
+    root = make_demo_cohort(tmp_path / "demo", SIZE, workers=1, spacing_mm=1)
+    assert cohort.is_complete(root, SIZE, 0, spacing_mm=1)
+    assert not cohort.is_complete(root, SIZE, 0)
+    with pytest.raises(ConfigError, match="1 or 2 mm, not 3"):
+        make_demo_cohort(tmp_path / "other", SIZE, spacing_mm=3)
 
 
 def test_flair_is_scanned_where_it_is_asked_for(quick, tmp_path):

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how much subjects and scanners differ: demo (default), or wide, for training models for scanners nobody has seen",
     )
     parser.add_argument("--flair", action="store_true", help="scan FLAIR too, beside T1 and T2")
+    parser.add_argument("--spacing_mm", type=int, default=2, choices=(1, 2), help="voxel size (default 2)")
     parser.add_argument("--tiny", action="store_true", help="fewest subjects: only to see that things run")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default 0)")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one per CPU core (default)")
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.overwrite,
         arguments.variety,
         (*COHORT_CONTRASTS, "flair") if arguments.flair else COHORT_CONTRASTS,
+        arguments.spacing_mm,
     )
     training = ("uad", "train", "ddpm_ssim_ens", "--preset", "small", "--data", folder, "--dataset_name", "demo")
     # as long as the demonstration; slices enough to fill a batch from the tiny cohort too
