@@ -98,6 +98,7 @@ def _training(model: ModelFolder, run: Mapping[str, Any], cohorts: Sequence[str 
             f"uad cohort SYNTHETIC --healthy {counts['healthy']} --healthy_test {counts['healthy_test']} "
             f"--patients_val {counts['patients_val']} --patients_test {counts['patients_test']} --seed {made['seed']} "
             f"--variety {made['variety']}{' --flair' if 'flair' in made.get('contrasts', ()) else ''}"
+            f"{' --spacing_mm 1' if made.get('spacing_mm') == 1 else ''}"
         )
     yield _public_command(run["command"], cohorts)
     yield from ["```", ""]

@@ -1,21 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models in the package: whole, small, licensed, and taken for their own contrast only."""
 
+import json
+import re
+import shlex
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
+from custom.cli.bundle import config_files, read_config
+from custom.cli.overrides import typed
 from custom.core.errors import ConfigError, DataError
+from custom.core.resources import bundle_folder, rooted
 from custom.models.weights import load_weights
 from custom.prediction import released
 from custom.prediction.calibration import Calibration
 from custom.prediction.find import ScanSource, find_scans
 from custom.prediction.released import choose_model, released_model, released_models
+from custom.preparation.prepare import COHORT_SCALE
 from custom.release.freeze import freeze_bundle
+from custom.runs.model_folder import ModelFolder
 from custom.synthetic import make_subject
 from custom.synthetic.fields import output_affine
 
@@ -144,3 +154,28 @@ def test_a_broken_scan_does_not_keep_the_others_from_their_model(monkeypatch) ->
     assert released.choose_model([bad, refused, good]).reason == "looks like sub-good"
     with pytest.raises(DataError, match="sub-bad: is truncated"):
         released.choose_model([bad, refused])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_on_the_card_makes_a_model_of_the_same_parts(name, tmp_path):
+    """A default that changed since the training would need a word in the command."""
+    model = released_model(name)
+    card = (model.folder / "card.md").read_text(encoding="utf-8")
+    words = shlex.split(re.search(r"^(?:uad train|python -m monai.bundle run training) .*$", card, re.MULTILINE)[0])
+    bundle = words[2] if words[0] == "uad" else Path(words[words.index("--config_file") + 1]).parts[1]
+    given = dict(pairwise(words))
+    given = {key[2:]: value for key, value in given.items() if key.startswith("--")}
+    presets = [given.pop("preset")] if "preset" in given else []
+    files = config_files(bundle_folder(bundle), "train", presets)
+    config = read_config(files)
+    settings = {key: typed(key, [value], config, "train.json") for key, value in given.items() if key in config}
+    parser = ConfigParser(rooted(config))
+    parser.update({key: rooted(value) for key, value in settings.items() if not key.endswith(("_dir", "sources"))})
+    parts = {part: parser.get_parsed_content(f"parts::{part}") for part in config["parts"]}
+    made = ModelFolder.define(
+        tmp_path, bundle=bundle, method=model.method, contrast=model.contrast, dataset=model.dataset, fold=model.fold,
+        seed=model.content["seed"], parts=parts,
+    )  # fmt: skip
+    recorded = dict(model.content["parts"])
+    recorded["preparation"] = {"template_scale": COHORT_SCALE} | recorded["preparation"]  # as it is read where it lacks
+    assert json.loads(json.dumps(made.content["parts"])) == recorded
