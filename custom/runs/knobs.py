@@ -112,7 +112,8 @@ KNOBS: dict[str, Knob] = {
     "condition_dim": _count("numbers in the condition, the encoder's output", 1, 65536),
     "encoder_block": _word("residual block of the encoder", "basic", "bottleneck"),
     "encoder_layers": Knob("whole numbers", "residual blocks in each of the encoder's four layers", 1, 200),
-    "encoder_widths": Knob("whole numbers", "channels of the encoder's four layers", 1, 65536),
+    # 16: with fewer channels oneDNN's gradient of a strided 1 x 1 convolution writes outside its memory (AVX-512, torch 2.13)
+    "encoder_widths": Knob("whole numbers", "channels of the encoder's four layers", 16, 65536),
     "stem_stride": _count("stride of the encoder's first convolution; 1 halves its total stride of 32 pixels", 1, 2),
     "encoder_dir": _path("run folder of the encoder's pre-training; null: from scratch", nothing=True),
     "encoder_training": _word("what of the encoder is trained", "finetune", "frozen", "frozen_backbone"),

@@ -21,7 +21,7 @@ from custom.release.freeze import freeze_bundle
 from custom.runs.model_folder import ModelFolder
 
 CONFIGS = Path("bundles/cddpm/configs")
-ENCODER = {"encoder_block": "basic", "encoder_layers": [1, 1, 1, 1], "encoder_widths": [4, 4, 8, 8]}
+ENCODER = {"encoder_block": "basic", "encoder_layers": [1, 1, 1, 1], "encoder_widths": [16, 16, 16, 16]}
 SHORT = {"max_epochs": 2, "batch_size": 2, "val_interval": 1, "val_slices_per_volume": 1, "checkpoint_interval": 1,
          "tracking_uri": None, "dataset_name": "demo", "contrast": "t1", "fold": 1}  # fmt: skip
 PRETRAINING = {**SHORT, **ENCODER, "decoder_width": 32}
@@ -218,7 +218,7 @@ def test_encoder_that_does_not_fit_is_one_sentence(run, pretrained, trained, tmp
 
     refused("pre-trained for something else: fold was 1 and is 0", fold=0)
     refused("pre-trained for something else: contrast was 't1' and is 't2'", contrast="t2")
-    refused("pre-trained for something else: encoder", encoder_widths=[4, 4, 8, 16])
+    refused("pre-trained for something else: encoder", encoder_widths=[16, 16, 16, 32])
     refused("holds no pre-trained encoder", encoder_dir=str(trained))
     refused("no trained model in", encoder_dir=str(tmp_path / "nowhere"))
     refused("would keep an encoder that has learned nothing", encoder_dir=None, encoder_training="frozen")

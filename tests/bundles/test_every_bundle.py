@@ -181,7 +181,7 @@ def test_conditioned_network_agrees_with_the_metadata():
         extra_forward_args={"timesteps": torch.tensor([1]), "image": torch.rand(1, 1, 96, 96)},
         network_def="$@network_spec().eval()",
         channels=[32, 32], num_res_blocks=1, num_head_channels=32,
-        encoder_block="basic", encoder_layers=[1, 1, 1, 1], encoder_widths=[4, 4, 8, 8],
+        encoder_block="basic", encoder_layers=[1, 1, 1, 1], encoder_widths=[16, 16, 16, 16],
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from custom.models.film_unet import FiLMUNet
 
 UNET = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1, "channels": [32, 32], "num_res_blocks": 1,
         "attention_levels": [False] * 2, "num_head_channels": 32}  # fmt: skip
-ENCODER = {"block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [4, 8, 8, 16], "spatial_dims": 2,
+ENCODER = {"block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [16, 16, 16, 16], "spatial_dims": 2,
            "n_input_channels": 1, "conv1_t_stride": 2, "bias_downsample": False}  # fmt: skip
 
 

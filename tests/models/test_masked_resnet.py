@@ -12,10 +12,10 @@ from custom.core.errors import ConfigError
 from custom.models.masked_resnet import masked_features, masked_norm, total_stride, upsampled
 
 KINDS = {
-    "basic": {"block": "basic", "layers": [2, 1, 1, 1], "block_inplanes": [4, 8, 8, 16]},
-    "bottleneck": {"block": "bottleneck", "layers": [1, 2, 1, 1], "block_inplanes": [2, 4, 4, 8]},
+    "basic": {"block": "basic", "layers": [2, 1, 1, 1], "block_inplanes": [16, 16, 16, 16]},
+    "bottleneck": {"block": "bottleneck", "layers": [1, 2, 1, 1], "block_inplanes": [16, 16, 16, 16]},
     "padded shortcut": {
-        "block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [4, 8, 8, 16], "shortcut_type": "A",
+        "block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [16, 16, 16, 16], "shortcut_type": "A",
     },
 }  # fmt: skip
 

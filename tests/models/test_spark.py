@@ -14,7 +14,7 @@ from custom.models.masked_resnet import upsampled
 from custom.models.spark import MaskedOutput, SparK
 
 RESNET50 = {"block": "bottleneck", "layers": [3, 4, 6, 3], "block_inplanes": [64, 128, 256, 512]}
-TINY = {"block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [4, 8, 8, 16]}
+TINY = {"block": "basic", "layers": [1, 1, 1, 1], "block_inplanes": [16, 16, 16, 16]}
 COMMON = {"spatial_dims": 2, "n_input_channels": 1, "bias_downsample": False}
 
 

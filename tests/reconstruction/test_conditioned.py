@@ -55,7 +55,7 @@ def test_network_that_returns_its_condition_gives_the_image_back(kind, slice_bat
 def _network():
     torch.manual_seed(0)
     encoder = partial(
-        ResNet, "basic", [1, 1, 1, 1], [4, 8, 8, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2
+        ResNet, "basic", [1, 1, 1, 1], [16, 16, 16, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2
     )
     unet = partial(
         FiLMUNet, spatial_dims=2, in_channels=1, out_channels=1, channels=[8, 8], num_res_blocks=1, norm_num_groups=4,
