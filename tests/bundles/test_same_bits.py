@@ -24,7 +24,12 @@ from custom.scoring import Reconstructions
 from tests.model_fixtures import CALIBRATION
 
 UNET = {"channels": [32, 32], "num_res_blocks": 1, "num_head_channels": 32, "resblock_updown": False}
-ENCODER = {"encoder_block": "basic", "encoder_layers": [1, 1, 1, 1], "encoder_widths": [16, 16, 16, 16], "condition_dim": 8}
+ENCODER = {
+    "encoder_block": "basic",
+    "encoder_layers": [1, 1, 1, 1],
+    "encoder_widths": [16, 16, 16, 16],
+    "condition_dim": 8,
+}
 BOXES = {"_target_": "custom.noise.GridPatches", "patch_px": 24}
 METHODS = {  # method: bundle, settings of its training
     "ae": ("ae_baseline", {"latent_size": 8, "image_size": 48}),

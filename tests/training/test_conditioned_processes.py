@@ -19,7 +19,9 @@ TRAININGS = ("finetune", "frozen")
 
 def _network(encoder_training):
     torch.manual_seed(0)
-    encoder = partial(ResNet, "basic", [1, 1, 1, 1], [16, 16, 16, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2)
+    encoder = partial(
+        ResNet, "basic", [1, 1, 1, 1], [16, 16, 16, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2
+    )
     unet = partial(
         FiLMUNet, spatial_dims=2, in_channels=1, out_channels=1, channels=[8, 8], num_res_blocks=1, norm_num_groups=4,
         attention_levels=[False, False], num_head_channels=8,
