@@ -47,8 +47,8 @@ class SimplexNoise:
             pixel (0, 0) and whose gradients follow from a seed by a 256-permutation.
         samples_per_origin: neighbouring samples that share the lattice origins (never the gradients). The groups take
             the origins of the bank in turn, from a random one on. Over the 50 slices of a scan every pixel has a
-            variance of at least 0.99 with 1, which is taken at test; with 32, for one training batch, up to 224 of 96 x 96
-            pixels have less than 0.5 in a batch, at other places in the next one. 32 costs one sparse product, 1 up to 13.
+            variance of at least 0.99 of the ensemble's with 1, which is taken at test; with 32, for one training batch, up to 224
+            of 96 x 96 pixels have less than half of it in a batch, at other places in the next one. 32 costs one sparse product, 1 up to 13.
 
     >>> noise = SimplexNoise(2, 0.8, 16, normalize=True, per_sample=True, random_origin=True)
     >>> noise(torch.zeros(2, 1, 16, 16), torch.Generator().manual_seed(0)).shape

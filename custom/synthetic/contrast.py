@@ -2,7 +2,7 @@
 """From tissue fractions to T1-weighted, T2-weighted and FLAIR images on the output grid.
 
 Brightness is relative to white matter = 1. Tissues are mixed at 1 mm, blurred by the scanner's point spread, averaged
-to 2 mm cells, then multiplied by texture and a smooth coil field and given Rician noise.
+to the cells of a 2 mm output, then multiplied by texture and a smooth coil field and given Rician noise.
 """
 
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ def acquire(
 ) -> Array:
     """Scan a fine image: float32 on the cells of ``mask`` (2 or 1 mm), 0 outside it, white matter near 1.
 
-    At 1 mm a voxel has the noise of an eighth of the volume, so that the mean of eight is as noisy as a voxel of 2 mm.
+    At 1 mm a voxel has the noise of an eighth of the volume, so that the mean of eight is about as noisy as a voxel of 2 mm.
     """
     halved = mask.shape != fine.shape
     cells, per_cell = (halve_mean, 1) if halved else (np.asarray, 2)  # voxels along 2 mm

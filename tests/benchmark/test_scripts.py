@@ -2,8 +2,11 @@
 """The two command lines: exit codes, sentences, and the table of finished runs."""
 
 import json
+import re
 import runpy
 import sys
+from functools import reduce
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +30,20 @@ def call(repository, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("name", ["demo", "isbi2024", "cddpm2024", "contrast_change"])
+MATRICES = sorted((Path(__file__).parents[2] / "matrices").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", MATRICES, ids=lambda path: path.stem)
+def test_what_a_shipped_matrix_takes_from_shared_files_is_there(path, repository):
+    for file, name in re.findall(r'"%([^":]+)::([\w:]+)"', path.read_text(encoding="utf-8")):
+        content = json.loads((repository / file).read_text(encoding="utf-8"))
+        assert reduce(dict.__getitem__, name.split("::"), content), name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["demo", "isbi2024", "cddpm2024", "contrast_change", "ablation_demo", "ablation_halving", "one_model", "baselines"],
+)
 def test_the_shipped_matrices_are_valid_up_to_the_data(call, repository, tmp_path, name):
     """Without data the plan stops at the first split list, behind all checks of methods, scores and overrides."""
     arguments = ["--dataset_dir", tmp_path, "--output_dir", tmp_path / "out", "--only", "plan"]

@@ -2,6 +2,7 @@
 """Simplex noise against a scalar oracle, the public package ``opensimplex``, closed forms and sampled statistics."""
 
 import importlib.util
+import json
 import math
 from pathlib import Path
 from types import ModuleType
@@ -135,6 +136,20 @@ def test_corrected_noise_has_mean_0_and_variance_1_in_every_pixel() -> None:
     pixelwise = fields.square().mean(0)  # standard error 0.03 for 2000 fields
     assert (pixelwise - 1).abs().max() < 0.17
     assert fields[:, 0, 0].std() > 0.9
+
+
+def test_the_default_of_the_bundles_is_as_strong_as_the_released_generator_and_in_every_pixel() -> None:
+    root = Path(__file__).parents[2]
+    training = json.loads((root / "bundles/ddpm_ssim_ens/configs/train.json").read_text(encoding="utf-8"))
+    file, name = training["noise"].lstrip("%").split("::")
+    settings = json.loads((root / file).read_text(encoding="utf-8"))[name]
+    assert settings.pop("_target_") == "custom.noise.SimplexNoise"
+    noise, like = SimplexNoise(**settings), torch.empty(26, 1, 96, 96)
+    fields = torch.cat([noise(like, generator(seed)) for seed in range(50)])
+    assert fields.std().item() == pytest.approx(0.592, abs=0.01)
+    released = torch.cat([isbi2024()(like[:1], generator(seed)) for seed in range(300)])
+    assert fields.std().item() == pytest.approx(released.std().item(), abs=0.02)
+    assert fields.std(0).min() > 0.5  # that of the released one is 0 in a corner
 
 
 def test_corrected_noise_is_isotropic() -> None:

@@ -158,7 +158,7 @@ def test_a_broken_scan_does_not_keep_the_others_from_their_model(monkeypatch) ->
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_command_on_the_card_makes_a_model_of_the_same_parts(name, tmp_path):
-    """A default that changed since the training would need a word in the command."""
+    """A default of a part that changed since the training needs a word in the command."""
     model = released_model(name)
     card = (model.folder / "card.md").read_text(encoding="utf-8")
     words = shlex.split(re.search(r"^(?:uad train|python -m monai.bundle run training) .*$", card, re.MULTILINE)[0])
