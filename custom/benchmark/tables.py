@@ -26,6 +26,7 @@ _POOLED = "pooled_"
 _NAMES = {
     "dice": "Dice, mean of scans", "average_precision": "AP, mean of scans",
     "pooled_average_precision": "AP, pooled over the voxels of all scans",
+    "fp_ml": "Volume marked by mistake, mean of scans",
 }  # fmt: skip
 _WITHOUT_THRESHOLD = {"average_precision", "auroc", "average_precision_brain", "auroc_brain", "scan_score"}
 _COUNTS = {"tp", "fp", "fn", "lesions", "false_positive_components", "threshold"}
