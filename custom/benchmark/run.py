@@ -22,7 +22,7 @@ from .rendering import markdown, write_table
 from .reproduction import ordering_table, reproduction_table
 from .results import Result, read_result
 from .spec import MatrixSpec
-from .tables import Comparison
+from .tables import Comparison, operating_point
 from .tracking import MatrixTracking
 from .views import (
     ablation_table,
@@ -114,7 +114,8 @@ def _write_report(
     spec: MatrixSpec, jobs: Sequence[Job], results: Sequence[Result], force: bool, output: Path
 ) -> dict[str, float]:
     scores = {row: method.scores for method in spec.methods for row, _ in rows_of(method)}
-    comparison = Comparison(results, scores, spec.operating_point, force, len(spec.folds))
+    point = operating_point(results, spec.operating_point)
+    comparison = Comparison(results, scores, point, force, len(spec.folds))
     tables: dict[str, Table | None] = {
         "table1" if metric == "dice" else f"table1_{metric}": comparison.main(metric) for metric in spec.metrics
     }
@@ -129,7 +130,7 @@ def _write_report(
     }
     for name in spec.t_sweep:
         sweeps = {
-            t: Comparison(found, scores, spec.operating_point, True, len(spec.folds))
+            t: Comparison(found, scores, point, True, len(spec.folds))
             for t, found in _sweep(spec, jobs, results, name).items()
         }
         if len(sweeps) > 1:

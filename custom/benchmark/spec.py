@@ -19,6 +19,7 @@
       "t_sweep": {"ddpm": [250, 750]}, "published": ..., "tolerance": ...        see custom.benchmark.reproduction
     }
 
+Without ``operating_point`` the threshold is ``tuned`` where there is one, else the first that most results have.
 ``training`` and ``evaluating`` (lists of configuration files) may stand in the place of ``bundle``. An override that a
 bundle does not know is refused, unless it stands in the overrides of all methods: there it reaches those that know it.
 """
@@ -107,7 +108,7 @@ class MatrixSpec:
     train: Mapping[str, Any]
     evaluate: Mapping[str, Any]
     metrics: tuple[str, ...] = ("dice",)
-    operating_point: str = "tuned"
+    operating_point: str | None = None
     comparisons: tuple[tuple[str, str], ...] = ()
     t_sweep: Mapping[str, Sequence[int]] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
@@ -156,7 +157,7 @@ def parse_spec(content: Mapping[str, Any], where: str = "the matrix") -> MatrixS
         train=content.get("train", {}),
         evaluate=content.get("evaluate", {}),
         metrics=tuple(content.get("metrics", ("dice",))),
-        operating_point=content.get("operating_point", "tuned"),
+        operating_point=content.get("operating_point"),
         comparisons=tuple((first, second) for first, second in content.get("comparisons", ())),
         t_sweep=sweep,
         source=content,

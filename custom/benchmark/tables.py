@@ -264,7 +264,7 @@ def operating_point(results: Sequence[Result], wanted: str | None = None) -> str
     if wanted is None:
         return "tuned" if "tuned" in rows or not rows else max(rows, key=lambda name: rows[name])
     if rows and wanted not in rows:
-        raise ConfigError(f"--point {wanted}: no evaluation has this threshold; there are {', '.join(sorted(rows))}.")
+        raise ConfigError(f"no evaluation has the threshold {wanted}; there are {', '.join(sorted(rows))}.")
     return wanted
 
 

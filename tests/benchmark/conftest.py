@@ -147,7 +147,8 @@ else:
     names, model = eval(options["--test_sets"]), json.loads((folder / "model.safetensors").read_text())
     fold, contrast = model["fold"], model["contrast"]
     variants = {name: number for number, name in enumerate(config["scores"])}
-    found = {"operating_points": {"tuned": {"lesion_wise": {"lesion_recall_0_to_100_mm3": 0.5}}}}
+    points = os.environ.get("POINTS", "tuned interval_search").split()
+    found = {"operating_points": {name: {"lesion_wise": {"lesion_recall_0_to_100_mm3": 0.5}} for name in points}}
     groups = {name: {"group": name + "/test", "tuning_group": name + "/val", "cases": 4, "variants": {v: found for v in variants}}
         for name in names}
     protocol = {"method": config["method"], "contrast": contrast, "fold": fold, "test_timesteps": config.get("test_timesteps"),
@@ -160,7 +161,7 @@ else:
         for name in names:
             for v, number in variants.items():
                 for case in range(4):
-                    for point in ("tuned", "interval_search"):
+                    for point in points:
                         dice = 0.1 * case + 0.05 * number + 0.01 * fold
                         writer.writerow([name, name + "/test", f"P{case}", v, point, dice, dice])
 with open(os.environ["JOURNAL"], "a") as journal:

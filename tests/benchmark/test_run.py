@@ -64,6 +64,16 @@ def test_only_tables_and_only_plan_run_nothing(world):
     assert not world.journal()
 
 
+def test_without_labelled_scans_a_matrix_is_shown_at_a_threshold_that_there_is(world, monkeypatch):
+    monkeypatch.setenv("POINTS", "healthy_fpr_0.01")
+    run_matrix(world.spec(metrics=["dice", "average_precision"]), world.places, command=world.command)
+    for table in ("table1", "table1_average_precision"):
+        rows = {(row["method"], row["score"]): row for row in read(world.root / f"out/tables/{table}.csv")}
+        assert float(rows["net", "l1"]["demo_tumour (T2) mean"]) == pytest.approx(0.155)
+    with pytest.raises(ConfigError, match="no evaluation has the threshold tuned; there are healthy_fpr"):
+        run_matrix(world.spec(operating_point="tuned"), world.places, command=world.command, only="tables")
+
+
 def test_a_matrix_that_grows_does_only_what_is_new(world):
     run_matrix(world.spec(folds=[0]), world.places, command=world.command)
     before = len(world.journal())
