@@ -35,7 +35,7 @@ class ConditionedDiffusion(nn.Module):
 
     >>> import torch
     >>> from functools import partial
-    >>> encoder = partial(ResNet, "basic", [1, 1, 1, 1], [4, 4, 8, 8], spatial_dims=2, n_input_channels=1, conv1_t_stride=2)
+    >>> encoder = partial(ResNet, "basic", [1, 1, 1, 1], [16, 16, 16, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2)
     >>> unet = partial(FiLMUNet, spatial_dims=2, in_channels=1, out_channels=1, channels=[32, 32], num_res_blocks=1,
     ...                attention_levels=[False, False], num_head_channels=32)
     >>> network, slices = ConditionedDiffusion(8, encoder, unet), torch.rand(2, 1, 32, 32)

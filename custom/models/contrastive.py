@@ -58,7 +58,7 @@ class ContrastiveEncoder(nn.Module):
         projection_dim: length of the output of a head of two layers between features and loss; null for none (published).
 
     >>> from functools import partial
-    >>> network = partial(ResNet, "basic", [1, 1, 1, 1], [4, 8, 8, 16], spatial_dims=2, n_input_channels=1,
+    >>> network = partial(ResNet, "basic", [1, 1, 1, 1], [16, 16, 16, 16], spatial_dims=2, n_input_channels=1,
     ...                   conv1_t_stride=2, feed_forward=False)
     >>> output = ContrastiveEncoder(network)(torch.rand(2, 1, 64, 64), torch.ones(2, 1, 2, 2, dtype=torch.bool))
     >>> output.one.shape, output.masked is None

@@ -53,7 +53,7 @@ class SparK(nn.Module):
         decoder_width: channels of the decoder's first stage, a multiple of 2 to the number of stages (5 at stride 32).
 
     >>> from functools import partial
-    >>> encoder = partial(ResNet, "basic", [1, 1, 1, 1], [4, 8, 8, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2)
+    >>> encoder = partial(ResNet, "basic", [1, 1, 1, 1], [16, 16, 16, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2)
     >>> output = SparK(encoder, decoder_width=32)(torch.rand(2, 1, 64, 64), torch.tensor([[[[True, False], [True, True]]]] * 2))
     >>> output.reconstruction.shape, output.features.shape
     (torch.Size([2, 1, 64, 64]), torch.Size([2, 16, 2, 2]))

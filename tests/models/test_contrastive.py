@@ -110,7 +110,7 @@ def test_spread_falls_to_zero_in_a_collapse():
 ACTIVE = torch.tensor([[[[True, False, False], [False, True, False], [False, False, True]]]]).repeat(4, 1, 1, 1)
 
 
-ENCODER = partial(ResNet, "basic", [1, 1, 1, 1], [4, 8, 8, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2)
+ENCODER = partial(ResNet, "basic", [1, 1, 1, 1], [16, 16, 16, 16], spatial_dims=2, n_input_channels=1, conv1_t_stride=2)
 ALONE = partial(ENCODER, feed_forward=False)
 SPARK = partial(SparK, ENCODER, 32)
 
